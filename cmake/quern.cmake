@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+# Helper functions: one static library per room, its tests, benches and fuzz drivers beside it.
+
+set(QUERN_CXX_FLAGS -Wall -Wextra -Werror -fno-omit-frame-pointer -ffp-contract=off)
+# -ffp-contract=off: a fused multiply-add appears only where a kernel asks for it, so that the same
+# formula gives the same bits in every translation unit.
+if(QUERN_SANITIZE)
+  list(APPEND QUERN_CXX_FLAGS -fsanitize=${QUERN_SANITIZE} -fno-sanitize-recover=all -O1)
+  add_link_options(-fsanitize=${QUERN_SANITIZE})
+endif()
+
+# quern_library(NAME SOURCES a.cc … [DEPS room …] [LIBS target …] [TESTS a_test.cc …] [TEST_DEPS room …]
+#               [BENCHES a_bench.cc …] [FUZZERS a_fuzz.cc …])
+# makes quern_NAME (alias quern::NAME) and NAME_test. Files are listed, never globbed. LIBS are third-party and stay private.
+function(quern_library name)
+  cmake_parse_arguments(Q "" "" "SOURCES;DEPS;LIBS;TESTS;TEST_DEPS;BENCHES;FUZZERS" ${ARGN})
+  add_library(quern_${name} STATIC ${Q_SOURCES})
+  add_library(quern::${name} ALIAS quern_${name})
+  target_include_directories(quern_${name} PUBLIC ${PROJECT_SOURCE_DIR}/src)
+  target_compile_options(quern_${name} PRIVATE ${QUERN_CXX_FLAGS})
+  list(TRANSFORM Q_DEPS PREPEND quern::)
+  list(TRANSFORM Q_TEST_DEPS PREPEND quern::)
+  target_link_libraries(quern_${name} PUBLIC ${Q_DEPS} PRIVATE ${Q_LIBS})
+  if(QUERN_TESTS AND Q_TESTS)
+    add_executable(${name}_test ${Q_TESTS})
+    target_compile_options(${name}_test PRIVATE ${QUERN_CXX_FLAGS})
+    target_compile_definitions(${name}_test PRIVATE QUERN_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+    target_link_libraries(${name}_test PRIVATE quern::${name} ${Q_TEST_DEPS} ${Q_LIBS} GTest::gmock GTest::gtest_main)
+    add_test(NAME ${name}_test COMMAND ${name}_test)
+    set_tests_properties(${name}_test PROPERTIES TIMEOUT 900)
+  endif()
+  if(QUERN_BENCHES AND Q_BENCHES)
+    find_package(benchmark REQUIRED)
+    add_executable(${name}_bench ${Q_BENCHES})
+    target_compile_options(${name}_bench PRIVATE ${QUERN_CXX_FLAGS})
+    target_link_libraries(${name}_bench PRIVATE quern::${name} ${Q_TEST_DEPS} benchmark::benchmark_main)
+  endif()
+  if(QUERN_FUZZERS AND Q_FUZZERS)
+    foreach(file ${Q_FUZZERS})
+      quern_fuzzer(${file} quern::${name} ${Q_TEST_DEPS})
+    endforeach()
+  endif()
+endfunction()
+
+# A fuzz driver defines LLVMFuzzerTestOneInput. With clang it links libFuzzer; with g++ it gets cmake/fuzz_main.cc, which
+# mutates the seed files it is given for a bounded number of runs (the smoke run of CI).
+function(quern_fuzzer file)
+  get_filename_component(target ${file} NAME_WE)
+  add_executable(${target} ${file})
+  target_compile_options(${target} PRIVATE ${QUERN_CXX_FLAGS})
+  target_link_libraries(${target} PRIVATE ${ARGN})
+  if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+    target_compile_options(${target} PRIVATE -fsanitize=fuzzer)
+    target_link_options(${target} PRIVATE -fsanitize=fuzzer)
+  else()
+    target_sources(${target} PRIVATE ${PROJECT_SOURCE_DIR}/cmake/fuzz_main.cc)
+  endif()
+endfunction()

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <numeric>
+
+#include "base/error.h"
+#include "base/half.h"
+#include "base/hash.h"
+#include "base/json.h"
+#include "base/thread_pool.h"
+#include "base/topology.h"
+
+namespace quern {
+namespace {
+
+TEST(Error, ContextsReadFromTheOutsideIn) {
+  try {
+    with_context("while loading layer 3", [] { fail(ErrorCode::data_loss, "expected {}, got {}", 231, 232); });
+    FAIL() << "did not throw";
+  } catch (const Error& e) {
+    EXPECT_STREQ(e.what(), "while loading layer 3: expected 231, got 232");
+    EXPECT_EQ(e.code(), ErrorCode::data_loss);
+    EXPECT_EQ(e.message(), "expected 231, got 232");
+  }
+}
+
+TEST(Json, KeepsOrderAndTakesTheLastOfRepeatedKeys) {
+  const Json j = parse_json(R"({"b": 1, "a": [true, null, "x"], "b": 2.5})", "test");
+  EXPECT_EQ(j.dump(), R"({"b":2.5,"a":[true,null,"x"]})");
+}
+
+TEST(Json, RepeatedKeysInLargeObjects) {
+  std::string text = "{";
+  for (int i = 0; i < 40; ++i) text += format("\"k{}\": {}, ", i, i);
+  text += R"("k3": "last", "k30": "too"})";
+  const Json j = parse_json(text, "test");
+  EXPECT_EQ(j.size(), 40u);
+  EXPECT_EQ(j["k3"], "last");
+  EXPECT_EQ(j["k30"], "too");
+  EXPECT_EQ(j["k4"], 4);
+}
+
+TEST(Json, IsBounded) {
+  EXPECT_THROW(parse_json(std::string(10000, '[') + std::string(10000, ']'), "test"), Error);
+  EXPECT_THROW(parse_json("\"\xff\"", "test"), Error);
+  EXPECT_THROW(parse_json("{} {}", "test"), Error);
+  EXPECT_THROW(parse_json("", "test"), Error);
+  EXPECT_THROW(parse_json("1e999", "test"), Error);
+  EXPECT_THROW(parse_json("[1,2,3]", "test", {.max_bytes = 4}), Error);
+}
+
+TEST(ThreadPool, CoversEveryItemOnce) {
+  for (const int threads : {1, 2, 5}) {
+    ThreadPool pool(threads);
+    for (const int64_t count : {0, 1, 7, 1000}) {
+      std::vector<int> hits(static_cast<size_t>(count));
+      for (int repeat = 0; repeat < 50; ++repeat)
+        pool.parallel_for(count, 3, [&](int64_t begin, int64_t end, int worker) {
+          ASSERT_LT(worker, threads);
+          for (int64_t i = begin; i < end; ++i) ++hits[static_cast<size_t>(i)];
+        });
+      EXPECT_EQ(std::accumulate(hits.begin(), hits.end(), int64_t{0}), 50 * count);
+    }
+  }
+}
+
+TEST(Half, RoundTripsEveryF16) {
+  for (uint32_t bits = 0; bits < 0x10000; ++bits) {
+    const float value = f16_to_float(static_cast<uint16_t>(bits));
+    if (std::isnan(value)) continue;
+    EXPECT_EQ(float_to_f16(value), bits);
+  }
+  EXPECT_EQ(float_to_bf16(1.00390625f), 0x3f80);  // halfway: to even
+  EXPECT_EQ(float_to_bf16(1.01171875f), 0x3f82);
+}
+
+TEST(Hash, ChainDependsOnOrder) {
+  const auto bytes = [](const char* s) { return std::as_bytes(std::span(s, 3)); };
+  const Hash128 ab = hash_chain(hash_bytes(bytes("aaa")), bytes("bbb"));
+  const Hash128 ba = hash_chain(hash_bytes(bytes("bbb")), bytes("aaa"));
+  EXPECT_NE(ab, ba);
+  EXPECT_EQ(ab.hex().size(), 32u);
+}
+
+TEST(Topology, DescribesThisMachine) {
+  const Topology t = probe_topology();
+  EXPECT_GE(t.cpus.size(), 1u);
+  EXPECT_GT(t.memory_bytes, 0);
+  EXPECT_EQ(parse_isa(name_of(t.isa)), t.isa);
+  EXPECT_THROW(parse_isa("avx1024"), Error);
+}
+
+}  // namespace
+}  // namespace quern

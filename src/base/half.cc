@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/half.h"
+
+#include <cmath>
+
+namespace quern {
+
+uint16_t float_to_f16(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  const auto sign = static_cast<uint16_t>((bits >> 16) & 0x8000u);
+  const uint32_t magnitude = bits & 0x7fffffffu;
+  if (magnitude > 0x7f800000u) return sign | 0x7e00u;   // NaN
+  if (magnitude >= 0x477ff000u) return sign | 0x7c00u;  // 65520 and above round to infinity
+  if (magnitude < 0x38800000u) {                        // below 2^-14: multiples of 2^-24
+    const float units = std::nearbyint(std::bit_cast<float>(magnitude) * 0x1p24f);
+    return static_cast<uint16_t>(sign | static_cast<uint16_t>(units));
+  }
+  const uint32_t rounded = magnitude - 0x38000000u + 0xfffu + ((magnitude >> 13) & 1);
+  return static_cast<uint16_t>(sign | (rounded >> 13));
+}
+
+}  // namespace quern
