@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// Engine: the loop, and the only door: submit, cancel, stats.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "base/clock.h"
+#include "engine/executor.h"
+#include "engine/request.h"
+
+namespace quern {
+
+struct EngineConfig {
+  int64_t max_model_len = 4096;        // prompt + output tokens of one sequence
+  int max_num_seqs = 64;               // sequences in one step
+  int max_num_batched_tokens = 2048;   // tokens in one step
+  int block_size = 16;                 // tokens per KV block
+  int64_t num_blocks = 0;              // KV blocks in all
+  bool enable_prefix_caching = true;
+  int max_queue = 1024;                // waiting requests; beyond: exhausted
+  int encode_budget_tokens = 4096;     // media tokens encoded per step
+  std::function<void(std::span<float> logits, std::span<const int32_t> history)> logit_hook;  // per model; may be empty
+
+  void validate() const;  // throws invalid_argument naming the field
+};
+
+struct EngineStats {
+  int running = 0, waiting = 0, swapped = 0;
+  int64_t blocks_total = 0, blocks_used = 0;  // used: referenced by a live sequence
+  int64_t prompt_tokens = 0, generated_tokens = 0, cached_tokens = 0, preemptions = 0, steps = 0;
+  int64_t requests_finished[5] = {};  // by FinishReason
+  int64_t last_step_age_us = 0;       // since the last completed step, 0 when idle
+  uint64_t epoch = 0;                 // rises when workers are replaced
+};
+
+class Engine {
+ public:
+  // `make_executor` is called at start, and again when an executor is lost: running sequences are resumed on the new one.
+  using ExecutorFactory = std::function<std::unique_ptr<Executor>(uint64_t epoch)>;
+  Engine(EngineConfig config, ExecutorFactory make_executor, const Clock& clock);
+  ~Engine();
+
+  // Checks that the request can finish alone (else invalid_argument or exhausted, with the numbers) and queues it; throws
+  // exhausted when the queue is full.
+  std::shared_ptr<EventStream> submit(Request request);
+  void cancel(const std::string& id);  // unknown ids are ignored
+  EngineStats stats() const;
+  const EngineConfig& config() const;
+  bool is_healthy() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace quern

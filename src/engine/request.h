@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// Request: what the engine is asked; TokenEvent and EventStream: what it answers.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "prompt/prompt.h"
+#include "sampling/sampling_params.h"
+
+namespace quern {
+
+struct Request {
+  std::string id;  // unique among running requests
+  std::shared_ptr<const Prompt> prompt;
+  SamplingParams params;
+  int n = 1;                 // continuations; choice i samples with (seed, i, position)
+  int priority = 0;          // lower runs first
+  int64_t deadline_us = 0;   // of the engine's clock; 0: none
+  bool hash_logits = false;  // fills TokenEvent::logits_hash
+};
+
+enum class FinishReason : uint8_t { none, stop, length, cancelled, error };
+
+struct TokenLogprob {
+  int32_t token = -1;
+  float logprob = 0;
+};
+
+struct TokenEvent {
+  int choice = 0;
+  int32_t token = -1;  // -1: an event without a token (the end of a cancelled or failed request)
+  std::vector<TokenLogprob> logprobs;  // the chosen token first, then the best ones, if asked for
+  FinishReason finish = FinishReason::none;
+  int32_t stop_token = -1;  // finish == stop: which id ended it (its event carries the token too)
+  ErrorCode error_code = ErrorCode::internal;
+  std::string error;             // finish == error
+  uint64_t logits_hash = 0;      // hash of the step's raw logits row
+  int32_t cached_tokens = 0;     // first event: prompt tokens found in the prefix cache
+};
+
+// A bounded queue from the engine thread to one consumer. The engine never blocks on it: a request whose consumer is
+// `capacity` events behind pauses until the consumer catches up.
+class EventStream {
+ public:
+  explicit EventStream(size_t capacity = 256) : capacity_(capacity) {}
+
+  // Consumer. pop waits up to timeout_ms; false on time-out or when the stream has ended and is drained.
+  bool pop(TokenEvent& event, int timeout_ms);
+  bool try_pop(TokenEvent& event);
+  bool is_finished() const;  // every choice has ended and the queue is empty
+  // `notify` is called (from the engine thread, without locks held) after events arrive; for coroutines.
+  void set_notify(std::function<void()> notify);
+
+  // Engine.
+  bool has_room() const;
+  void push(TokenEvent event);
+  void close();  // no more events
+
+ private:
+  mutable std::mutex mutex_;
+  std::condition_variable arrived_;
+  std::deque<TokenEvent> events_;
+  std::function<void()> notify_;
+  size_t capacity_;
+  bool is_closed_ = false;
+};
+
+}  // namespace quern

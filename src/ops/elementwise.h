@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// Element by element; float32, contiguous. A trailing _ means in place.
+#pragma once
+
+#include <span>
+
+#include "tensor/ctx.h"
+
+namespace quern::ops {
+
+void add_(Ctx& ctx, Tensor& x, const Tensor& y);  // x += y, same shape
+// [T, 2F], gate left and up right -> silu(gate) * up [T, F]; silu(x) = x / (1 + e^-x).
+Tensor silu_mul(Ctx& ctx, const Tensor& gate_up);
+void silu_(Ctx& ctx, Tensor& x);
+void gelu_(Ctx& ctx, Tensor& x);        // exact: x/2 (1 + erf(x/√2))
+void gelu_tanh_(Ctx& ctx, Tensor& x);   // the tanh approximation
+void quick_gelu_(Ctx& ctx, Tensor& x);  // x sigmoid(1.702 x)
+
+// Row copies: out[i] = x[rows[i]];  x[rows[i]] = source[i]. [*, D], row indices in range.
+Tensor gather_rows(Ctx& ctx, const Tensor& x, std::span<const int32_t> rows);
+void copy_rows_(Ctx& ctx, Tensor& x, int64_t first_row, const Tensor& source);
+
+}  // namespace quern::ops

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// Checkpoint: names -> bytes, over mapped files. Any sub-range of a tensor is read without reading the rest.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tensor/quant_matrix.h"
+#include "tensor/shard.h"
+#include "weights/config.h"
+
+namespace quern {
+
+// How elements are stored: a DType, or one of GGUF's block types.
+enum class Stored : uint8_t {
+  f64, f32, f16, bf16, f8_e4m3, f8_e5m2, i64, i32, i16, i8, u8, boolean,
+  q4_0, q4_1, q5_0, q5_1, q8_0, q4_k, q5_k, q6_k,
+};
+
+std::string_view name_of(Stored stored);
+
+struct TensorInfo {
+  std::string name;  // as Hugging Face names it, whatever the container says ("model.layers.0.self_attn.q_proj.weight")
+  Stored stored = Stored::f32;
+  Shape shape;  // row-major, outermost first
+  // Rows are stored in another order: row r of the tensor is stored row row_order[r] (Llama's rotary permutation in GGUF).
+  std::vector<int32_t> row_order;
+};
+
+class Checkpoint {
+ public:
+  virtual ~Checkpoint() = default;
+
+  // Null if there is no such tensor.
+  virtual const TensorInfo* find(std::string_view name) const = 0;
+  virtual std::vector<std::string> names() const = 0;  // sorted
+  // The stored bytes of a tensor, in place. Throws not_found; unavailable for a checkpoint without weights (config only).
+  virtual std::span<const std::byte> bytes(std::string_view name) const = 0;
+  virtual const Config& config() const = 0;  // config.json, or its equal made from GGUF metadata
+  virtual int64_t total_bytes() const = 0;
+
+  const TensorInfo& info(std::string_view name) const;  // throws not_found, naming near misses
+  bool has(std::string_view name) const { return find(name) != nullptr; }
+};
+
+// Opens a folder (safetensors, single or sharded, with config.json) or a .gguf file. Headers are validated fully: offsets in
+// range, no overlap, no overflow, sizes bounded; throws data_loss or unsupported with the place.
+std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path);
+
+// A whole tensor as a contiguous CPU tensor of its DType, borrowed from the mapping where it can be. Not for block types.
+// On `meta`: shape only.
+Tensor read_tensor(const Checkpoint& checkpoint, std::string_view name, Device device = Device::cpu());
+// The same as float32 (norm weights, biases, scales), rows `range` of the first axis.
+Tensor read_f32(const Checkpoint& checkpoint, std::string_view name, Device device = Device::cpu());
+
+}  // namespace quern

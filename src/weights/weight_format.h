@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// WeightFormat: recognises its tensors under a prefix and reads any granule-aligned range into a QuantMatrix.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "tensor/quant_matrix.h"
+#include "tensor/shard.h"
+#include "weights/checkpoint.h"
+
+namespace quern {
+
+struct Granule {
+  int64_t rows = 1, cols = 1;
+};
+
+class WeightFormat {
+ public:
+  virtual ~WeightFormat() = default;
+  virtual std::string_view name() const = 0;
+  // Whether the linear layer `prefix` ("model.layers.0.mlp.down_proj") is stored in this format.
+  virtual bool accepts(const Checkpoint& checkpoint, std::string_view prefix) const = 0;
+  // [N, K] of the whole matrix, and where it may be cut on each axis.
+  virtual Shape shape(const Checkpoint& checkpoint, std::string_view prefix) const = 0;
+  virtual Granule granule(const Checkpoint& checkpoint, std::string_view prefix) const = 0;
+  // Rows x cols of the matrix. On meta: shapes only. Throws data_loss where stored parts contradict each other.
+  virtual QuantMatrix read(const Checkpoint& checkpoint, std::string_view prefix, Range rows, Range cols, Device device) const = 0;
+};
+
+// All formats, in the order they are tried.
+std::span<const WeightFormat* const> weight_formats();
+// The first that accepts `prefix`; throws unsupported naming the tensors found under it.
+const WeightFormat& format_of(const Checkpoint& checkpoint, std::string_view prefix);
+
+}  // namespace quern
