@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+// The commands of the one binary. Each function adds its subcommand to `parent` and, when that subcommand was typed, runs it and
+// stores its exit code (exit_codes.h). A command may throw: main turns an Error into a message and the code it maps to.
+#pragma once
+
+namespace CLI {
+class App;
+}
+
+namespace quern {
+
+void add_serve_command(CLI::App& parent, int& exit_code);
+void add_chat_command(CLI::App& parent, int& exit_code);
+void add_run_command(CLI::App& parent, int& exit_code);
+void add_eval_command(CLI::App& parent, int& exit_code);
+void add_tokenize_command(CLI::App& parent, int& exit_code);
+void add_verify_command(CLI::App& parent, int& exit_code);  // verify.cc, verify/
+
+}  // namespace quern
