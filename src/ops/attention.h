@@ -6,13 +6,9 @@
 #include <span>
 
 #include "tensor/ctx.h"
+#include "tensor/paged_kv.h"
 
 namespace quern::ops {
-
-// K and V of one layer in blocks: [blocks, G, block_size, E], float32 or bf16.
-struct PagedKv {
-  Tensor k, v;
-};
 
 // Which rows belong together in one step (see Batch for the letters).
 struct PagedBatch {
