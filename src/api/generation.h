@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// Generation: all answers of one API request under way. One engine request per prompt, n choices each.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "api/service.h"
+#include "api/stream_assembler.h"
+
+namespace quern {
+
+struct Usage {
+  int64_t prompt_tokens = 0, completion_tokens = 0, cached_tokens = 0;
+};
+
+class Generation {
+ public:
+  // `id` names the request in logs and must be unique among those running. `service` must outlive this.
+  Generation(Service& service, std::string id, const TextOptions& text);
+  // Cancels what still runs.
+  ~Generation();
+  Generation(const Generation&) = delete;
+  Generation& operator=(const Generation&) = delete;
+
+  // Queues one prompt; its choices get the next n indices. Throws what Service::submit throws.
+  void submit(std::shared_ptr<const Prompt> prompt, const SamplingParams& params, int n, int priority);
+  // `notify` is called from the engine's thread whenever poll may have news.
+  void set_notify(std::function<void()> notify);
+
+  struct IndexedDelta {
+    int index = 0;
+    TextDelta delta;
+  };
+  // The deltas of all events that have arrived; does not wait.
+  std::vector<IndexedDelta> poll();
+  bool is_finished() const { return running_choices_ == 0; }
+  void cancel();
+
+  int choice_count() const { return static_cast<int>(choices_.size()); }
+  int64_t token_count(int index) const { return choices_[static_cast<size_t>(index)]->token_count(); }
+  Usage usage() const;
+
+ private:
+  struct Part {
+    std::string id;
+    std::shared_ptr<EventStream> stream;
+    int first_choice = 0, n = 1;
+    int64_t prompt_tokens = 0, cached_tokens = 0;
+    bool is_closed = false;  // finished or cancelled
+  };
+
+  void drain(Part& part, std::vector<IndexedDelta>& out);
+
+  Service& service_;
+  std::string id_;
+  TextOptions text_;
+  std::vector<Part> parts_;
+  std::vector<std::unique_ptr<StreamAssembler>> choices_;
+  int running_choices_ = 0;
+};
+
+}  // namespace quern
