@@ -46,14 +46,21 @@ class Checkpoint {
   bool has(std::string_view name) const { return find(name) != nullptr; }
 };
 
-// Opens a folder (safetensors, single or sharded, with config.json) or a .gguf file. Headers are validated fully: offsets in
-// range, no overlap, no overflow, sizes bounded; throws data_loss or unsupported with the place.
+// Opens a folder (safetensors, single or sharded, with config.json), a .gguf file, or one bare .safetensors file (its config is
+// empty). A folder with a config.json and no weights opens with no tensors. Headers are validated fully: offsets in range, no
+// overlap, no overflow, sizes bounded; throws not_found, data_loss or unsupported with the place.
+//
+// Tensor names are canonical: the published, older prefixes (`visual.`, `model.layers.`, `lm_head.`). Files saved with the newer
+// ones (`model.visual.`, `model.language_model.`) are renamed on opening, and look-ups accept both.
 std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path);
+
+// Tensors known by shape alone, for models built on `meta`; bytes() throws unavailable.
+std::unique_ptr<Checkpoint> shapes_only_checkpoint(Config config, std::vector<TensorInfo> tensors);
 
 // A whole tensor as a contiguous CPU tensor of its DType, borrowed from the mapping where it can be. Not for block types.
 // On `meta`: shape only.
 Tensor read_tensor(const Checkpoint& checkpoint, std::string_view name, Device device = Device::cpu());
-// The same as float32 (norm weights, biases, scales), rows `range` of the first axis.
+// The same as float32 (norm weights, biases, scales).
 Tensor read_f32(const Checkpoint& checkpoint, std::string_view name, Device device = Device::cpu());
 
 }  // namespace quern

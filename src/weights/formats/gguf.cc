@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0
+// GGUF's block types. A row of K elements is K/32 (or K/256) blocks, each with its own scale; a block's bytes are, little-endian:
+//
+//   q4_0   d:f16                q[16]                    w = d (q - 8)           q[i]: elements i (low) and i + 16 (high)
+//   q4_1   d:f16 m:f16          q[16]                    w = d q + m
+//   q5_0   d:f16        h[4]    q[16]                    w = d (q - 16)          bit i of h: bit 4 of element i
+//   q5_1   d:f16 m:f16  h[4]    q[16]                    w = d q + m
+//   q8_0   d:f16                q[32] i8                 w = d q
+//   q4_k   d:f16 m:f16  s[12]             q[128]         w = (d s_j) q - (m m_j)   j = element / 32, s_j and m_j of 6 bits
+//   q5_k   d:f16 m:f16  s[12]   h[32]     q[128]         the same with 5 bits
+//   q6_k   l[128] h[64] s[16] i8 d:f16                   w = (d s_j) (q - 32)      j = element / 16
+//
+// The first five have one level of scales, the K types two. Minimums are stored as what is subtracted; QuantMatrix adds, so the
+// sign bit of `m` is turned. Source: the block layouts of ggml as documented by the gguf Python package (quants.py).
+#include <cstring>
+
+#include "base/error.h"
+#include "weights/formats/formats.h"
+#include "weights/stored.h"
+
+namespace quern {
+namespace {
+
+constexpr uint16_t kSignBit = 0x8000;
+
+uint16_t load_u16(const uint8_t* p) { return static_cast<uint16_t>(p[0] | p[1] << 8); }
+uint32_t load_u32(const uint8_t* p) { return load_u16(p) | static_cast<uint32_t>(load_u16(p + 2)) << 16; }
+
+// Where one block's parts go.
+struct BlockOut {
+  uint8_t* codes;
+  uint8_t* scales;  // f16, u8 or i8
+  uint8_t* minimums;
+  uint16_t* super_scale;
+  uint16_t* super_minimum;
+};
+
+void put_f16(uint8_t* out, uint16_t bits) { std::memcpy(out, &bits, sizeof bits); }
+
+// Elements i and i + 16 of a 32-element block from 16 bytes, with `offset` subtracted and bit 4 taken from `high`.
+void unpack_nibbles(const uint8_t* q, uint32_t high, int offset, uint8_t* out) {
+  for (int i = 0; i < 16; ++i) {
+    out[i] = static_cast<uint8_t>(((q[i] & 15) | (high >> i & 1) << 4) - static_cast<unsigned>(offset));
+    out[i + 16] = static_cast<uint8_t>((q[i] >> 4 | (high >> (i + 16) & 1) << 4) - static_cast<unsigned>(offset));
+  }
+}
+
+void decode_q4_0(const uint8_t* in, const BlockOut& out) {
+  put_f16(out.scales, load_u16(in));
+  unpack_nibbles(in + 2, 0, 8, out.codes);
+}
+
+void decode_q4_1(const uint8_t* in, const BlockOut& out) {
+  put_f16(out.scales, load_u16(in));
+  put_f16(out.minimums, load_u16(in + 2));
+  unpack_nibbles(in + 4, 0, 0, out.codes);
+}
+
+void decode_q5_0(const uint8_t* in, const BlockOut& out) {
+  put_f16(out.scales, load_u16(in));
+  unpack_nibbles(in + 6, load_u32(in + 2), 16, out.codes);
+}
+
+void decode_q5_1(const uint8_t* in, const BlockOut& out) {
+  put_f16(out.scales, load_u16(in));
+  put_f16(out.minimums, load_u16(in + 2));
+  unpack_nibbles(in + 8, load_u32(in + 4), 0, out.codes);
+}
+
+void decode_q8_0(const uint8_t* in, const BlockOut& out) {
+  put_f16(out.scales, load_u16(in));
+  std::memcpy(out.codes, in + 2, 32);
+}
+
+// Eight scales and eight minimums of 6 bits in 12 bytes: the first four of each whole in bytes 0..3 and 4..7, whose top two bits
+// complete the last four, which lie as nibbles in bytes 8..11 (scale low, minimum high).
+void unpack_six_bits(const uint8_t* s, uint8_t* scales, uint8_t* minimums) {
+  for (int j = 0; j < 4; ++j) {
+    scales[j] = s[j] & 63;
+    minimums[j] = s[j + 4] & 63;
+    scales[j + 4] = static_cast<uint8_t>((s[j + 8] & 15) | s[j] >> 6 << 4);
+    minimums[j + 4] = static_cast<uint8_t>(s[j + 8] >> 4 | s[j + 4] >> 6 << 4);
+  }
+}
+
+void decode_k_head(const uint8_t* in, const BlockOut& out) {
+  *out.super_scale = load_u16(in);
+  *out.super_minimum = load_u16(in + 2) ^ kSignBit;
+  unpack_six_bits(in + 4, out.scales, out.minimums);
+}
+
+// 32 bytes hold sub-block 2g in their low nibbles and 2g + 1 in their high ones.
+void decode_q4_k(const uint8_t* in, const BlockOut& out) {
+  decode_k_head(in, out);
+  const uint8_t* q = in + 16;
+  for (int g = 0; g < 4; ++g)
+    for (int i = 0; i < 32; ++i) {
+      out.codes[64 * g + i] = q[32 * g + i] & 15;
+      out.codes[64 * g + 32 + i] = q[32 * g + i] >> 4;
+    }
+}
+
+void decode_q5_k(const uint8_t* in, const BlockOut& out) {
+  decode_k_head(in, out);
+  const uint8_t* high = in + 16;
+  const uint8_t* q = in + 48;
+  for (int g = 0; g < 4; ++g)
+    for (int i = 0; i < 32; ++i) {
+      out.codes[64 * g + i] = static_cast<uint8_t>((q[32 * g + i] & 15) | (high[i] >> (2 * g) & 1) << 4);
+      out.codes[64 * g + 32 + i] = static_cast<uint8_t>(q[32 * g + i] >> 4 | (high[i] >> (2 * g + 1) & 1) << 4);
+    }
+}
+
+// Two halves of 128 elements; in each, 64 bytes of low nibbles and 32 bytes of four 2-bit parts make four runs of 32.
+void decode_q6_k(const uint8_t* in, const BlockOut& out) {
+  for (int half = 0; half < 2; ++half) {
+    const uint8_t* low = in + 64 * half;
+    const uint8_t* high = in + 128 + 32 * half;
+    uint8_t* codes = out.codes + 128 * half;
+    for (int run = 0; run < 4; ++run)
+      for (int i = 0; i < 32; ++i) {
+        const int nibble = run < 2 ? low[32 * run + i] & 15 : low[32 * (run - 2) + i] >> 4;
+        codes[32 * run + i] = static_cast<uint8_t>((nibble | (high[i] >> (2 * run) & 3) << 4) - 32);
+      }
+  }
+  std::memcpy(out.scales, in + 192, 16);
+  *out.super_scale = load_u16(in + 208);
+}
+
+struct BlockType {
+  Stored stored;
+  int code_bits;
+  DType codes;         // i8: the offset is already subtracted
+  int64_t scale_cols;  // elements per scale
+  DType scales;
+  bool has_minimum, has_super;
+  void (*decode)(const uint8_t* in, const BlockOut& out);
+};
+
+constexpr BlockType kTypes[] = {
+    {Stored::q4_0, 4, DType::i8, 32, DType::f16, false, false, decode_q4_0},
+    {Stored::q4_1, 4, DType::u8, 32, DType::f16, true, false, decode_q4_1},
+    {Stored::q5_0, 5, DType::i8, 32, DType::f16, false, false, decode_q5_0},
+    {Stored::q5_1, 5, DType::u8, 32, DType::f16, true, false, decode_q5_1},
+    {Stored::q8_0, 8, DType::i8, 32, DType::f16, false, false, decode_q8_0},
+    {Stored::q4_k, 4, DType::u8, 32, DType::u8, true, true, decode_q4_k},
+    {Stored::q5_k, 5, DType::u8, 32, DType::u8, true, true, decode_q5_k},
+    {Stored::q6_k, 6, DType::i8, 16, DType::i8, false, true, decode_q6_k},
+};
+
+const BlockType* find_type(Stored stored) {
+  for (const BlockType& type : kTypes)
+    if (type.stored == stored) return &type;
+  return nullptr;
+}
+
+QuantMatrix allocate(const BlockType& type, int64_t rows, int64_t cols, Device device) {
+  const Shape grid{rows, cols / type.scale_cols};
+  QuantMatrix w;
+  w.codes = Tensor::empty({rows, cols}, type.codes, device);
+  w.coding = Coding::integer;
+  w.code_bits = type.code_bits;
+  w.block_cols = type.scale_cols;
+  w.scales = Tensor::empty(grid, type.scales, device);
+  w.offset = type.has_minimum ? Offset::minimum : Offset::none;
+  if (type.has_minimum) w.minimums = Tensor::empty(grid, type.scales, device);
+  if (!type.has_super) return w;
+  w.super_cols = block_of(type.stored).elements;
+  const Shape super_grid{rows, cols / w.super_cols};
+  w.super_scales = Tensor::empty(super_grid, DType::f16, device);
+  if (type.has_minimum) w.super_minimums = Tensor::empty(super_grid, DType::f16, device);
+  return w;
+}
+
+// The parts of block `index` (counted over rows of the part being read).
+BlockOut parts_of(const BlockType& type, const QuantMatrix& w, int64_t index) {
+  const int64_t elements = block_of(type.stored).elements;
+  const int64_t grid_bytes = elements / type.scale_cols * (bits_of(type.scales) / 8);
+  BlockOut out{};
+  out.codes = w.codes.data<uint8_t>() + index * elements;
+  out.scales = w.scales.data<uint8_t>() + index * grid_bytes;
+  if (type.has_minimum) out.minimums = w.minimums.data<uint8_t>() + index * grid_bytes;
+  if (type.has_super) out.super_scale = w.super_scales.data<uint16_t>() + index;
+  if (type.has_super && type.has_minimum) out.super_minimum = w.super_minimums.data<uint16_t>() + index;
+  return out;
+}
+
+void decode_rows(const BlockType& type, const TensorInfo& info, const std::byte* bytes, Range rows, Range cols,
+                 QuantMatrix& w) {
+  const Block block = block_of(type.stored);
+  const int64_t row_blocks = matrix_shape(info)[1] / block.elements;
+  const int64_t first = cols.begin / block.elements, count = cols.size() / block.elements;
+  for (int64_t r = 0; r < rows.size(); ++r) {
+    const int64_t row = stored_row(info, rows.begin + r);
+    const auto* in = reinterpret_cast<const uint8_t*>(bytes) + (row * row_blocks + first) * block.bytes;
+    for (int64_t b = 0; b < count; ++b) type.decode(in + b * block.bytes, parts_of(type, w, r * count + b));
+  }
+}
+
+class GgufFormat final : public WeightFormat {
+ public:
+  std::string_view name() const override { return "gguf"; }
+
+  bool accepts(const Checkpoint& checkpoint, std::string_view prefix) const override {
+    const TensorInfo* info = find_matrix(checkpoint, prefix);
+    return info != nullptr && find_type(info->stored) != nullptr;
+  }
+
+  Shape shape(const Checkpoint& checkpoint, std::string_view prefix) const override {
+    return matrix_shape(checkpoint.info(format("{}.weight", prefix)));
+  }
+
+  Granule granule(const Checkpoint& checkpoint, std::string_view prefix) const override {
+    return {1, block_of(checkpoint.info(format("{}.weight", prefix)).stored).elements};
+  }
+
+  QuantMatrix read(const Checkpoint& checkpoint, std::string_view prefix, Range rows, Range cols,
+                   Device device) const override {
+    const std::string name = format("{}.weight", prefix);
+    const TensorInfo& info = checkpoint.info(name);
+    const BlockType* type = find_type(info.stored);
+    QUERN_CHECK(type != nullptr, "{} is stored as {}", name, name_of(info.stored));
+    check_ranges(matrix_shape(info), rows, cols, granule(checkpoint, prefix));
+    QuantMatrix w = allocate(*type, rows.size(), cols.size(), device);
+    if (!device.is_meta()) decode_rows(*type, info, checkpoint.bytes(name).data(), rows, cols, w);
+    return w;
+  }
+};
+
+}  // namespace
+
+const WeightFormat& gguf_format() {
+  static const GgufFormat format;
+  return format;
+}
+
+}  // namespace quern

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "weights/mapped_checkpoint.h"
+
+#include <utility>
+
+#include "base/error.h"
+#include "weights/stored.h"
+#include "weights/tensor_names.h"
+
+namespace quern {
+
+std::span<const std::byte> MappedCheckpoint::own(MappedFile file) {
+  files_.push_back(std::move(file));
+  return files_.back().bytes();  // the mapping itself never moves
+}
+
+void MappedCheckpoint::insert(Entry entry, std::string_view where) {
+  entry.info.name = canonical_name(entry.info.name);
+  total_bytes_ += entry.has_bytes ? static_cast<int64_t>(entry.bytes.size())
+                                  : stored_bytes(entry.info.stored, entry.info.shape, entry.info.name);
+  const std::string name = entry.info.name;
+  if (!entries_.emplace(name, std::move(entry)).second)
+    fail(ErrorCode::data_loss, "{}: tensor {} is stored twice", where, name);
+}
+
+void MappedCheckpoint::add(TensorInfo info, std::span<const std::byte> bytes, std::string_view where) {
+  insert({std::move(info), bytes, true}, where);
+}
+
+void MappedCheckpoint::add_shape(TensorInfo info) { insert({std::move(info), {}, false}, "list of shapes"); }
+
+const MappedCheckpoint::Entry* MappedCheckpoint::entry(std::string_view name) const {
+  auto it = entries_.find(name);
+  // Callers may ask by either generation of names.
+  if (it == entries_.end()) it = entries_.find(canonical_name(name));
+  return it == entries_.end() ? nullptr : &it->second;
+}
+
+const TensorInfo* MappedCheckpoint::find(std::string_view name) const {
+  const Entry* e = entry(name);
+  return e == nullptr ? nullptr : &e->info;
+}
+
+std::vector<std::string> MappedCheckpoint::names() const {
+  std::vector<std::string> out;
+  out.reserve(entries_.size());
+  for (const auto& [name, e] : entries_) out.push_back(name);
+  return out;
+}
+
+std::span<const std::byte> MappedCheckpoint::bytes(std::string_view name) const {
+  const Entry* e = entry(name);
+  if (e == nullptr) {
+    if (entries_.empty()) fail(ErrorCode::unavailable, "{}: tensor {}: there are no weights here", config_.path(), name);
+    (void)info(name);  // throws not_found with near misses
+    return {};
+  }
+  if (!e->has_bytes) fail(ErrorCode::unavailable, "tensor {}: only its shape is known", name);
+  return e->bytes;
+}
+
+}  // namespace quern

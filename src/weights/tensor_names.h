@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// One name per tensor, whatever tool saved the file.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace quern {
+
+// Checkpoints of vision and speech models come with two generations of prefixes. The older, published one is canonical here:
+//   model.language_model.X, language_model.model.X -> model.X      language_model.lm_head.X -> lm_head.X
+//   model.visual.X -> visual.X
+// Other names stay as they are.
+std::string canonical_name(std::string_view stored);
+
+}  // namespace quern
