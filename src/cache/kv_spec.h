@@ -26,6 +26,9 @@ struct KvGroup {
   int64_t max_encoder_tokens = 0;  // cross: rows kept per request
 };
 
+// True for the element types of at most 8 bits: their rows carry a scale.
+bool is_quantized(DType dtype);
+
 struct KvSpec {
   std::vector<KvGroup> groups;
   // Element type of the stored rows. A quantized type carries one float32 scale per token and head, never per block, so that
