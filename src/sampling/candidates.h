@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// From a row of logits to the tokens that may be drawn and their weights.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "sampling/sampling_params.h"
+#include "sampling/token_logprob.h"
+
+namespace quern {
+
+struct Candidate {
+  int32_t token = -1;
+  float weight = 0;  // relative to the likeliest token's 1
+};
+
+// Below this temperature the likeliest token is taken.
+inline bool is_greedy(const SamplingParams& params) { return params.temperature < 1e-5; }
+
+// The first of the largest logits. Throws internal for NaN or +inf, invalid_argument if every token is banned.
+int32_t arg_max(std::span<const float> logits);
+
+// Keeps its buffers from row to row.
+class CandidateFilter {
+ public:
+  // Temperature, top-k, top-p, min-p in this order, with the reference's borders (transformers' warpers): tokens equal to the
+  // k-th are all kept; a token stays while the likelier ones have less than top_p in sum. Throws as arg_max. Valid until
+  // the next call.
+  std::span<const Candidate> operator()(std::span<const float> logits, const SamplingParams& params);
+
+ private:
+  void collect(float lowest, float highest);
+  void cut_top_p(double top_p);
+  void cut_min_p(float min_p);
+
+  std::vector<float> scaled_, heap_;
+  std::vector<Candidate> kept_;
+};
+
+double total_weight(std::span<const Candidate> candidates);
+
+// The model's own distribution: `token` first, then the `count` likeliest (of equal ones the first). Throws as arg_max.
+std::vector<TokenLogprob> raw_logprobs(std::span<const float> logits, int32_t token, int count);
+
+}  // namespace quern

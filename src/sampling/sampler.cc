@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sampling/sampler.h"
+
+#include "sampling/random.h"
+
+namespace quern {
+
+Sampler::Sampler(const SamplingParams& params, int choice, const LogitHook& hook)
+    : params_(params), choice_(choice), processors_(make_logit_processors(params, hook)) {}
+
+SampledToken Sampler::next(std::span<float> logits, const History& history) {
+  const bool wants_logprobs = params_.logprobs >= 0;
+  std::vector<float> raw;
+  if (wants_logprobs && !processors_.empty()) raw.assign(logits.begin(), logits.end());
+  for (const auto& processor : processors_) processor->apply(logits, history);
+  SampledToken result;
+  result.token = is_greedy(params_) ? arg_max(logits) : draw(logits, history.output().size());
+  if (wants_logprobs)
+    result.logprobs = raw_logprobs(raw.empty() ? std::span<const float>(logits) : raw, result.token, params_.logprobs);
+  return result;
+}
+
+int32_t Sampler::draw(std::span<const float> logits, size_t position) {
+  const auto candidates = filter_(logits, params_);
+  const double target = uniform(params_.seed, static_cast<uint64_t>(choice_), position) * total_weight(candidates);
+  double sum = 0;
+  int32_t last = -1;
+  for (const Candidate& c : candidates) {
+    if (c.weight <= 0) continue;
+    last = c.token;
+    sum += c.weight;
+    if (sum > target) break;
+  }
+  return last;
+}
+
+std::vector<float> sampled_distribution(std::span<const float> logits, const SamplingParams& params, const History& history) {
+  std::vector<float> row(logits.begin(), logits.end());
+  for (const auto& processor : make_logit_processors(params, {})) processor->apply(row, history);
+  std::vector<float> probabilities(row.size(), 0.0f);
+  if (is_greedy(params)) {
+    probabilities[static_cast<size_t>(arg_max(row))] = 1;
+    return probabilities;
+  }
+  CandidateFilter filter;
+  const auto candidates = filter(row, params);
+  const double total = total_weight(candidates);
+  for (const Candidate& c : candidates) probabilities[static_cast<size_t>(c.token)] = static_cast<float>(c.weight / total);
+  return probabilities;
+}
+
+}  // namespace quern
