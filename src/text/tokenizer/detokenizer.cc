@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "text/tokenizer/detokenizer.h"
+
+#include "text/tokenizer/utf8.h"
+
+namespace quern {
+
+Detokenizer::Detokenizer(const Tokenizer& tokenizer, bool skip_special)
+    : tokenizer_(&tokenizer), skip_special_(skip_special) {}
+
+std::string Detokenizer::push(int32_t id) {
+  std::string text;
+  if (skip_special_ && tokenizer_->is_special(id)) return text;
+  open_ += tokenizer_->token_bytes(id);
+  open_.erase(0, append_lossy_utf8(open_, false, text));
+  return text;
+}
+
+std::string Detokenizer::finish() {
+  std::string text;
+  append_lossy_utf8(open_, true, text);
+  open_.clear();
+  return text;
+}
+
+}  // namespace quern

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "text/tokenizer/tokenizer.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "text/tokenizer/byte_alphabet.h"
+#include "text/tokenizer/tokenizer_parts.h"
+#include "text/tokenizer/utf8.h"
+
+namespace quern {
+namespace {
+
+constexpr size_t kMaxTextBytes = size_t{256} << 20;
+constexpr size_t kMaxConfigBytes = size_t{16} << 20;
+
+void check_text(std::string_view text) {
+  if (text.size() > kMaxTextBytes)
+    fail(ErrorCode::invalid_argument, "text to tokenize: {} bytes, the limit is {}", text.size(), kMaxTextBytes);
+  if (const size_t bad = utf8_valid_prefix(text); bad < text.size())
+    fail(ErrorCode::invalid_argument, "text to tokenize: not valid UTF-8 at byte {}", bad);
+}
+
+// What decoding makes of an added token: the bytes that its characters write, if all are of the alphabet, else itself.
+std::string bytes_of_name(const std::string& name) {
+  auto bytes = bytes_of_alphabet(name);
+  return bytes ? std::move(*bytes) : name;
+}
+
+}  // namespace
+
+struct Tokenizer::State {
+  explicit State(TokenizerParts parts)
+      : ids(std::move(parts.ids)),
+        added(std::move(parts.added)),
+        normalizer(std::move(parts.normalizer)),
+        pre_tokenizer(std::move(parts.pre_tokenizer)),
+        post_processor(std::move(parts.post_processor)),
+        bpe(std::move(parts.vocabulary)),
+        bos(parts.bos),
+        eos(parts.eos),
+        pad(parts.pad),
+        plain_skips_added(parts.plain_skips_added) {
+    added.finish([this](const std::string& content) {
+      std::string storage;
+      return std::string(normalizer.apply(content, storage));
+    });
+    id_end = bpe.size();
+    for (const AddedToken& token : added.all()) id_end = std::max(id_end, token.id + 1);
+    added_index.assign(id_end, -1);
+    for (const AddedToken& token : added.all()) {
+      added_index[token.id] = static_cast<int32_t>(added_bytes.size());
+      added_bytes.push_back(bytes_of_name(token.content));
+      if (token.is_special) special.push_back(token.id);
+    }
+    std::sort(special.begin(), special.end());
+    special.erase(std::unique(special.begin(), special.end()), special.end());
+  }
+
+  const AddedToken* added_token(int32_t id) const {
+    return id < 0 || id >= id_end || added_index[id] < 0 ? nullptr : &added.all()[added_index[id]];
+  }
+  void encode_plain(std::string_view text, std::vector<int32_t>& out) const {
+    for (const std::string_view word : pre_tokenizer.split(text).views) bpe.encode(word, out);
+  }
+
+  StringMap<int32_t> ids;
+  AddedTokens added;
+  Normalizer normalizer;
+  PreTokenizer pre_tokenizer;
+  PostProcessor post_processor;
+  Bpe bpe;
+  std::optional<int32_t> bos, eos, pad;
+  bool plain_skips_added;
+  int32_t id_end = 0;
+  std::vector<int32_t> added_index;      // by id: into added.all(), or -1
+  std::vector<std::string> added_bytes;  // in the order of added.all()
+  std::vector<int32_t> special;
+};
+
+Tokenizer::Tokenizer(TokenizerParts parts) : state_(std::make_unique<State>(std::move(parts))) {}
+Tokenizer::~Tokenizer() = default;
+Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
+Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
+
+Tokenizer Tokenizer::from_folder(const std::string& folder) {
+  const std::string json = folder + "/tokenizer.json", ranks = folder + "/tiktoken.model";
+  const std::string config_path = folder + "/tokenizer_config.json";
+  const std::string config = file_exists(config_path) ? read_file(config_path, kMaxConfigBytes) : std::string();
+  if (file_exists(json)) {
+    const MappedFile file(json);
+    return with_context("while loading " + json, [&] { return from_json(file.text(), config); });
+  }
+  if (file_exists(ranks)) {
+    const MappedFile file(ranks);
+    return with_context("while loading " + ranks, [&] { return from_tiktoken(file.text(), config); });
+  }
+  fail(ErrorCode::not_found, "{}: neither tokenizer.json nor tiktoken.model is there", folder);
+}
+
+std::vector<int32_t> Tokenizer::encode(std::string_view text, const EncodeOptions& options) const {
+  check_text(text);
+  const State& s = *state_;
+  std::vector<int32_t> ids;
+  ids.reserve(text.size() / 4 + 8);
+  if (!options.parse_special && s.plain_skips_added) {
+    std::string storage;
+    s.encode_plain(s.normalizer.apply(text, storage), ids);
+    text = {};
+  }
+  for (const Segment& raw : s.added.split(text, AddedTokens::Stage::raw, options.parse_special)) {
+    if (raw.id >= 0) {
+      ids.push_back(raw.id);
+      continue;
+    }
+    std::string storage;
+    const std::string_view normalized = s.normalizer.apply(raw.text, storage);
+    for (const Segment& part : s.added.split(normalized, AddedTokens::Stage::normalized, options.parse_special)) {
+      if (part.id >= 0)
+        ids.push_back(part.id);
+      else
+        s.encode_plain(part.text, ids);
+    }
+  }
+  if (options.add_special_tokens) s.post_processor.apply(ids);
+  return ids;
+}
+
+std::string Tokenizer::decode(std::span<const int32_t> ids, const DecodeOptions& options) const {
+  std::string bytes;
+  for (const int32_t id : ids)
+    if (!options.skip_special || !is_special(id)) bytes += token_bytes(id);
+  std::string text;
+  text.reserve(bytes.size());
+  append_lossy_utf8(bytes, true, text);
+  return text;
+}
+
+std::string_view Tokenizer::token_bytes(int32_t id) const {
+  const State& s = *state_;
+  if (id < 0 || id >= s.id_end) return {};
+  if (s.added_index[id] >= 0) return s.added_bytes[s.added_index[id]];
+  return id < s.bpe.size() ? std::string_view(s.bpe.bytes(id)) : std::string_view();
+}
+
+std::optional<std::string> Tokenizer::id_to_token(int32_t id) const {
+  const State& s = *state_;
+  if (const AddedToken* token = s.added_token(id)) return token->content;
+  if (id < 0 || id >= s.bpe.size() || s.bpe.bytes(id).empty()) return std::nullopt;
+  return s.bpe.is_mergeable(id) ? alphabet_of_bytes(s.bpe.bytes(id)) : s.bpe.bytes(id);
+}
+
+std::optional<int32_t> Tokenizer::token_to_id(std::string_view token) const {
+  if (const AddedToken* added = state_->added.find(token)) return added->id;
+  const auto entry = state_->ids.find(token);
+  if (entry == state_->ids.end()) return std::nullopt;
+  return entry->second;
+}
+
+int32_t Tokenizer::vocab_size() const { return state_->id_end; }
+bool Tokenizer::is_special(int32_t id) const {
+  const AddedToken* token = state_->added_token(id);
+  return token && token->is_special;
+}
+const std::vector<int32_t>& Tokenizer::special_ids() const { return state_->special; }
+std::optional<int32_t> Tokenizer::bos_id() const { return state_->bos; }
+std::optional<int32_t> Tokenizer::eos_id() const { return state_->eos; }
+std::optional<int32_t> Tokenizer::pad_id() const { return state_->pad; }
+
+}  // namespace quern
