@@ -41,8 +41,8 @@ class Generation {
   void cancel();
 
   int choice_count() const { return static_cast<int>(choices_.size()); }
-  int64_t token_count(int index) const { return choices_[static_cast<size_t>(index)]->token_count(); }
-  Usage usage() const;
+  Usage usage() const;               // of all answers so far
+  Usage usage_of(int choice) const;  // of one, and its prompt
 
  private:
   struct Part {

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "api/answer_format.h"
+
+#include <nlohmann/json.hpp>
+
+namespace quern {
+namespace {
+
+std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
+
+Json usage_json(const Usage& usage) {
+  return {{"prompt_tokens", usage.prompt_tokens},
+          {"completion_tokens", usage.completion_tokens},
+          {"total_tokens", usage.prompt_tokens + usage.completion_tokens},
+          {"prompt_tokens_details", {{"cached_tokens", usage.cached_tokens}}}};
+}
+
+// What both OpenAI dialects share.
+class OpenAiFormat : public AnswerFormat {
+ public:
+  OpenAiFormat(AnswerHeader header, AnswerParts parts) : header_(std::move(header)), parts_(std::move(parts)) {}
+
+ protected:
+  Json envelope(std::string_view object) const {
+    return {{"id", header_.id}, {"object", object}, {"created", header_.created}, {"model", header_.model}};
+  }
+
+  size_t prompt_of(int index) const { return static_cast<size_t>(index / parts_.choices_per_prompt); }
+
+  std::string shown(const ScoredToken& token) const {
+    return parts_.tokens_as_ids ? format("token_id:{}", token.id) : token.text;
+  }
+
+  void add_ending(Json& choice, const TextDelta& answer) const {
+    const std::string_view finish = name_of(answer.finish);
+    choice["finish_reason"] = finish.empty() ? Json(nullptr) : Json(finish);
+    Json& reason = choice["stop_reason"] = nullptr;
+    if (const auto* id = std::get_if<int32_t>(&answer.stop_reason)) reason = *id;
+    if (const auto* text = std::get_if<std::string>(&answer.stop_reason)) reason = *text;
+    if (parts_.token_ids) choice["token_ids"] = answer.tokens;
+  }
+
+  std::string chunk_with(std::string_view object, Json choice, const Usage* usage) const {
+    Json body = envelope(object);
+    body["choices"] = Json::array({std::move(choice)});
+    if (usage) body["usage"] = usage_json(*usage);
+    return dump(body);
+  }
+
+  std::string closing_with(std::string_view object, const Usage& usage) const {
+    Json body = envelope(object);
+    body["choices"] = Json::array();
+    body["usage"] = usage_json(usage);
+    return dump(body);
+  }
+
+  const AnswerHeader header_;
+  const AnswerParts parts_;
+};
+
+class ChatFormat final : public OpenAiFormat {
+ public:
+  using OpenAiFormat::OpenAiFormat;
+
+  std::string whole(std::span<const TextDelta> answers, const Usage& usage) const override {
+    Json body = envelope("chat.completion");
+    Json& choices = body["choices"] = Json::array();
+    for (size_t i = 0; i < answers.size(); ++i) {
+      Json choice = {{"index", i},
+                     {"message", {{"role", "assistant"}, {"content", answers[i].text}, {"refusal", nullptr}}},
+                     {"logprobs", logprobs_of(answers[i])}};
+      add_ending(choice, answers[i]);
+      choices.push_back(std::move(choice));
+    }
+    body["usage"] = usage_json(usage);
+    if (parts_.token_ids) body["prompt_token_ids"] = parts_.prompt_ids.at(0);
+    return dump(body);
+  }
+
+  std::string opening(int index, const Usage* usage) const override {
+    Json choice = {{"index", index},
+                   {"delta", {{"role", "assistant"}, {"content", ""}}},
+                   {"logprobs", nullptr},
+                   {"finish_reason", nullptr}};
+    if (parts_.token_ids) choice["prompt_token_ids"] = parts_.prompt_ids.at(0);
+    return chunk_with(kChunk, std::move(choice), usage);
+  }
+
+  std::string chunk(int index, const TextDelta& delta, const Usage* usage) const override {
+    Json content = Json::object();
+    if (!delta.text.empty()) content["content"] = delta.text;
+    Json choice = {{"index", index}, {"delta", std::move(content)}, {"logprobs", nullptr}};
+    if (!delta.scores.empty()) choice["logprobs"] = logprobs_of(delta);
+    add_ending(choice, delta);
+    return chunk_with(kChunk, std::move(choice), usage);
+  }
+
+  std::string closing(const Usage& usage) const override { return closing_with(kChunk, usage); }
+
+ private:
+  static constexpr std::string_view kChunk = "chat.completion.chunk";
+
+  Json scored(const ScoredToken& token) const {
+    Json bytes = Json::array();
+    for (const char c : token.bytes) bytes.push_back(static_cast<unsigned char>(c));
+    return {{"token", shown(token)}, {"logprob", token.logprob}, {"bytes", std::move(bytes)}};
+  }
+
+  Json logprobs_of(const TextDelta& answer) const {
+    if (!parts_.logprobs) return nullptr;
+    Json content = Json::array();
+    for (const TokenScores& scores : answer.scores) {
+      Json entry = scored(scores.chosen);
+      Json top = Json::array();
+      for (const ScoredToken& token : scores.top) top.push_back(scored(token));
+      entry["top_logprobs"] = std::move(top);
+      content.push_back(std::move(entry));
+    }
+    return Json{{"content", std::move(content)}};
+  }
+};
+
+class CompletionFormat final : public OpenAiFormat {
+ public:
+  using OpenAiFormat::OpenAiFormat;
+
+  std::string whole(std::span<const TextDelta> answers, const Usage& usage) const override {
+    Json body = envelope(kObject);
+    Json& choices = body["choices"] = Json::array();
+    for (size_t i = 0; i < answers.size(); ++i) {
+      const size_t prompt = prompt_of(static_cast<int>(i));
+      const std::string echo = parts_.echo.empty() ? "" : parts_.echo.at(prompt);
+      Json choice = {{"index", i}, {"text", echo + answers[i].text}, {"logprobs", logprobs_of(answers[i])}};
+      add_ending(choice, answers[i]);
+      if (parts_.token_ids) choice["prompt_token_ids"] = parts_.prompt_ids.at(prompt);
+      choices.push_back(std::move(choice));
+    }
+    body["usage"] = usage_json(usage);
+    return dump(body);
+  }
+
+  // A choice begins with what is known of its prompt, if that was asked for.
+  std::string opening(int index, const Usage* usage) const override {
+    if (parts_.echo.empty() && !parts_.token_ids) return {};
+    const size_t prompt = prompt_of(index);
+    Json choice = {{"index", index},
+                   {"text", parts_.echo.empty() ? "" : parts_.echo.at(prompt)},
+                   {"logprobs", nullptr},
+                   {"finish_reason", nullptr}};
+    if (parts_.token_ids) choice["prompt_token_ids"] = parts_.prompt_ids.at(prompt);
+    return chunk_with(kObject, std::move(choice), usage);
+  }
+
+  std::string chunk(int index, const TextDelta& delta, const Usage* usage) const override {
+    Json choice = {{"index", index}, {"text", delta.text}, {"logprobs", nullptr}};
+    if (!delta.scores.empty()) choice["logprobs"] = logprobs_of(delta);
+    add_ending(choice, delta);
+    return chunk_with(kObject, std::move(choice), usage);
+  }
+
+  std::string closing(const Usage& usage) const override { return closing_with(kObject, usage); }
+
+ private:
+  static constexpr std::string_view kObject = "text_completion";
+
+  Json logprobs_of(const TextDelta& answer) const {
+    if (!parts_.logprobs) return nullptr;
+    Json offsets = Json::array(), scores = Json::array(), tokens = Json::array(), tops = Json::array();
+    for (const TokenScores& entry : answer.scores) {
+      offsets.push_back(entry.text_offset);
+      scores.push_back(entry.chosen.logprob);
+      tokens.push_back(shown(entry.chosen));
+      Json top = Json::object();
+      top[shown(entry.chosen)] = entry.chosen.logprob;
+      for (const ScoredToken& token : entry.top) top[shown(token)] = token.logprob;
+      tops.push_back(std::move(top));
+    }
+    Json out = Json::object();
+    out["text_offset"] = std::move(offsets);
+    out["token_logprobs"] = std::move(scores);
+    out["tokens"] = std::move(tokens);
+    out["top_logprobs"] = std::move(tops);
+    return out;
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<AnswerFormat> chat_format(AnswerHeader header, AnswerParts parts) {
+  return std::make_unique<ChatFormat>(std::move(header), std::move(parts));
+}
+
+std::unique_ptr<AnswerFormat> completion_format(AnswerHeader header, AnswerParts parts) {
+  return std::make_unique<CompletionFormat>(std::move(header), std::move(parts));
+}
+
+std::string_view name_of(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::none: return "";
+    case FinishReason::stop: return "stop";
+    case FinishReason::length: return "length";
+    case FinishReason::cancelled: return "abort";
+    case FinishReason::error: return "error";
+  }
+  return "";
+}
+
+bool has_failed(const TextDelta& answer) {
+  return answer.finish == FinishReason::error || answer.finish == FinishReason::cancelled;
+}
+
+ApiError failure_of(const TextDelta& answer) {
+  if (answer.finish == FinishReason::cancelled)
+    return make_api_error(503, answer.error.empty() ? "the server is stopping and ended this answer" : answer.error, "cancelled");
+  return make_api_error(http_status_of(answer.error_code), answer.error, std::string(name_of(answer.error_code)));
+}
+
+}  // namespace quern

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "api/engine_service.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "api/api_error.h"
+#include "base/file.h"
+
+namespace quern {
+namespace {
+
+void refuse_media(const Json& messages) {
+  for (size_t i = 0; i < messages.size(); ++i) {
+    const auto content = messages[i].find("content");
+    if (content == messages[i].end() || !content->is_array()) continue;
+    for (size_t j = 0; j < content->size(); ++j) {
+      const std::string& type = (*content)[j].at("type").get_ref<const std::string&>();
+      if (type == "text") continue;
+      const std::string path = format("messages[{}].content[{}]", i, j);
+      throw RequestError(ErrorCode::unsupported, path,
+                         format("{}: a part of type \"{}\", but this model reads text only", path, type.substr(0, 64)), "unsupported");
+    }
+  }
+}
+
+// The key of a JSON file beside the weights; null where there is no such file or key.
+Json value_in(const std::string& path, const char* key) {
+  if (!file_exists(path)) return nullptr;
+  const Json file = read_json_file(path);
+  const auto value = file.is_object() ? file.find(key) : file.end();
+  return value == file.end() ? Json(nullptr) : *value;
+}
+
+}  // namespace
+
+EngineService::EngineService(ServiceInfo info, GenerationDefaults defaults, const PromptBuilder& builder, Engine& engine, MediaSource media)
+    : info_(std::move(info)), defaults_(std::move(defaults)), builder_(builder), engine_(engine), media_(std::move(media)) {
+  QUERN_CHECK(!info_.names.empty());
+}
+
+std::shared_ptr<const Prompt> EngineService::prepare(const ChatMessages& chat) const {
+  const ChatTemplate* chat_template = builder_.chat_template();
+  if (chat.tools && chat_template && !chat_template->mentions("tools"))
+    throw RequestError(ErrorCode::unsupported, "tools", "tools: this model's chat template does not show tools", "unsupported");
+  if (!builder_.takes_media()) refuse_media(*chat.messages);
+  const ChatOptions options{.tools = chat.tools.get(),
+                            .template_kwargs = chat.template_kwargs.get(),
+                            .add_generation_prompt = chat.add_generation_prompt,
+                            .continue_final_message = chat.continue_final_message,
+                            .add_special_tokens = chat.add_special_tokens};
+  return std::make_shared<const Prompt>(builder_.from_messages(*chat.messages, options, media_));
+}
+
+std::shared_ptr<const Prompt> EngineService::prepare(const TextOrTokens& prompt, bool add_special_tokens) const {
+  if (const auto* text = std::get_if<std::string>(&prompt))
+    return std::make_shared<const Prompt>(builder_.from_text(*text, add_special_tokens));
+  const TokenIds& ids = std::get<TokenIds>(prompt);
+  const int32_t vocab = tokenizer().vocab_size();
+  for (const int32_t id : ids)
+    if (id >= vocab) fail_field("prompt", "prompt: token id {} is outside the vocabulary of {}", id, vocab);
+  return std::make_shared<const Prompt>(builder_.from_ids(ids));
+}
+
+GenerationDefaults read_generation_defaults(const std::string& model_folder, const Tokenizer& tokenizer) {
+  GenerationDefaults out;
+  if (is_directory(model_folder)) {
+    const std::string path = model_folder + "/generation_config.json";
+    if (file_exists(path)) out = GenerationDefaults::from(read_json_file(path));
+    if (out.eos_token_ids.empty()) {
+      Json eos = Json::object();
+      eos["eos_token_id"] = value_in(model_folder + "/config.json", "eos_token_id");
+      out.eos_token_ids = GenerationDefaults::from(eos).eos_token_ids;
+    }
+  }
+  const auto eos = tokenizer.eos_id();
+  auto& ids = out.eos_token_ids;
+  if (eos && std::find(ids.begin(), ids.end(), *eos) == ids.end()) ids.push_back(*eos);
+  return out;
+}
+
+}  // namespace quern

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "api/generation.h"
+
+#include <algorithm>
+
+namespace quern {
+
+Generation::Generation(Service& service, std::string id, const TextOptions& text)
+    : service_(service), id_(std::move(id)), text_(text) {}
+
+Generation::~Generation() { cancel(); }
+
+void Generation::submit(std::shared_ptr<const Prompt> prompt, const SamplingParams& params, int n, int priority) {
+  Part part;
+  part.id = format("{}-{}", id_, parts_.size());
+  part.first_choice = choice_count();
+  part.n = n;
+  part.prompt_tokens = static_cast<int64_t>(prompt->ids.size());
+  Request request;
+  request.id = part.id;
+  request.prompt = std::move(prompt);
+  request.params = params;
+  request.n = n;
+  request.priority = priority;
+  part.stream = service_.submit(std::move(request));
+  parts_.push_back(std::move(part));
+  for (int i = 0; i < n; ++i) choices_.push_back(std::make_unique<StreamAssembler>(service_.tokenizer(), text_));
+  running_choices_ += n;
+}
+
+void Generation::set_notify(std::function<void()> notify) {
+  for (Part& part : parts_) part.stream->set_notify(notify);
+}
+
+void Generation::drain(Part& part, std::vector<IndexedDelta>& out) {
+  TokenEvent event;
+  while (!part.is_closed && part.stream->try_pop(event)) {
+    part.cached_tokens = std::max<int64_t>(part.cached_tokens, event.cached_tokens);
+    if (event.choice < 0 || event.choice >= part.n) continue;
+    const int index = part.first_choice + event.choice;
+    StreamAssembler& choice = *choices_[static_cast<size_t>(index)];
+    if (choice.is_finished()) continue;
+    TextDelta delta = choice.push(event);
+    if (choice.is_finished()) --running_choices_;
+    if (!delta.is_empty()) out.push_back({index, std::move(delta)});
+  }
+  const auto begin = choices_.begin() + part.first_choice;
+  const bool all_ended = std::all_of(begin, begin + part.n, [](const auto& c) { return c->is_finished(); });
+  if (part.is_closed || !all_ended) return;
+  part.is_closed = true;
+  // A stop string ends an answer here, out of the engine's sight.
+  if (std::any_of(begin, begin + part.n, [](const auto& c) { return c->has_stopped_early(); })) service_.cancel(part.id);
+}
+
+std::vector<Generation::IndexedDelta> Generation::poll() {
+  std::vector<IndexedDelta> out;
+  for (Part& part : parts_) drain(part, out);
+  return out;
+}
+
+void Generation::cancel() {
+  for (Part& part : parts_) {
+    part.stream->set_notify(nullptr);
+    if (!part.is_closed) service_.cancel(part.id);
+    part.is_closed = true;
+  }
+}
+
+Usage Generation::usage() const {
+  Usage usage;
+  for (const Part& part : parts_) {
+    usage.prompt_tokens += part.prompt_tokens;
+    usage.cached_tokens += part.cached_tokens;
+  }
+  for (const auto& choice : choices_) usage.completion_tokens += choice->token_count();
+  return usage;
+}
+
+Usage Generation::usage_of(int choice) const {
+  const auto owns = [choice](const Part& part) { return choice < part.first_choice + part.n; };
+  const auto part = std::find_if(parts_.begin(), parts_.end(), owns);
+  QUERN_CHECK(part != parts_.end());
+  return {part->prompt_tokens, choices_[static_cast<size_t>(choice)]->token_count(), part->cached_tokens};
+}
+
+}  // namespace quern

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "api/generation_job.h"
+
+#include <algorithm>
+
+namespace quern {
+namespace {
+
+constexpr int kCompletionMaxTokens = 16;  // where a completion request names none
+
+// The parts of the job that do not depend on the dialect.
+GenerationJob job_of(const SamplingFields& fields, bool stream, const StreamOptions& options) {
+  GenerationJob job;
+  job.n = fields.n;
+  job.priority = fields.priority;
+  job.text = fields.text;
+  job.stream = stream;
+  job.stream_options = options;
+  return job;
+}
+
+void add_prompt(GenerationJob& job, std::shared_ptr<const Prompt> prompt, const SamplingFields& fields, const JobContext& context,
+                int fallback_max_tokens) {
+  if (prompt->ids.empty()) fail_field("prompt", "prompt: it has no tokens; expected at least one");
+  const ResolveLimits limits{.max_model_len = context.service.info().max_model_len,
+                             .prompt_tokens = static_cast<int64_t>(prompt->ids.size()),
+                             .fallback_max_tokens = fallback_max_tokens,
+                             .fallback_seed = context.seed};
+  job.params.push_back(resolve(fields, context.service.defaults(), limits, context.service.tokenizer()));
+  job.prompts.push_back(std::move(prompt));
+}
+
+AnswerParts parts_of(const GenerationJob& job, const SamplingFields& fields) {
+  AnswerParts parts;
+  parts.logprobs = fields.logprobs >= 0;
+  parts.token_ids = fields.return_token_ids;
+  parts.tokens_as_ids = fields.return_tokens_as_token_ids;
+  parts.choices_per_prompt = job.n;
+  if (parts.token_ids)
+    for (const auto& prompt : job.prompts) parts.prompt_ids.push_back(prompt->ids);
+  return parts;
+}
+
+AnswerHeader header_of(std::string_view prefix, const JobContext& context) {
+  return {std::string(prefix) + context.id, context.created, context.service.info().names.at(0)};
+}
+
+std::string echo_of(const TextOrTokens& prompt, const Tokenizer& tokenizer) {
+  if (const auto* text = std::get_if<std::string>(&prompt)) return *text;
+  return tokenizer.decode(std::get<TokenIds>(prompt));
+}
+
+}  // namespace
+
+void check_model(const ServiceInfo& info, const std::string& model) {
+  if (model.empty() || std::find(info.names.begin(), info.names.end(), model) != info.names.end()) return;
+  throw RequestError(ErrorCode::not_found, "model",
+                     format("The model `{}` does not exist; this server serves `{}`.", model.substr(0, 256), info.names.at(0)),
+                     "model_not_found");
+}
+
+GenerationJob chat_job(const Json& body, const JobContext& context) {
+  std::vector<std::string> ignored;
+  const ChatRequest request = ChatRequest::parse(body, &ignored);
+  check_model(context.service.info(), request.model);
+  GenerationJob job = job_of(request.sampling, request.stream, request.stream_options);
+  add_prompt(job, context.service.prepare(request.chat), request.sampling, context, 0);
+  job.format = chat_format(header_of("chatcmpl-", context), parts_of(job, request.sampling));
+  job.ignored = std::move(ignored);
+  return job;
+}
+
+GenerationJob completion_job(const Json& body, const JobContext& context) {
+  std::vector<std::string> ignored;
+  const CompletionRequest request = CompletionRequest::parse(body, &ignored);
+  check_model(context.service.info(), request.model);
+  GenerationJob job = job_of(request.sampling, request.stream, request.stream_options);
+  for (const TextOrTokens& prompt : request.prompts)
+    add_prompt(job, context.service.prepare(prompt, request.add_special_tokens), request.sampling, context, kCompletionMaxTokens);
+  AnswerParts parts = parts_of(job, request.sampling);
+  if (request.echo)
+    for (const TextOrTokens& prompt : request.prompts) parts.echo.push_back(echo_of(prompt, context.service.tokenizer()));
+  job.format = completion_format(header_of("cmpl-", context), std::move(parts));
+  job.ignored = std::move(ignored);
+  return job;
+}
+
+std::unique_ptr<Generation> GenerationJob::submit(Service& service, const std::string& id) const {
+  auto generation = std::make_unique<Generation>(service, id, text);
+  for (size_t i = 0; i < prompts.size(); ++i) generation->submit(prompts[i], params[i], n, priority);
+  return generation;
+}
+
+}  // namespace quern

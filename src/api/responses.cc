@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "api/responses.h"
+
+#include <nlohmann/json.hpp>
+
+namespace quern {
+namespace {
+
+std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
+
+Json model_card(const ServiceInfo& info, const std::string& name) {
+  return {{"id", name},
+          {"object", "model"},
+          {"created", info.created},
+          {"owned_by", "quern"},
+          {"root", info.root},
+          {"parent", nullptr},
+          {"max_model_len", info.max_model_len}};
+}
+
+}  // namespace
+
+std::string models_response(const ServiceInfo& info) {
+  Json body = Json::object();
+  body["object"] = "list";
+  Json& data = body["data"] = Json::array();
+  for (const std::string& name : info.names) data.push_back(model_card(info, name));
+  return dump(body);
+}
+
+std::string model_response(const ServiceInfo& info, const std::string& name) { return dump(model_card(info, name)); }
+
+std::string tokenize_response(const TokenIds& ids, int64_t max_model_len, const Tokenizer* strings_of) {
+  Json body = {{"count", ids.size()}, {"max_model_len", max_model_len}, {"tokens", ids}, {"token_strs", nullptr}};
+  if (strings_of) {
+    Json& strings = body["token_strs"] = Json::array();
+    for (const int32_t id : ids) strings.push_back(strings_of->id_to_token(id).value_or(""));
+  }
+  return dump(body);
+}
+
+std::string detokenize_response(const std::string& text) {
+  Json body = Json::object();
+  body["prompt"] = text;
+  return dump(body);
+}
+
+std::string version_response(const std::string& version) {
+  Json body = Json::object();
+  body["version"] = version;
+  return dump(body);
+}
+
+}  // namespace quern
