@@ -18,6 +18,8 @@ class PackedWeight {
   virtual int64_t cols() const = 0;   // K
   virtual int64_t bytes() const = 0;  // as packed
   virtual std::string kernel() const = 0;  // "avx2.bf16": what was chosen, for logs
+  // The product behind matmul(), which has checked its arguments and made y [T, N]; T, N > 0. On meta: takes scratch only.
+  virtual void multiply(Ctx& ctx, const Tensor& x, const Tensor& bias, const Tensor& y) const = 0;
   Device device() const { return device_; }
 
  protected:

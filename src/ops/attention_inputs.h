@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// The checked arguments that attention passes to its implementations. Private to the room.
+#pragma once
+
+#include "ops/attention.h"
+
+namespace quern::ops {
+
+struct PagedAttention {
+  const PagedBatch& batch;
+  float scale;
+};
+
+struct SegmentInputs {
+  const Tensor &q, &k, &v;
+  std::span<const int32_t> segments;
+  float scale;
+};
+
+}  // namespace quern::ops

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+// Attention: every tier against the plain loops, and the promise that a query row's bits depend on its own sequence alone.
+#include "ops/attention.h"
+
+#include <cmath>
+
+#include "ops/test_machine.h"
+
+namespace quern::ops {
+namespace {
+
+struct Heads {
+  int64_t q, kv, size;
+};
+
+// One sequence: its keys and values by position, and the queries of the last rows.
+struct Conversation {
+  Tensor k, v, q;  // [context, G, E], [context, G, E], [rows, H, E]
+};
+
+Conversation conversation(const Heads& heads, int64_t context, uint32_t seed) {
+  return {random_tensor({context, heads.kv, heads.size}, seed), random_tensor({context, heads.kv, heads.size}, seed + 1),
+          random_tensor({context, heads.q, heads.size}, seed + 2, 2.0f)};
+}
+
+// A member of a batch: the last `rows` positions of the first `context` of a conversation.
+struct Member {
+  const Conversation* of;
+  int64_t context, rows;
+};
+
+// Lays the members' keys out in scattered, descending blocks, runs one step and returns its rows.
+Tensor step(Ctx& ctx, const Heads& heads, std::span<const Member> members, int64_t block_size, DType cache) {
+  int64_t longest = 1, rows = 0;
+  for (const Member& m : members) longest = std::max(longest, m.context), rows += m.rows;
+  const int64_t per_row = (longest + block_size - 1) / block_size + 1;
+  const auto count = static_cast<int64_t>(members.size());
+  const Shape shape{count * per_row, heads.kv, block_size, heads.size};
+  PagedKv kv{Tensor::zeros(shape, cache), Tensor::zeros(shape, cache)};
+  // What lies beyond a context is never read: rubbish there must not show.
+  for (const Tensor* t : {&kv.k, &kv.v}) std::memset(t->raw(), 0xff, static_cast<size_t>(t->bytes()));
+  std::vector<int32_t> tables(static_cast<size_t>(count * per_row), -1), offsets{0}, contexts;
+  Tensor q = Tensor::empty({rows, heads.q, heads.size}, DType::f32);
+  for (int64_t s = 0, at = 0; s < count; ++s) {
+    const Member& m = members[static_cast<size_t>(s)];
+    for (int64_t b = 0; b * block_size < m.context; ++b)
+      tables[static_cast<size_t>(s * per_row + b)] = static_cast<int32_t>(count * per_row - 1 - b * count - s);
+    std::vector<int32_t> slots;
+    for (int64_t p = 0; p < m.context; ++p)
+      slots.push_back(static_cast<int32_t>(tables[static_cast<size_t>(s * per_row + p / block_size)] * block_size + p % block_size));
+    store_kv_(ctx, m.of->k.slice(0, 0, m.context), m.of->v.slice(0, 0, m.context), kv, slots);
+    const auto source = m.of->q.slice(0, m.context - m.rows, m.context).span<float>();
+    std::ranges::copy(source, q.data<float>() + at * heads.q * heads.size);
+    at += m.rows;
+    offsets.push_back(static_cast<int32_t>(at));
+    contexts.push_back(static_cast<int32_t>(m.context));
+  }
+  const float scale = 1 / std::sqrt(static_cast<float>(heads.size));
+  return paged_attention(ctx, q, kv, {offsets, contexts, tables, static_cast<int32_t>(per_row)}, scale);
+}
+
+// Scores are sums of E products and spread over a few units, so exp carries an error of a few E roundings times the score;
+// the sum over keys is taken in tiles. 1e-5 of the value range bounds both at these sizes.
+void expect_close(const Tensor& got, const Tensor& expected, const std::string& what) {
+  ASSERT_EQ(got.shape(), expected.shape());
+  for (int64_t i = 0; i < got.numel(); ++i)
+    ASSERT_NEAR(got.data<float>()[i], expected.data<float>()[i], 1e-5f) << what << " at " << i;
+}
+
+TEST(PagedAttention, EveryTierAgreesWithThePlainLoops) {
+  for (const Heads heads : {Heads{2, 2, 1}, Heads{3, 1, 16}, Heads{6, 2, 20}, Heads{4, 2, 64}, Heads{6, 1, 128}, Heads{2, 1, 256}})
+    for (const DType cache : {DType::f32, DType::bf16}) {
+      const Conversation a = conversation(heads, 70, 1), b = conversation(heads, 600, 4), c = conversation(heads, 1, 7);
+      const Member members[] = {{&a, 70, 70}, {&b, 600, 3}, {&c, 1, 1}, {&b, 530, 20}};
+      Machine plain(Isa::scalar);
+      const Tensor expected = step(plain.ctx, heads, members, 16, cache);
+      for (const Isa isa : fast_tiers()) {
+        Machine fast(isa);
+        expect_close(step(fast.ctx, heads, members, 16, cache), expected, quern::format("{} E {}", name_of(isa), heads.size));
+      }
+    }
+}
+
+TEST(PagedAttention, OneKeyGivesItsValue) {
+  for (const Isa isa : all_tiers()) {
+    Machine m(isa);
+    const Heads heads{2, 1, 24};
+    const Conversation a = conversation(heads, 1, 1);
+    const Member member{&a, 1, 1};
+    const Tensor y = step(m.ctx, heads, {&member, 1}, 4, DType::f32);
+    for (int64_t h = 0; h < 2; ++h) EXPECT_TRUE(same_bits(y.slice(1, h * 24, (h + 1) * 24), a.v.reshape({1, 24})));
+  }
+}
+
+TEST(PagedAttention, ARowHasTheSameBitsWhateverChunkBlockCompanyAndThread) {
+  const Heads heads{6, 2, 40};
+  const Conversation a = conversation(heads, 1100, 1), b = conversation(heads, 300, 4);
+  for (const Isa isa : fast_tiers())
+    for (const DType cache : {DType::f32, DType::bf16}) {
+      Machine one(isa, 1), three(isa, 3);
+      const Member whole{&a, 1100, 1100};
+      const Tensor all = step(three.ctx, heads, {&whole, 1}, 16, cache);
+      for (const int64_t block_size : {1, 7, 16, 32, 100}) {
+        Ctx& ctx = block_size % 2 == 0 ? one.ctx : three.ctx;
+        for (const Member& m : {Member{&a, 1, 1}, Member{&a, 64, 1}, Member{&a, 65, 2}, Member{&a, 513, 1}, Member{&a, 700, 191},
+                                Member{&a, 1024, 9}, Member{&a, 1025, 1}, Member{&a, 1100, 1}}) {
+          const Member batch[] = {{&b, 300, 5}, m, {&b, 17, 1}};
+          const Tensor y = step(ctx, heads, batch, block_size, cache);
+          ASSERT_TRUE(same_bits(y.slice(0, 5, 5 + m.rows), all.slice(0, m.context - m.rows, m.context)))
+              << name_of(isa) << " block " << block_size << " context " << m.context << " rows " << m.rows;
+        }
+      }
+    }
+}
+
+TEST(PagedAttention, SkipsNegativeSlots) {
+  Machine m(Isa::scalar);
+  PagedKv kv{Tensor::zeros({1, 1, 2, 2}, DType::f32), Tensor::zeros({1, 1, 2, 2}, DType::f32)};
+  const Tensor k = Tensor::from(std::vector<float>{1, 2, 3, 4}, {2, 1, 2});
+  const int32_t slots[] = {-1, 1};
+  store_kv_(m.ctx, k, k, kv, slots);
+  EXPECT_TRUE(same_bits(kv.k, Tensor::from(std::vector<float>{0, 0, 3, 4}, {4})));
+}
+
+TEST(PagedAttention, EmptyBatches) {
+  for (const Isa isa : all_tiers()) {
+    Machine m(isa);
+    const Heads heads{2, 1, 8};
+    EXPECT_EQ(step(m.ctx, heads, {}, 4, DType::f32).shape(), Shape({0, 16}));
+    const Conversation a = conversation(heads, 9, 1);
+    const Member members[] = {{&a, 5, 0}, {&a, 9, 2}};
+    EXPECT_EQ(step(m.ctx, heads, members, 4, DType::f32).shape(), Shape({2, 16}));
+  }
+}
+
+TEST(PagedAttention, HugeScoresDoNotOverflow) {
+  for (const Isa isa : all_tiers()) {
+    Machine m(isa);
+    const Heads heads{1, 1, 16};
+    Conversation a = conversation(heads, 100, 1);
+    for (float& value : a.q.span<float>()) value *= 1e4f;
+    const Member member{&a, 100, 4};
+    for (const float value : step(m.ctx, heads, {&member, 1}, 16, DType::f32).span<float>()) EXPECT_TRUE(std::abs(value) < 10);
+  }
+}
+
+TEST(SegmentAttention, EveryTierAgreesWithThePlainLoops) {
+  for (const Activation activation : {Activation::f32, Activation::bf16})
+    for (const Heads heads : {Heads{2, 2, 8}, Heads{4, 2, 20}, Heads{2, 2, 80}, Heads{1, 1, 72}, Heads{2, 1, 128}}) {
+      const int64_t total = 300;
+      const Tensor qkv = random_tensor({total, heads.q + 2 * heads.kv, heads.size}, 1);
+      const Tensor q = qkv.slice(1, 0, heads.q), k = qkv.slice(1, heads.q, heads.q + heads.kv);
+      const Tensor v = qkv.slice(1, heads.q + heads.kv, heads.q + 2 * heads.kv);
+      const int32_t segments[] = {0, 1, 64, 64, 200, 300};
+      Machine plain(Isa::scalar, 2, activation);
+      const Tensor expected = segment_attention(plain.ctx, q, k, v, segments, 0.125f);
+      for (const Isa isa : fast_tiers()) {
+        Machine fast(isa, 2, activation);
+        const Tensor got = segment_attention(fast.ctx, q, k, v, segments, 0.125f);
+        expect_close(got, expected, quern::format("{} E {}", name_of(isa), heads.size));
+      }
+    }
+}
+
+TEST(SegmentAttention, ARowHasTheSameBitsWhateverCompanyAndThread) {
+  const Tensor q = random_tensor({500, 2, 40}, 1), k = random_tensor({500, 2, 40}, 2), v = random_tensor({500, 2, 40}, 3);
+  for (const Isa isa : fast_tiers()) {
+    Machine one(isa, 1), three(isa, 3);
+    const int32_t segments[] = {0, 130, 500}, alone[] = {0, 370};
+    const Tensor all = segment_attention(three.ctx, q, k, v, segments, 0.2f);
+    const Tensor part = segment_attention(one.ctx, q.slice(0, 130, 500), k.slice(0, 130, 500), v.slice(0, 130, 500), alone, 0.2f);
+    EXPECT_TRUE(same_bits(all.slice(0, 130, 500), part)) << name_of(isa);
+  }
+}
+
+TEST(Attention, MetaTakesTheSameMemory) {
+  for (const Isa isa : all_tiers())
+    for (const int64_t rows : {1, 40}) {
+      Machine real(isa);
+      MetaMachine meta(isa);
+      const Tensor cache = Tensor::zeros({80, 2, 16, 16}, DType::f32), none = Tensor::empty(cache.shape(), DType::f32, Device::meta());
+      std::vector<int32_t> table(80);
+      for (int32_t b = 0; b < 80; ++b) table[static_cast<size_t>(b)] = b;
+      const int32_t offsets[] = {0, static_cast<int32_t>(rows)}, contexts[] = {1200};
+      const PagedBatch batch{offsets, contexts, table, 80};
+      const Tensor q = random_tensor({rows, 4, 16}, 1), shape = Tensor::empty(q.shape(), DType::f32, Device::meta());
+      paged_attention(real.ctx, q, {cache, cache}, batch, 1);
+      EXPECT_EQ(paged_attention(meta.ctx, shape, {none, none}, batch, 1).shape(), Shape({rows, 64}));
+      const int32_t segments[] = {0, static_cast<int32_t>(rows)};
+      segment_attention(real.ctx, q, q, q, segments, 1);
+      segment_attention(meta.ctx, shape, shape, shape, segments, 1);
+      EXPECT_EQ(real.arena->peak_bytes(), meta.arena->peak_bytes());
+    }
+}
+
+}  // namespace
+}  // namespace quern::ops

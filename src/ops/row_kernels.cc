@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ops/row_kernels.h"
+
+#include "ops/reference/reference.h"
+
+namespace quern::ops {
+
+const RowKernels& row_kernels(Isa isa) {
+  switch (isa) {
+    case Isa::scalar:
+    case Isa::avx2:
+    case Isa::avx512:
+    case Isa::avx512_bf16:
+    case Isa::amx: break;
+  }
+  return reference::row_kernels();
+}
+
+}  // namespace quern::ops
