@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "weights/gguf.h"
 #include "weights/mapped_checkpoint.h"
 #include "weights/safetensors.h"
 #include "weights/stored.h"
@@ -52,6 +53,7 @@ const TensorInfo& Checkpoint::info(std::string_view name) const {
 }
 
 std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path) {
+  if (path.ends_with(".gguf")) return open_gguf(path);
   if (path.ends_with(".safetensors")) return open_safetensors_file(path);
   if (is_directory(path)) return open_safetensors_folder(path);
   if (!file_exists(path)) fail(ErrorCode::not_found, "{}: no such file or folder", path);
