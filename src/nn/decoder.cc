@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "nn/decoder.h"
+
+#include "base/error.h"
+#include "ops/elementwise.h"
+
+namespace quern {
+namespace {
+
+constexpr int64_t kMaxLayers = 1000, kMaxWidth = int64_t{1} << 24;
+
+HeadSizes head_sizes(const Config& text, int64_t hidden) {
+  HeadSizes s;
+  s.heads = text.integer("num_attention_heads", 1, 4096);
+  s.kv_heads = text.integer_or("num_key_value_heads", s.heads, 1, 4096);
+  if (!text.has("head_dim") && hidden % s.heads != 0)
+    fail(ErrorCode::data_loss, "{}: hidden_size {} is no multiple of num_attention_heads {}", text.path(), hidden, s.heads);
+  s.head_size = text.integer_or("head_dim", hidden / s.heads, 2, 4096);
+  if (s.heads % s.kv_heads != 0)
+    fail(ErrorCode::data_loss, "{}: num_attention_heads {} is no multiple of num_key_value_heads {}", text.path(), s.heads, s.kv_heads);
+  if (s.head_size % 2 != 0) fail(ErrorCode::data_loss, "{}: head size {}: expected an even one", text.path(), s.head_size);
+  return s;
+}
+
+std::vector<DecoderBlock> load_blocks(const Builder& b, const DecoderConfig& config) {
+  std::vector<DecoderBlock> blocks;
+  blocks.reserve(static_cast<size_t>(config.layers));
+  for (int i = 0; i < config.layers; ++i) blocks.emplace_back(b / int64_t{i}, config);
+  return blocks;
+}
+
+}  // namespace
+
+DecoderConfig DecoderConfig::from(const Config& root, double default_eps) {
+  const Config text = root.sub_or_self("text_config");
+  require_silu(text.string_or("hidden_act", "silu"), text.path());
+  DecoderConfig c;
+  c.vocab = text.integer("vocab_size", 1, int64_t{1} << 24);
+  c.hidden = text.integer("hidden_size", 1, kMaxWidth);
+  c.intermediate = text.integer("intermediate_size", 1, kMaxWidth);
+  c.max_positions = text.integer_or("max_position_embeddings", 2048, 1);
+  c.layers = static_cast<int>(text.integer("num_hidden_layers", 1, kMaxLayers));
+  c.norm_eps = text.number_or("rms_norm_eps", default_eps);
+  // Layers from max_window_layers on would see a window only; the published files set the flag for none.
+  if (text.boolean_or("use_sliding_window", false) && text.integer_or("max_window_layers", 0) < c.layers)
+    fail(ErrorCode::unsupported, "{}: use_sliding_window: this build attends to the whole context only", text.path());
+  // Newer saves keep the flag at the top, older ones have nothing else.
+  c.is_tied = text.boolean_or("tie_word_embeddings", root.boolean_or("tie_word_embeddings", false));
+  c.attention.hidden = c.hidden;
+  c.attention.sizes = head_sizes(text, c.hidden);
+  return c;
+}
+
+DecoderBlock::DecoderBlock(const Builder& b, const DecoderConfig& c)
+    : attn_norm(b / "input_layernorm", c.hidden, c.norm_eps),
+      mlp_norm(b / "post_attention_layernorm", c.hidden, c.norm_eps),
+      attn(b / "self_attn", c.attention),
+      mlp(b / "mlp", c.hidden, c.intermediate, c.mlp_bias) {}
+
+void DecoderBlock::operator()(Ctx& ctx, Tensor& h, const Step& s, int layer) const {
+  ops::add_(ctx, h, attn(ctx, attn_norm(ctx, h), s, layer));
+  ops::add_(ctx, h, mlp(ctx, mlp_norm(ctx, h)));
+}
+
+Decoder::Decoder(const Builder& b, const DecoderConfig& config, Rope rope)
+    : config_(config),
+      heads_(b.shard(), config.attention.sizes),
+      rope_(std::move(rope)),
+      embedding_(b, "model.embed_tokens", config.vocab, config.hidden),
+      blocks_(load_blocks(b / "model.layers", config)),
+      norm_(b / "model.norm", config.hidden, config.norm_eps),
+      head_(b, config.is_tied ? "model.embed_tokens" : "lm_head", config.vocab, config.hidden) {}
+
+ModelInfo Decoder::info(std::string_view architecture, std::string_view model_type) const {
+  ModelInfo info;
+  info.architecture = architecture;
+  info.model_type = model_type;
+  info.vocab_size = config_.vocab;
+  info.hidden_size = config_.hidden;
+  info.layers = config_.layers;
+  info.max_positions = config_.max_positions;
+  info.rope_axes = rope_.axes();
+  return info;
+}
+
+KvSpec Decoder::kv_spec() const {
+  KvSpec spec;
+  spec.groups.push_back({.kind = KvKind::paged, .layers = config_.layers, .kv_heads = heads_.kv_heads(), .head_size = heads_.head_size()});
+  return spec;
+}
+
+Tensor Decoder::embed(Ctx& ctx, const Batch& batch) const {
+  Tensor h = embedding_(ctx, batch.tokens);
+  for (const MediaRows& media : batch.media) {
+    QUERN_CHECK(media.first_row >= 0 && media.first_row + media.rows.dim(0) <= h.dim(0), "media rows {} at {} of {}",
+                media.rows.shape().text(), media.first_row, h.dim(0));
+    ops::copy_rows_(ctx, h, media.first_row, media.rows);
+  }
+  return h;
+}
+
+Tensor Decoder::operator()(Ctx& ctx, const Batch& batch, KvCache& kv, Probe* probe) const {
+  const Step step{batch, kv, rope_.tables(ctx, batch.positions, batch.axes)};
+  Tensor h = embed(ctx, batch);
+  for (int i = 0; i < config_.layers; ++i) {
+    if (probe) probe->record("hidden", i, h);
+    blocks_[static_cast<size_t>(i)](ctx, h, step, i);
+  }
+  if (probe) probe->record("hidden", config_.layers, norm_(ctx, h));
+  // Only rows that are sampled need the norm and the output matrix.
+  return head_(ctx, norm_(ctx, ops::gather_rows(ctx, h, batch.sample_rows)));
+}
+
+}  // namespace quern

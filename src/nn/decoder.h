@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// The pre-norm decoder of Llama and its relatives: embedding, blocks, norm, output matrix. Touvron et al. 2023.
+//   h += attention(rms_norm(h));  h += mlp(rms_norm(h))
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "nn/attention.h"
+#include "nn/embedding.h"
+#include "nn/mlp.h"
+#include "nn/model.h"
+#include "nn/norm.h"
+#include "nn/rope.h"
+
+namespace quern {
+
+struct DecoderConfig {
+  int64_t vocab = 0, hidden = 0, intermediate = 0, max_positions = 0;
+  int layers = 0;
+  double norm_eps = 0;
+  bool is_tied = false;  // the output matrix is the embedding table
+  AttentionConfig attention;
+  Bias mlp_bias = Bias::none;
+
+  // The keys that all these families share; biases are the family's own business. Reads `text_config` where newer saves
+  // nest it. `default_eps` holds where the config has no rms_norm_eps.
+  // Throws data_loss or unsupported naming the key.
+  static DecoderConfig from(const Config& root, double default_eps = 1e-6);
+};
+
+struct DecoderBlock {
+  DecoderBlock(const Builder& b, const DecoderConfig& c);
+  // h [T, D], updated in place; s: this step's batch, cache and angles
+  void operator()(Ctx& ctx, Tensor& h, const Step& s, int layer) const;
+
+  RmsNorm attn_norm, mlp_norm;
+  Attention attn;
+  GatedMlp mlp;
+};
+
+class Decoder {
+ public:
+  // b stands at the root: "model.embed_tokens", "model.layers.N", "model.norm", "lm_head".
+  Decoder(const Builder& b, const DecoderConfig& config, Rope rope);
+
+  const DecoderConfig& config() const { return config_; }
+  // Of a text model; a media model adds its own.
+  ModelInfo info(std::string_view architecture, std::string_view model_type) const;
+  KvSpec kv_spec() const;
+  // Model::forward: media rows replace embeddings; the probe sees "hidden".
+  Tensor operator()(Ctx& ctx, const Batch& batch, KvCache& kv, Probe* probe) const;
+
+ private:
+  Tensor embed(Ctx& ctx, const Batch& batch) const;
+
+  DecoderConfig config_;
+  HeadLayout heads_;
+  Rope rope_;
+  Embedding embedding_;
+  std::vector<DecoderBlock> blocks_;
+  RmsNorm norm_;
+  LmHead head_;
+};
+
+}  // namespace quern

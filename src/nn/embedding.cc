@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "nn/embedding.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/error.h"
+#include "nn/ranks.h"
+#include "ops/matmul.h"
+
+namespace quern {
+
+Embedding::Embedding(const Builder& b, std::string_view name, int64_t vocab, int64_t hidden)
+    : checkpoint_(b.checkpoint()), vocab_(vocab), hidden_(hidden), part_(b.shard().range(vocab)), shard_(b.shard()) {
+  table_ = b.table(name, {vocab, part_}, hidden);
+}
+
+Tensor Embedding::look_up(Ctx& ctx, std::span<const int32_t> ids) const {
+  const bool is_float = table_.is_plain() && bits_of(table_.codes.dtype()) >= 16;
+  if (is_float || ctx.device.is_meta()) return ops::embedding(ctx, ids, table_.codes);
+  // Block types: a step looks up few rows, so they are unpacked one by one and the table stays small.
+  Tensor out = ctx.empty({static_cast<int64_t>(ids.size()), hidden_});
+  ctx.pool->parallel_for(out.dim(0), 1, [&](int64_t begin, int64_t end, int) {
+    for (int64_t t = begin; t < end; ++t) {
+      const Tensor row = dequantize_rows(table_, ids[static_cast<size_t>(t)], ids[static_cast<size_t>(t)] + 1);
+      std::ranges::copy(row.span<float>(), out.data<float>() + t * hidden_);
+    }
+  });
+  return out;
+}
+
+Tensor Embedding::operator()(Ctx& ctx, std::span<const int32_t> ids) const {
+  for (const int32_t id : ids)
+    if (id < 0 || id >= vocab_) fail(ErrorCode::invalid_argument, "token id {}: the vocabulary has {}", id, vocab_);
+  if (shard_.size() == 1) return look_up(ctx, ids);
+  // Rows of other ranks' words are zero here and come with the sum.
+  Tensor out = ctx.empty({static_cast<int64_t>(ids.size()), hidden_});
+  if (!ctx.device.is_meta()) {
+    std::ranges::fill(out.span<float>(), 0.0f);
+    for (size_t t = 0; t < ids.size(); ++t) {
+      if (ids[t] < part_.begin || ids[t] >= part_.end) continue;
+      const int32_t local = ids[t] - static_cast<int32_t>(part_.begin);
+      const Tensor row = look_up(ctx, {&local, 1});
+      std::ranges::copy(row.span<float>(), out.data<float>() + static_cast<int64_t>(t) * hidden_);
+    }
+  }
+  all_reduce_(ctx, out, shard_);
+  return out;
+}
+
+LmHead::LmHead(const Builder& b, std::string_view name, int64_t vocab, int64_t hidden)
+    : linear_(b.columns({name}, {vocab, b.shard().range(vocab)}, hidden)), vocab_(vocab), shard_(b.shard()) {}
+
+Tensor LmHead::operator()(Ctx& ctx, const Tensor& h) const { return all_gather(ctx, linear_(ctx, h), vocab_, shard_); }
+
+}  // namespace quern

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// Feed-forward layers: x [T, D] -> [T, D]; F inner units, split over ranks.
+#pragma once
+
+#include "nn/activation.h"
+#include "nn/builder.h"
+#include "ops/elementwise.h"
+
+namespace quern {
+
+// down(silu(gate(x)) * up(x)). Shazeer 2020 (SwiGLU).
+struct GatedMlp {
+  GatedMlp(const Builder& b, int64_t d, int64_t f, Bias bias = Bias::none)
+      : GatedMlp(b, d, b.cut(f, {"gate_proj", "up_proj"}, {"down_proj"}), bias) {}
+  Tensor operator()(Ctx& ctx, const Tensor& x) const { return down(ctx, ops::silu_mul(ctx, gate_up(ctx, x))); }
+
+  Linear gate_up, down;
+
+ private:
+  GatedMlp(const Builder& b, int64_t d, const Cut& f, Bias bias)
+      : gate_up(b.columns({"gate_proj", "up_proj"}, f, d, bias)), down(b.rows("down_proj", d, f, bias)) {}
+};
+
+// second(act(first(x))), with biases; names differ from tower to tower ("fc1", "fc2"; "mlp.0", "mlp.2").
+struct PlainMlp {
+  struct Sizes {
+    int64_t in = 0, inner = 0, out = 0;
+  };
+  PlainMlp(const Builder& b, std::string_view first_name, std::string_view second_name, const Sizes& s, InPlaceOp act)
+      : PlainMlp(b, {first_name, second_name}, s, b.cut(s.inner, {first_name}, {second_name}), act) {}
+  Tensor operator()(Ctx& ctx, const Tensor& x) const {
+    Tensor y = first(ctx, x);
+    activation(ctx, y);
+    return second(ctx, y);
+  }
+
+  Linear first, second;
+  InPlaceOp activation;
+
+ private:
+  struct TwoNames {
+    std::string_view first, second;
+  };
+  PlainMlp(const Builder& b, TwoNames names, const Sizes& s, const Cut& inner, InPlaceOp act)
+      : first(b.columns({names.first}, inner, s.in, Bias::present)),
+        second(b.rows(names.second, s.out, inner, Bias::present)),
+        activation(act) {}
+};
+
+}  // namespace quern
