@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "ops/cpu/matmul.h"
 #include "ops/dispatch.h"
 #include "ops/pack.h"
 #include "ops/reference/reference.h"
@@ -19,6 +20,7 @@ struct CpuLine {
   Pack pack;
 };
 constexpr CpuLine kCpuTable[] = {
+    {Isa::avx2, cpu::pack_weight},
     {Isa::scalar, reference::pack_weight},
 };
 

@@ -20,7 +20,7 @@ constexpr float kEps = std::numeric_limits<float>::epsilon() / 2;  // one roundi
 
 struct Machine {
   explicit Machine(Isa isa, int threads = 2, Activation activation = Activation::f32)
-      : pool(std::make_unique<ThreadPool>(threads)), arena(std::make_unique<Arena>(Device::cpu(), 1 << 20)) {
+      : pool(std::make_unique<ThreadPool>(threads)), arena(std::make_unique<Arena>(Device::cpu(), 8 << 20)) {
     ctx = {.device = Device::cpu(), .stream = {}, .pool = pool.get(), .arena = arena.get(), .isa = isa, .activation = activation};
   }
   std::unique_ptr<ThreadPool> pool;

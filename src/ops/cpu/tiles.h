@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// The inner kernels of the packed product and the layouts that they read.
+#pragma once
+
+#include <cstdint>
+
+#include "tensor/dtype.h"
+
+namespace quern::ops::cpu {
+
+// A weight is packed in panels of kPanel columns of y (rows of W), each panel in k order:
+//
+//            n = 0   1   2  ...  31                        n = 0    1   ...  31
+//     k = 0  [ w   w   w        w ]   f32, f16   k = 0,1   [ w w  w w       w w ]   bf16: two k side by side,
+//     k = 1  [ w   w   w        w ]              k = 2,3   [ w w  w w       w w ]   as the dot instruction wants them
+//
+// so that decoding reads each weight byte once, in order, and every column has a lane of its own: y[t, n] is a chain of
+// fused multiply-adds over k that no other row or column takes part in.
+constexpr int64_t kPanel = 32;
+// The chain is cut every kBlock inputs: each block is summed from zero and the block sums are added in order. It bounds the
+// rounding error, and keeps a block of x and w in the near caches.
+constexpr int64_t kBlock = 512;
+// Rows of x lie in memory block by block: row t of block b at (b * rows + t) * stride. The strides keep the rows of one tile
+// out of each other's cache sets.
+constexpr int64_t kStrideF32 = kBlock + 16, kStrideBf16 = kBlock + 32;
+
+// c [R, kPanel] += x [R, steps] * w [steps, kPanel]; steps counts k (f32, f16) or pairs of k (bf16).
+using Tile = void (*)(const void* x, const void* w, int64_t steps, float* c);
+
+constexpr int kMostRows = 12;
+
+// tile[r - 1] computes r rows, up to `rows`.
+struct TileFamily {
+  Tile tile[kMostRows];
+};
+
+struct MatmulTiles {
+  const char* name;
+  int rows;                     // the highest tile
+  TileFamily f32, bf16, f16;    // by kind of weight; x is float32
+  const TileFamily* bf16_dot;   // bf16 weight and bf16 x; null: the tier has no such instruction
+};
+
+}  // namespace quern::ops::cpu
