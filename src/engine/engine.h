@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "engine/executor.h"
 #include "engine/request.h"
+#include "sampling/logit_processor.h"
 
 namespace quern {
 
@@ -19,16 +20,17 @@ struct EngineConfig {
   int max_num_batched_tokens = 2048;   // tokens in one step
   int block_size = 16;                 // tokens per KV block
   int64_t num_blocks = 0;              // KV blocks in all
+  int64_t vocab_size = 0;              // of the model: submit checks token ids against it; 0: only the first step does
   bool enable_prefix_caching = true;
   int max_queue = 1024;                // waiting requests; beyond: exhausted
   int encode_budget_tokens = 4096;     // media tokens encoded per step
-  std::function<void(std::span<float> logits, std::span<const int32_t> history)> logit_hook;  // per model; may be empty
+  LogitHook logit_hook;                // of the model; may be empty
 
   void validate() const;  // throws invalid_argument naming the field
 };
 
 struct EngineStats {
-  int running = 0, waiting = 0, swapped = 0;
+  int running = 0, waiting = 0, swapped = 0;  // sequences; swapped: waiting again after a preemption or a loss of workers
   int64_t blocks_total = 0, blocks_used = 0;  // used: referenced by a live sequence
   int64_t prompt_tokens = 0, generated_tokens = 0, cached_tokens = 0, preemptions = 0, steps = 0;
   int64_t requests_finished[5] = {};  // by FinishReason

@@ -17,6 +17,6 @@ struct LocalWorker {
 };
 
 // `probe`, if given, sees every forward pass (tests).
-std::unique_ptr<Executor> make_local_executor(uint64_t epoch, LocalWorker worker);
+std::unique_ptr<Executor> make_local_executor(uint64_t epoch, LocalWorker worker, Probe* probe = nullptr);
 
 }  // namespace quern

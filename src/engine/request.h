@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "prompt/prompt.h"
 #include "sampling/sampling_params.h"
+#include "sampling/token_logprob.h"
 
 namespace quern {
 
@@ -28,11 +29,6 @@ struct Request {
 };
 
 enum class FinishReason : uint8_t { none, stop, length, cancelled, error };
-
-struct TokenLogprob {
-  int32_t token = -1;
-  float logprob = 0;
-};
 
 struct TokenEvent {
   int choice = 0;
@@ -59,16 +55,21 @@ class EventStream {
   // `notify` is called (from the engine thread, without locks held) after events arrive; for coroutines.
   void set_notify(std::function<void()> notify);
 
-  // Engine.
+  // Engine. push takes an event beyond the capacity too: an end is never lost.
   bool has_room() const;
   void push(TokenEvent event);
   void close();  // no more events
+  // `on_room` is called (from the consumer's thread, without locks held) when a full stream has room again.
+  void set_on_room(std::function<void()> on_room);
 
  private:
+  using Callback = std::shared_ptr<const std::function<void()>>;
+  bool take(std::unique_lock<std::mutex>& lock, TokenEvent& event);
+
   mutable std::mutex mutex_;
   std::condition_variable arrived_;
   std::deque<TokenEvent> events_;
-  std::function<void()> notify_;
+  Callback notify_, on_room_;
   size_t capacity_;
   bool is_closed_ = false;
 };

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/admission.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "base/error.h"
+
+namespace quern {
+namespace {
+
+constexpr int kMaxChoices = 256;
+constexpr int64_t kMaxModelLen = int64_t{1} << 28;
+
+void check_field(std::string_view field, int64_t value, int64_t low, int64_t high) {
+  if (value < low || value > high)
+    fail(ErrorCode::invalid_argument, "{}: expected {} to {}, got {}", field, low, high, value);
+}
+
+void check_prompt(const Prompt& p, int64_t vocab_size) {
+  if (p.ids.empty()) fail(ErrorCode::invalid_argument, "prompt: it has no tokens");
+  if (p.axes < 1 || p.axes > 8 || p.positions.size() != p.ids.size() * static_cast<size_t>(p.axes))
+    fail(ErrorCode::invalid_argument, "prompt: {} tokens on {} axes have {} positions", p.ids.size(), p.axes, p.positions.size());
+  const int64_t largest = vocab_size > 0 ? vocab_size - 1 : std::numeric_limits<int32_t>::max();
+  for (const int32_t id : p.ids)
+    if (id < 0 || id > largest)
+      fail(ErrorCode::invalid_argument, "prompt: token id {}: the vocabulary has 0 to {}", id, largest);
+}
+
+void check_media(const Prompt& p) {
+  int64_t end = 0;
+  for (const MediaSpan& span : p.media) {
+    if (!span.media || span.count < 1 || span.first_token < end ||
+        int64_t{span.first_token} + span.count > static_cast<int64_t>(p.ids.size()) || span.media->tokens != span.count)
+      fail(ErrorCode::invalid_argument, "prompt: a medium of {} tokens stands at {}, {} long, in a prompt of {}",
+           span.media ? span.media->tokens : 0, span.first_token, span.count, p.ids.size());
+    end = int64_t{span.first_token} + span.count;
+  }
+}
+
+void check_length(const Request& request, const EngineConfig& config) {
+  const auto prompt = static_cast<int64_t>(request.prompt->ids.size());
+  if (prompt + 1 > config.max_model_len)
+    fail(ErrorCode::invalid_argument,
+         "prompt: {} tokens leave no room for an answer: the context holds {}; shorten the prompt or raise max_model_len", prompt,
+         config.max_model_len);
+  // The last token of an answer is never stored.
+  const int64_t stored = std::min(prompt + request.params.max_tokens, config.max_model_len) - 1;
+  const int64_t blocks = (stored + config.block_size - 1) / config.block_size;
+  if (blocks > config.num_blocks)
+    fail(ErrorCode::exhausted,
+         "prompt: {} tokens and up to {} new ones need {} KV blocks of {} tokens, the cache has {}; lower max_tokens or enlarge the "
+         "cache",
+         prompt, request.params.max_tokens, blocks, config.block_size, config.num_blocks);
+}
+
+}  // namespace
+
+void EngineConfig::validate() const {
+  check_field("max_model_len", max_model_len, 2, kMaxModelLen);
+  check_field("max_num_seqs", max_num_seqs, 1, 65536);
+  check_field("max_num_batched_tokens", max_num_batched_tokens, 1, 1 << 24);
+  check_field("block_size", block_size, 1, 4096);
+  check_field("num_blocks", num_blocks, 1, std::numeric_limits<int32_t>::max() / block_size);
+  check_field("vocab_size", vocab_size, 0, int64_t{1} << 28);
+  check_field("max_queue", max_queue, 1, 1 << 24);
+  check_field("encode_budget_tokens", encode_budget_tokens, 1, 1 << 24);
+}
+
+void check_admissible(const Request& request, const EngineConfig& config) {
+  if (!request.prompt) fail(ErrorCode::invalid_argument, "prompt: there is none");
+  check_field("n", request.n, 1, kMaxChoices);
+  if (config.vocab_size > 0) request.params.validate(config.vocab_size);
+  check_field("max_tokens", request.params.max_tokens, 1, std::numeric_limits<int>::max());
+  check_prompt(*request.prompt, config.vocab_size);
+  check_media(*request.prompt);
+  check_length(request, config);
+}
+
+}  // namespace quern

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/engine_loop.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "engine/plan_builder.h"
+
+namespace quern {
+namespace {
+
+constexpr int kDeadlineLookMs = 10;  // when nothing runs but deadlines pass
+
+TokenEvent failure(const Error& error) {
+  TokenEvent event;
+  event.finish = FinishReason::error;
+  event.error_code = error.code();
+  event.error = error.what();
+  return event;
+}
+
+TokenEvent cancellation() {
+  TokenEvent event;
+  event.finish = FinishReason::cancelled;
+  return event;
+}
+
+}  // namespace
+
+EngineLoop::EngineLoop(const EngineConfig& config, Workforce& workforce, Inbox& inbox, RequestBook& book, const Clock& clock)
+    : config_(config), workforce_(workforce), inbox_(inbox), book_(book), clock_(clock), scheduler_(config) {}
+
+void EngineLoop::stop() {
+  should_stop_ = true;
+  inbox_.stop();
+}
+
+void EngineLoop::run() {
+  bool did_work = true;
+  while (!should_stop_) {
+    obey(inbox_.take(patience_ms(did_work)));
+    if (should_stop_) break;
+    expire_deadlines();
+    look_at_consumers();
+    publish_stats();
+    did_work = step();
+    ended_.clear();
+  }
+  obey(inbox_.take(0));
+  end_all(failure(Error(ErrorCode::unavailable, "the server is shutting down")));
+}
+
+// Without work the thread sleeps until somebody posts, or a consumer catches up.
+int EngineLoop::patience_ms(bool did_work) const {
+  if (did_work) return 0;
+  const bool has_deadline = std::any_of(groups_.begin(), groups_.end(), [](const auto& g) { return g.second->request.deadline_us != 0; });
+  return has_deadline ? kDeadlineLookMs : -1;
+}
+
+void EngineLoop::obey(Commands commands) {
+  for (Submission& submission : commands.submissions) add(std::move(submission));
+  for (const std::string& id : commands.cancels)
+    if (const auto it = groups_.find(id); it != groups_.end()) end_group(*it->second, cancellation());
+}
+
+void EngineLoop::add(Submission submission) {
+  auto group = std::make_unique<Group>();
+  group->request = std::move(submission.request);
+  group->stream = std::move(submission.stream);
+  group->arrival = arrivals_++;
+  group->unfinished = group->request.n;
+  // Without a prefix cache only the continuations of one request share.
+  group->shares_blocks = config_.enable_prefix_caching || group->request.n > 1;
+  group->root = prefix_root(config_.enable_prefix_caching ? "" : std::to_string(group->arrival), {});
+  for (int choice = 0; choice < group->request.n; ++choice) {
+    group->sequences.push_back(
+        std::make_unique<Sequence>(*group, choice, scheduler_.pool(), config_.block_size, config_.logit_hook));
+    scheduler_.add(*group->sequences.back());
+  }
+  const auto [it, is_new] = groups_.emplace(group->request.id, std::move(group));
+  QUERN_CHECK(is_new, "request {} is known already", it->first);
+  if (!workforce_.is_healthy()) end_group(*it->second, failure(Error(ErrorCode::unavailable, "the workers are lost")));
+}
+
+void EngineLoop::expire_deadlines() {
+  const int64_t now = clock_.now_us();
+  std::vector<Group*> late;
+  for (const auto& [id, group] : groups_)
+    if (group->request.deadline_us != 0 && now >= group->request.deadline_us) late.push_back(group.get());
+  for (Group* group : late) end_group(*group, failure(Error(ErrorCode::unavailable, "the request's deadline has passed")));
+}
+
+void EngineLoop::look_at_consumers() {
+  has_work_ = false;
+  for (const auto& [id, group] : groups_) {
+    const bool is_paused = !group->stream->has_room();
+    has_work_ |= !is_paused;
+    for (const auto& s : group->sequences) s->is_paused = is_paused;
+  }
+}
+
+bool EngineLoop::step() {
+  Schedule schedule = scheduler_.next();
+  if (schedule.is_empty()) return false;
+  try {
+    carry_out(schedule);
+  } catch (const Error& e) {
+    if (e.code() == ErrorCode::unavailable) {
+      replace_workers(e);
+    } else {
+      fail_step(schedule, e);
+    }
+  } catch (const std::exception& e) {
+    fail_step(schedule, Error(ErrorCode::internal, e.what()));
+  }
+  return true;
+}
+
+void EngineLoop::carry_out(Schedule& schedule) {
+  for (const Slice& slice : schedule.slices) note_start(slice);
+  StepPlan plan = build_plan(schedule, config_.block_size);
+  plan.epoch = workforce_.epoch();
+  plan.step = ++steps_;
+  const size_t rows = plan.batch.sample_rows.size();
+  StepResult result;
+  if (!workforce_.run(std::move(plan), result, should_stop_)) return;
+  if (result.logits.size() != rows * static_cast<size_t>(result.vocab) || (rows > 0 && result.vocab < 1))
+    fail(ErrorCode::internal, "step {}: expected {} rows of {} logits, got {} values", steps_, rows, result.vocab, result.logits.size());
+  accept(schedule, result);
+}
+
+void EngineLoop::note_start(const Slice& slice) {
+  const Sequence& s = *slice.sequence;
+  if (s.choice == 0 && s.output_length() == 0) book_.started(s.group.request.id);
+}
+
+void EngineLoop::accept(const Schedule& schedule, StepResult& result) {
+  scheduler_.complete(schedule);
+  ++counts_.steps;
+  const auto vocab = static_cast<size_t>(result.vocab);
+  std::span<float> rows(result.logits);
+  for (const Slice& slice : schedule.slices) {
+    if (!slice.samples) continue;
+    const auto row = rows.first(vocab);
+    rows = rows.subspan(vocab);
+    if (slice.sequence->state == SequenceState::finished) continue;  // another choice of its request failed
+    try {
+      sample(slice, row);
+    } catch (const Error& e) {
+      end_group(slice.sequence->group, failure(e));
+    }
+  }
+}
+
+void EngineLoop::sample(const Slice& slice, std::span<float> logits) {
+  Sequence& s = *slice.sequence;
+  const Request& request = s.group.request;
+  TokenEvent event;
+  event.choice = s.choice;
+  const bool is_first = s.output_length() == 0;
+  if (is_first) {
+    // Ids beyond the row would be written to.
+    if (config_.vocab_size != static_cast<int64_t>(logits.size())) request.params.validate(static_cast<int64_t>(logits.size()));
+    event.cached_tokens = s.cached_tokens;
+    counts_.cached_tokens += s.cached_tokens;
+    counts_.prompt_tokens += s.choice == 0 ? s.length() : 0;
+  }
+  if (request.hash_logits) event.logits_hash = hash_bytes(std::as_bytes(logits)).low;
+  SampledToken sampled = s.sampler.next(logits, {s.tokens, request.prompt->ids.size()});
+  s.tokens.push_back(sampled.token);
+  ++counts_.generated_tokens;
+  event.token = sampled.token;
+  event.logprobs = std::move(sampled.logprobs);
+  event.finish = reason_to_finish(s, sampled.token);
+  if (event.finish == FinishReason::stop) event.stop_token = sampled.token;
+  if (event.finish == FinishReason::none) {
+    s.group.stream->push(std::move(event));
+  } else {
+    end_sequence(s, std::move(event));
+  }
+}
+
+FinishReason EngineLoop::reason_to_finish(const Sequence& s, int32_t token) const {
+  const SamplingParams& p = s.group.request.params;
+  const auto& stops = p.stop_token_ids;
+  const bool may_stop = !p.ignore_eos && s.output_length() >= p.min_tokens;
+  if (may_stop && std::find(stops.begin(), stops.end(), token) != stops.end()) return FinishReason::stop;
+  if (s.output_length() >= p.max_tokens || s.length() >= config_.max_model_len) return FinishReason::length;
+  return FinishReason::none;
+}
+
+// Which request broke the step is not known, so all of it fails; the others go on.
+void EngineLoop::fail_step(const Schedule& schedule, const Error& error) {
+  for (const Slice& slice : schedule.slices)
+    if (slice.sequence->state != SequenceState::finished) end_group(slice.sequence->group, failure(error));
+  scheduler_.fail_step(schedule);
+}
+
+void EngineLoop::replace_workers(const Error& loss) {
+  scheduler_.reset();
+  workforce_.replace(loss);
+  if (!workforce_.is_healthy()) end_all(failure(Error(ErrorCode::unavailable, format("the workers are lost: {}", loss.what()))));
+}
+
+// Whoever sees the last event finds the blocks free, the counts true and the id unused.
+void EngineLoop::end_sequence(Sequence& s, TokenEvent last) {
+  scheduler_.remove(s);
+  Group& group = s.group;
+  const bool is_last = --group.unfinished == 0;
+  if (is_last) {
+    const auto it = groups_.find(group.request.id);
+    ended_.push_back(std::move(it->second));
+    groups_.erase(it);
+    has_work_ = has_work_ && !groups_.empty();
+    publish_stats();
+    book_.left(group.request.id, last.finish);
+  }
+  group.stream->push(std::move(last));
+  if (is_last) group.stream->close();
+}
+
+void EngineLoop::end_group(Group& group, const TokenEvent& last) {
+  for (const auto& s : group.sequences) {
+    if (s->state == SequenceState::finished) continue;
+    TokenEvent event = last;
+    event.choice = s->choice;
+    end_sequence(*s, std::move(event));
+  }
+}
+
+void EngineLoop::end_all(const TokenEvent& last) {
+  while (!groups_.empty()) end_group(*groups_.begin()->second, last);
+}
+
+void EngineLoop::publish_stats() {
+  counts_.running = static_cast<int>(scheduler_.running());
+  counts_.waiting = static_cast<int>(scheduler_.waiting());
+  counts_.swapped = 0;
+  for (const auto& [id, group] : groups_)
+    for (const auto& s : group->sequences) counts_.swapped += s->was_set_back ? 1 : 0;
+  counts_.blocks_total = scheduler_.pool().size();
+  counts_.blocks_used = scheduler_.pool().used();
+  counts_.preemptions = scheduler_.preemptions();
+  counts_.epoch = workforce_.epoch();
+  book_.publish(counts_, has_work_, clock_.now_us());
+}
+
+}  // namespace quern
