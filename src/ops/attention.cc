@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "ops/attention_inputs.h"
+#include "ops/cpu/attention.h"
 #include "ops/dispatch.h"
 #include "ops/reference/reference.h"
 #include "ops/row_kernels.h"
@@ -49,6 +50,19 @@ void store_row(const RowKernels& kernels, const float* source, const Tensor& cac
     kernels.narrow_bf16(source, size, cache.data<uint16_t>() + at);
 }
 
+// The CPU's table: the fast kernels where tier and shape allow, else the plain loops.
+bool is_fast(const Ctx& ctx, int64_t group, int64_t size) {
+  return ctx.isa >= Isa::avx2 && cpu::accepts_heads(group, size);
+}
+
+auto paged_kernel(const Ctx& ctx, int64_t group, int64_t size) {
+  return is_fast(ctx, group, size) ? cpu::paged_attention : reference::paged_attention;
+}
+
+auto segment_kernel(const Ctx& ctx, int64_t group, int64_t size) {
+  return is_fast(ctx, group, size) ? cpu::segment_attention : reference::segment_attention;
+}
+
 }  // namespace
 
 void store_kv_(Ctx& ctx, const Tensor& k, const Tensor& v, PagedKv& kv, std::span<const int32_t> slots) {
@@ -82,8 +96,7 @@ Tensor paged_attention(Ctx& ctx, const Tensor& q, const PagedKv& kv, const Paged
     require_cpu(ctx, "paged_attention", kv.k.dtype());
     check_batch(batch, q.dim(0), kv);
   }
-  if (ctx.device.is_meta() || out.numel() == 0) return out;
-  reference::paged_attention(ctx, q, kv, {batch, scale}, out);
+  if (out.numel() > 0) paged_kernel(ctx, q.dim(1) / kv.k.dim(1), q.dim(2))(ctx, q, kv, {batch, scale}, out);
   return out;
 }
 
@@ -100,7 +113,7 @@ Tensor segment_attention(Ctx& ctx, const Tensor& q, const Tensor& k, const Tenso
   QUERN_CHECK(!segments.empty() && segments.front() == 0 && segments.back() == q.dim(0) && std::ranges::is_sorted(segments),
               "{} segment bounds for {} rows", segments.size(), q.dim(0));
   if (out.numel() == 0) return out;
-  reference::segment_attention(ctx, {q, k, v, segments, scale}, out);
+  segment_kernel(ctx, q.dim(1) / k.dim(1), q.dim(2))(ctx, {q, k, v, segments, scale}, out);
   return out;
 }
 

@@ -42,6 +42,7 @@ void attend(const float* q, const Keys& keys, Key key, Value value, float scale,
 }  // namespace
 
 void paged_attention(Ctx& ctx, const Tensor& q, const PagedKv& kv, const PagedAttention& in, const Tensor& out) {
+  if (ctx.device.is_meta()) return;
   const int64_t heads = q.dim(1), size = q.dim(2), kv_heads = kv.k.dim(1), block_size = kv.k.dim(2);
   const auto sequences = static_cast<int64_t>(in.batch.context_lengths.size());
   ctx.pool->parallel_for(sequences * heads, 1, [&](int64_t begin, int64_t end, int) {

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ops/cpu/attention.h"
+#include "ops/cpu/intrinsics.h"
+#include "ops/cpu/tiles.h"
+
+#define QUERN_TILE_ROWS 6
+#pragma GCC target("avx2,fma,f16c")
+
+namespace quern::ops::cpu {
+namespace {
+#include "ops/cpu/simd_avx2.inc"
+
+#include "ops/cpu/math.inc"
+
+#include "ops/cpu/tiles.inc"
+
+#include "ops/cpu/attention.inc"
+}  // namespace
+
+const AttentionKernels kAttentionAvx2 = kKernels;
+
+}  // namespace quern::ops::cpu
