@@ -29,9 +29,9 @@ class Answer : public testing::Test {
     return parse_json(job.format->whole(answers, generation->usage()), "answer");
   }
 
-  std::vector<Json> streamed(const GenerationJob& job, bool shows_tokens = false) {
+  std::vector<Json> streamed(const GenerationJob& job) {
     const auto generation = job.submit(service_, "r1");
-    AnswerStream stream(*job.format, job.stream_options, *generation, shows_tokens);
+    AnswerStream stream(*job.format, job.stream_options, *generation, job.shows_tokens);
     std::vector<Json> out;
     for (const std::string& chunk : stream.chunks(generation->poll())) out.push_back(parse_json(chunk, "chunk"));
     if (const std::string closing = stream.closing(); !closing.empty()) out.push_back(parse_json(closing, "chunk"));
@@ -112,7 +112,7 @@ TEST_F(Answer, StreamEqualsWhole) {
     const Json expected = whole(chat(fields));
     std::map<int, std::string> text, finish, roles;
     std::map<int, size_t> scores;
-    for (const Json& chunk : streamed(chat(fields + R"(, "stream": true)"), true))
+    for (const Json& chunk : streamed(chat(fields + R"(, "stream": true)")))
       for (const Json& choice : chunk["choices"]) {
         const int index = choice["index"];
         EXPECT_EQ(chunk["object"], "chat.completion.chunk");
@@ -197,6 +197,12 @@ TEST_F(Answer, AGenerationThatIsDroppedIsCancelled) {
   service_.set_script([](const Request&, const std::shared_ptr<EventStream>&) {});
   chat("").submit(service_, "r1").reset();
   EXPECT_EQ(service_.cancelled(), 1u);
+}
+
+TEST_F(Answer, AStreamThatJustEndsIsAFailure) {
+  service_.set_script([](const Request&, const std::shared_ptr<EventStream>& stream) { stream->close(); });
+  const auto chunks = streamed(chat(R"(, "n": 2, "stream": true)"));
+  EXPECT_EQ(chunks.at(0)["error"]["code"], "unavailable");
 }
 
 TEST_F(Answer, AFullQueueLeavesNothingBehind) {

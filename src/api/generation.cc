@@ -32,21 +32,31 @@ void Generation::set_notify(std::function<void()> notify) {
   for (Part& part : parts_) part.stream->set_notify(notify);
 }
 
+void Generation::push(int index, const TokenEvent& event, std::vector<IndexedDelta>& out) {
+  StreamAssembler& choice = *choices_[static_cast<size_t>(index)];
+  if (choice.is_finished()) return;
+  TextDelta delta = choice.push(event);
+  if (choice.is_finished()) --running_choices_;
+  if (!delta.is_empty()) out.push_back({index, std::move(delta)});
+}
+
 void Generation::drain(Part& part, std::vector<IndexedDelta>& out) {
+  if (part.is_closed) return;
+  const bool is_last = part.stream->is_finished();  // asked first: what came before the end is still taken
   TokenEvent event;
-  while (!part.is_closed && part.stream->try_pop(event)) {
+  while (part.stream->try_pop(event)) {
     part.cached_tokens = std::max<int64_t>(part.cached_tokens, event.cached_tokens);
-    if (event.choice < 0 || event.choice >= part.n) continue;
-    const int index = part.first_choice + event.choice;
-    StreamAssembler& choice = *choices_[static_cast<size_t>(index)];
-    if (choice.is_finished()) continue;
-    TextDelta delta = choice.push(event);
-    if (choice.is_finished()) --running_choices_;
-    if (!delta.is_empty()) out.push_back({index, std::move(delta)});
+    if (event.choice >= 0 && event.choice < part.n) push(part.first_choice + event.choice, event, out);
+  }
+  if (is_last) {
+    TokenEvent lost;
+    lost.finish = FinishReason::error;
+    lost.error_code = ErrorCode::unavailable;
+    lost.error = "the engine broke off this answer; try again";
+    for (int i = 0; i < part.n; ++i) push(part.first_choice + i, lost, out);
   }
   const auto begin = choices_.begin() + part.first_choice;
-  const bool all_ended = std::all_of(begin, begin + part.n, [](const auto& c) { return c->is_finished(); });
-  if (part.is_closed || !all_ended) return;
+  if (!std::all_of(begin, begin + part.n, [](const auto& c) { return c->is_finished(); })) return;
   part.is_closed = true;
   // A stop string ends an answer here, out of the engine's sight.
   if (std::any_of(begin, begin + part.n, [](const auto& c) { return c->has_stopped_early(); })) service_.cancel(part.id);

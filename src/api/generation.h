@@ -54,6 +54,7 @@ class Generation {
   };
 
   void drain(Part& part, std::vector<IndexedDelta>& out);
+  void push(int index, const TokenEvent& event, std::vector<IndexedDelta>& out);
 
   Service& service_;
   std::string id_;

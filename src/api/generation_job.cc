@@ -14,6 +14,7 @@ GenerationJob job_of(const SamplingFields& fields, bool stream, const StreamOpti
   job.n = fields.n;
   job.priority = fields.priority;
   job.text = fields.text;
+  job.shows_tokens = fields.logprobs >= 0 || fields.return_token_ids;
   job.stream = stream;
   job.stream_options = options;
   return job;

@@ -19,6 +19,7 @@ struct GenerationJob {
   std::vector<SamplingParams> params;  // per prompt
   int n = 1, priority = 0;             // n answers per prompt
   TextOptions text;
+  bool shows_tokens = false;  // log-probs or ids beside the text
   bool stream = false;
   StreamOptions stream_options;
   std::unique_ptr<AnswerFormat> format;

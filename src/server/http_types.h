@@ -50,5 +50,7 @@ std::string_view query_of(std::string_view target);
 // What a client may choose as its request id: 1 to 128 of [A-Za-z0-9._-].
 bool is_clean_id(std::string_view id);
 std::string to_lower(std::string_view text);
+// For log lines: at most max_bytes, and '?' for every byte that is no visible ASCII character.
+std::string printable(std::string_view text, size_t max_bytes);
 
 }  // namespace quern

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// ApiHandler: what stands between connections and routes: keys, content types, errors, the access log.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "server/api_keys.h"
+#include "server/exchange.h"
+#include "server/metrics.h"
+#include "server/router.h"
+
+namespace quern {
+
+class ApiHandler final : public RequestHandler {
+ public:
+  // `router` and `metrics` must outlive the handler.
+  ApiHandler(const Router& router, ApiKeys keys, Metrics& metrics, bool logs_requests);
+
+  std::unique_ptr<HttpResponse> refuse(const HttpRequest& head) override;
+  Task<> handle(Exchange& exchange) override;
+  void finished(const HttpRequest& request, int status, int64_t elapsed_us, const std::string& note) override;
+
+ private:
+  const Router& router_;
+  const ApiKeys keys_;
+  Metrics& metrics_;
+  const bool logs_requests_;
+};
+
+}  // namespace quern

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/api_server.h"
+
+#include <random>
+
+#include "server/api_handler.h"
+#include "server/route_context.h"
+
+namespace quern {
+
+SeedSource::SeedSource(std::optional<uint64_t> seed) {
+  std::random_device random;
+  state_ = seed ? *seed : (uint64_t{random()} << 32) | random();
+}
+
+// splitmix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
+uint64_t SeedSource::next() {
+  uint64_t z = state_ += 0x9e3779b97f4a7c15ull;
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+  return z ^ (z >> 31);
+}
+
+struct ApiServer::State {
+  State(ServerConfig config, Service& service, ApiKeys keys, const Clock& clock, ApiServerOptions options)
+      : metrics(service.info()),
+        context{.service = service,
+                .metrics = metrics,
+                .clock = clock,
+                .version = std::move(options.version),
+                .sse_keep_alive_us = config.sse_keep_alive_us,
+                .seeds = SeedSource(options.seed)},
+        handler(router, std::move(keys), metrics, options.logs_requests),
+        server(std::move(config), handler, clock) {
+    add_info_routes(router, context);
+    add_generation_routes(router, context);
+  }
+
+  Metrics metrics;
+  RouteContext context;
+  Router router;
+  ApiHandler handler;
+  HttpServer server;
+};
+
+ApiServer::ApiServer(ServerConfig config, Service& service, ApiKeys keys, const Clock& clock, ApiServerOptions options)
+    : state_(std::make_unique<State>(std::move(config), service, std::move(keys), clock, std::move(options))) {}
+ApiServer::~ApiServer() = default;
+
+void ApiServer::listen() { state_->server.listen(); }
+int ApiServer::port() const { return state_->server.port(); }
+void ApiServer::start() { state_->server.start(); }
+void ApiServer::stop() { state_->server.stop(); }
+int ApiServer::wait() { return state_->server.wait(); }
+
+std::vector<std::string> ApiServer::routes() const {
+  std::vector<std::string> out;
+  for (const Router::Entry& entry : state_->router.entries()) out.push_back(entry.method + " " + entry.pattern);
+  return out;
+}
+
+}  // namespace quern

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+// Routes that generate: prepare the job off the io thread, submit it, turn its deltas into one body or a stream of events.
+#include <ctime>
+#include <nlohmann/json.hpp>
+
+#include "api/answer_stream.h"
+#include "api/generation_job.h"
+#include "base/log.h"
+#include "server/route_context.h"
+
+namespace quern {
+namespace {
+
+using JobMaker = GenerationJob (*)(const Json&, const JobContext&);
+
+GenerationJob make_job(JobMaker make, RouteContext& context, HttpRequest& request) {
+  const JobContext job{.service = context.service, .id = request.id, .created = std::time(nullptr), .seed = context.seeds.next()};
+  const std::string body = std::move(request.body);
+  return make(parse_json(body, "request body"), job);
+}
+
+std::string note_of(const Generation& generation) {
+  const Usage usage = generation.usage();
+  return format("prompt_tokens={} cached_tokens={} output_tokens={}", usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens);
+}
+
+std::string events_of(const std::vector<std::string>& chunks) {
+  std::string out;
+  for (const std::string& chunk : chunks) out.append("data: ").append(chunk).append("\n\n");
+  return out;
+}
+
+Task<> answer_whole(const GenerationJob& job, Generation& generation, GenerationMeter& meter, Exchange& exchange) {
+  std::vector<TextDelta> answers(static_cast<size_t>(job.choice_count()));
+  for (;;) {
+    auto deltas = generation.poll();
+    meter.count(deltas);
+    for (auto& [index, delta] : deltas) answers[static_cast<size_t>(index)].append(std::move(delta));
+    if (generation.is_finished()) break;
+    co_await exchange.wait();
+    if (!exchange.is_open()) co_return;
+  }
+  for (const TextDelta& answer : answers) {
+    if (!has_failed(answer)) continue;
+    const ApiError failure = failure_of(answer);
+    co_await exchange.respond(error_response(failure.status, failure.message, failure.code));
+    co_return;
+  }
+  co_await exchange.respond(json_response(job.format->whole(answers, generation.usage())));
+}
+
+HttpResponse event_stream_head() {
+  HttpResponse head;
+  head.content_type = "text/event-stream; charset=utf-8";
+  // Proxies are to pass each event on at once.
+  head.headers = {{"Cache-Control", "no-cache"}, {"X-Accel-Buffering", "no"}};
+  return head;
+}
+
+// What is to be sent now: events of new deltas, and the end of the stream if it has come.
+std::string next_events(const GenerationJob& job, Generation& generation, GenerationMeter& meter, AnswerStream& stream) {
+  const auto deltas = generation.poll();
+  meter.count(deltas);
+  std::string events = events_of(stream.chunks(deltas));
+  if (!generation.is_finished() && !stream.has_failed()) return events;
+  if (job.stream_options.include_usage && !stream.has_failed()) events += events_of({stream.closing()});
+  return events + "data: [DONE]\n\n";
+}
+
+// A write returns when the system has taken the bytes. While a slow reader holds it up, deltas wait in the engine's bounded
+// EventStream, and then the request pauses.
+Task<> answer_in_events(const GenerationJob& job, Generation& generation, GenerationMeter& meter, Exchange& exchange, RouteContext& context) {
+  AnswerStream stream(*job.format, job.stream_options, generation, job.shows_tokens);
+  co_await exchange.begin_stream(event_stream_head());
+  int64_t written_us = context.clock.now_us();
+  while (exchange.is_open()) {
+    std::string events = next_events(job, generation, meter, stream);
+    const int64_t quiet_us = context.clock.now_us() - written_us;
+    if (events.empty() && context.sse_keep_alive_us > 0 && quiet_us >= context.sse_keep_alive_us) events = ": keep-alive\n\n";
+    if (!events.empty()) written_us = context.clock.now_us();
+    co_await exchange.write(std::move(events));
+    if (generation.is_finished() || stream.has_failed()) {
+      co_await exchange.end_stream();
+      co_return;
+    }
+    co_await exchange.wait(static_cast<int>(context.sse_keep_alive_us / 1000));
+  }
+}
+
+std::string joined(const std::vector<std::string>& names) {
+  std::string out;
+  for (const std::string& name : names) out += (out.empty() ? "" : ",") + name;
+  return printable(out, 200);
+}
+
+Task<> generate(JobMaker make, RouteContext& context, Exchange& exchange) {
+  const int64_t arrived_us = context.clock.now_us();
+  GenerationJob job;
+  std::function<void()> work = [&] { job = make_job(make, context, exchange.request()); };
+  co_await exchange.offload(std::move(work));
+  if (!exchange.is_open()) co_return;
+  const std::string& id = exchange.request().id;
+  if (!job.ignored.empty()) log(LogLevel::info, "unknown fields ignored id={} fields={}", id, joined(job.ignored));
+  std::unique_ptr<Generation> generation;
+  try {
+    generation = job.submit(context.service, format("{}-{:x}", id, ++context.generations));
+  } catch (const Error& e) {
+    if (e.code() == ErrorCode::exhausted) context.metrics.count_rejection("queue_full");
+    throw;
+  }
+  GenerationMeter meter(context.metrics, context.clock, arrived_us, job);
+  generation->set_notify(exchange.waker());
+  if (job.stream)
+    co_await answer_in_events(job, *generation, meter, exchange, context);
+  else
+    co_await answer_whole(job, *generation, meter, exchange);
+  exchange.log_note = note_of(*generation);
+}
+
+}  // namespace
+
+void add_generation_routes(Router& router, RouteContext& context) {
+  const auto making = [&context](JobMaker make) {
+    return [&context, make](Exchange& exchange) { return generate(make, context, exchange); };
+  };
+  const RouteOptions json{.takes_json = true};
+  router.add("POST", "/v1/chat/completions", json, making(chat_job));
+  router.add("POST", "/v1/completions", json, making(completion_job));
+}
+
+}  // namespace quern

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// Routes that generate nothing.
+#include <nlohmann/json.hpp>
+
+#include "api/api_error.h"
+#include "api/generation_job.h"
+#include "api/responses.h"
+#include "server/route_context.h"
+
+namespace quern {
+namespace {
+
+// True only if the engine can work: an orchestrator may restart a server that says otherwise.
+Task<> health(RouteContext& context, Exchange& exchange) {
+  if (context.service.is_healthy())
+    co_await exchange.respond(json_response(R"({"status":"ok"})"));
+  else
+    co_await exchange.respond(error_response(503, "the engine does not answer", "unavailable"));
+}
+
+Task<> version(RouteContext& context, Exchange& exchange) {
+  co_await exchange.respond(json_response(version_response(context.version)));
+}
+
+Task<> metrics(RouteContext& context, Exchange& exchange) {
+  HttpResponse response;
+  response.content_type = "text/plain; version=0.0.4; charset=utf-8";
+  response.body = context.metrics.expose(context.service.stats());
+  co_await exchange.respond(std::move(response));
+}
+
+Task<> models(RouteContext& context, Exchange& exchange) {
+  co_await exchange.respond(json_response(models_response(context.service.info())));
+}
+
+Task<> model(RouteContext& context, Exchange& exchange) {
+  const std::string name = exchange.request().parameters.at(0);
+  check_model(context.service.info(), name);
+  co_await exchange.respond(json_response(model_response(context.service.info(), name)));
+}
+
+std::string tokenize_body(const Service& service, const std::string& body) {
+  const TokenizeRequest request = TokenizeRequest::parse(parse_json(body, "request body"));
+  check_model(service.info(), request.model);
+  const Tokenizer& tokenizer = service.tokenizer();
+  const TokenIds ids = request.chat ? service.prepare(*request.chat)->ids
+                                    : tokenizer.encode(*request.prompt, {.add_special_tokens = request.add_special_tokens});
+  return tokenize_response(ids, service.info().max_model_len, request.return_token_strs ? &tokenizer : nullptr);
+}
+
+std::string detokenize_body(const Service& service, const std::string& body) {
+  const DetokenizeRequest request = DetokenizeRequest::parse(parse_json(body, "request body"));
+  check_model(service.info(), request.model);
+  const int32_t vocab = service.tokenizer().vocab_size();
+  for (const int32_t id : request.tokens)
+    if (id >= vocab) fail_field("tokens", "tokens: token id {} is outside the vocabulary of {}", id, vocab);
+  return detokenize_response(service.tokenizer().decode(request.tokens));
+}
+
+using BodyMaker = std::string (*)(const Service&, const std::string&);
+
+Task<> answer_with(BodyMaker make, RouteContext& context, Exchange& exchange) {
+  std::string body;
+  std::function<void()> work = [&] { body = make(context.service, exchange.request().body); };
+  co_await exchange.offload(std::move(work));
+  co_await exchange.respond(json_response(std::move(body)));
+}
+
+}  // namespace
+
+void add_info_routes(Router& router, RouteContext& context) {
+  const auto with = [&context](Task<> (*route)(RouteContext&, Exchange&)) {
+    return [&context, route](Exchange& exchange) { return route(context, exchange); };
+  };
+  const auto making = [&context](BodyMaker make) {
+    return [&context, make](Exchange& exchange) { return answer_with(make, context, exchange); };
+  };
+  const RouteOptions open{.needs_key = false};
+  const RouteOptions json{.takes_json = true};
+  for (const char* path : {"/health", "/ready", "/ping"}) router.add("GET", path, open, with(health));
+  router.add("GET", "/version", open, with(version));
+  router.add("GET", "/metrics", {}, with(metrics));
+  router.add("GET", "/v1/models", {}, with(models));
+  router.add("GET", "/v1/models/{name}*", {}, with(model));
+  router.add("POST", "/tokenize", json, making(tokenize_body));
+  router.add("POST", "/detokenize", json, making(detokenize_body));
+}
+
+}  // namespace quern

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/peer.h"
+
+#include <algorithm>
+#include <boost/asio/post.hpp>
+#include <boost/asio/write.hpp>
+#include <chrono>
+
+namespace quern {
+
+namespace asio = boost::asio;
+using boost::system::error_code;
+
+namespace {
+
+constexpr size_t kReadBytes = 32 << 10;
+constexpr int64_t kLingerUs = 1'000'000;
+constexpr size_t kLingerBytes = 8 << 20;
+
+std::string name_of(const asio::ip::tcp::socket& socket) {
+  error_code error;
+  const auto endpoint = socket.remote_endpoint(error);
+  if (error) return "?";
+  const std::string address = endpoint.address().to_string();
+  return (endpoint.address().is_v6() ? "[" + address + "]" : address) + ":" + std::to_string(endpoint.port());
+}
+
+}  // namespace
+
+Peer::Peer(std::shared_ptr<asio::io_context> io, asio::ip::tcp::socket socket)
+    : io_(std::move(io)),
+      socket_(std::move(socket)),
+      deadline_(socket_.get_executor()),
+      pause_(socket_.get_executor()),
+      name_(name_of(socket_)),
+      scratch_(kReadBytes, '\0') {
+  error_code ignored;
+  socket_.set_option(asio::ip::tcp::no_delay(true), ignored);
+}
+
+// A timer's handler may already be on its way when it is cancelled: the number tells an old one.
+void Peer::arm(int64_t timeout_us) {
+  has_timed_out_ = false;
+  deadline_.expires_after(std::chrono::microseconds(std::max<int64_t>(timeout_us, 0)));
+  deadline_.async_wait([self = shared_from_this(), number = ++deadline_number_](const error_code& error) {
+    if (error || number != self->deadline_number_) return;
+    self->has_timed_out_ = true;
+    error_code ignored;
+    self->socket_.cancel(ignored);
+  });
+}
+
+void Peer::disarm() {
+  ++deadline_number_;
+  deadline_.cancel();
+}
+
+Task<bool> Peer::fill(int64_t timeout_us) {
+  if (!is_open_) co_return false;
+  arm(timeout_us);
+  auto read = suspend_with<size_t>([this](auto resume) {
+    socket_.async_read_some(asio::buffer(scratch_),
+                            [self = shared_from_this(), resume](const error_code& error, size_t n) mutable { resume(error ? 0 : n); });
+  });
+  const size_t n = co_await read;
+  disarm();
+  if (n == 0) {
+    if (!has_timed_out_) left();
+    co_return false;
+  }
+  buffer_.append(scratch_, 0, n);
+  co_return true;
+}
+
+void Peer::consume(size_t bytes) {
+  consumed_ += bytes;
+  if (consumed_ == buffer_.size()) {
+    buffer_.clear();
+    consumed_ = 0;
+  } else if (consumed_ > (size_t{1} << 16)) {
+    buffer_.erase(0, consumed_);
+    consumed_ = 0;
+  }
+}
+
+Task<bool> Peer::write(std::string_view data, int64_t timeout_us) {
+  if (!is_open_) co_return false;
+  arm(timeout_us);
+  auto write = suspend_with<bool>([this, data](auto resume) {
+    asio::async_write(socket_, asio::buffer(data),
+                      [self = shared_from_this(), resume](const error_code& error, size_t) mutable { resume(!error); });
+  });
+  const bool is_written = co_await write;
+  disarm();
+  if (!is_written) close();
+  co_return is_written;
+}
+
+void Peer::begin_watch(size_t max_bytes) {
+  is_watching_ = true;
+  is_woken_ = false;
+  max_watched_ = max_bytes;
+  watch();
+}
+
+void Peer::watch() {
+  if (!is_open_ || !is_watching_ || is_reading_ahead_ || buffered().size() >= max_watched_) return;
+  is_reading_ahead_ = true;
+  socket_.async_read_some(asio::buffer(scratch_), [self = shared_from_this()](const error_code& error, size_t n) {
+    self->is_reading_ahead_ = false;
+    if (!error) self->buffer_.append(self->scratch_, 0, n);
+    if (self->is_watching_ && error && error != asio::error::operation_aborted) self->left();
+    // A deadline of a write also cancels the read ahead; go on unless that closed the connection.
+    if (self->is_watching_) self->watch();
+    if (auto ended = std::exchange(self->watch_ended_, nullptr)) ended(true);
+  });
+}
+
+Task<> Peer::end_watch() {
+  is_watching_ = false;
+  if (!is_reading_ahead_) co_return;
+  auto ended = suspend_with<bool>([this](auto resume) {
+    watch_ended_ = resume;
+    error_code ignored;
+    socket_.cancel(ignored);
+  });
+  co_await ended;
+}
+
+void Peer::left() {
+  is_open_ = false;
+  wake();
+}
+
+void Peer::close() {
+  if (!socket_.is_open()) return;
+  error_code ignored;
+  socket_.shutdown(asio::ip::tcp::socket::shutdown_both, ignored);
+  socket_.close(ignored);
+  left();
+}
+
+Task<> Peer::close_gently() {
+  if (is_open_) {
+    error_code error;
+    socket_.shutdown(asio::ip::tcp::socket::shutdown_send, error);
+    buffer_.clear();
+    consumed_ = 0;
+    size_t dropped = 0;
+    const auto until = std::chrono::steady_clock::now() + std::chrono::microseconds(kLingerUs);
+    while (!error && dropped < kLingerBytes && std::chrono::steady_clock::now() < until && co_await fill(kLingerUs)) {
+      dropped += buffer_.size();
+      buffer_.clear();
+    }
+  }
+  close();
+}
+
+void Peer::wake() {
+  is_woken_ = true;
+  if (auto waiter = std::exchange(waiter_, nullptr)) waiter(true);
+}
+
+Task<> Peer::wait(int64_t timeout_us) {
+  if (!std::exchange(is_woken_, false) && is_open_) {
+    auto woken = suspend_with<bool>([this, timeout_us](auto resume) {
+      waiter_ = resume;
+      ++pause_number_;
+      if (timeout_us <= 0) return;
+      pause_.expires_after(std::chrono::microseconds(timeout_us));
+      pause_.async_wait([self = shared_from_this(), number = pause_number_](const error_code& error) {
+        if (!error && number == self->pause_number_) self->wake();
+      });
+    });
+    co_await woken;
+    ++pause_number_;
+    pause_.cancel();
+    is_woken_ = false;
+  }
+}
+
+std::function<void()> Peer::waker() {
+  return [weak = weak_from_this()] {
+    const auto self = weak.lock();
+    // One message on its way is enough for any number of events.
+    if (!self || self->is_wake_posted_.exchange(true)) return;
+    asio::post(self->socket_.get_executor(), [self] {
+      self->is_wake_posted_ = false;
+      self->wake();
+    });
+  };
+}
+
+}  // namespace quern

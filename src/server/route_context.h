@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// RouteContext: what all routes share.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "api/service.h"
+#include "base/clock.h"
+#include "server/metrics.h"
+#include "server/router.h"
+
+namespace quern {
+
+// Seeds for requests that name none: a fixed sequence if the operator gave a seed, else nobody's to foretell.
+class SeedSource {
+ public:
+  explicit SeedSource(std::optional<uint64_t> seed);
+  uint64_t next();
+
+ private:
+  std::atomic<uint64_t> state_;
+};
+
+struct RouteContext {
+  Service& service;
+  Metrics& metrics;
+  const Clock& clock;
+  std::string version;
+  int64_t sse_keep_alive_us = 0;  // ServerConfig
+  SeedSource seeds;
+  std::atomic<uint64_t> generations = 0;  // makes the engine's request ids unique, whatever clients choose
+};
+
+// The context must outlive the router.
+void add_info_routes(Router& router, RouteContext& context);        // health, models, version, metrics, tokenize, detokenize
+void add_generation_routes(Router& router, RouteContext& context);  // chat completions, completions
+
+}  // namespace quern
