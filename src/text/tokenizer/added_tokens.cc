@@ -2,6 +2,7 @@
 // The rules, down to their corners (a rejected match still consumes its text), are those of the `tokenizers` library 0.23.
 #include "text/tokenizer/added_tokens.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "text/tokenizer/unicode.h"
@@ -95,8 +96,10 @@ std::vector<Segment> AddedTokens::split(std::string_view text, Stage stage, bool
     if (token.is_special && !parse_special) continue;
     size_t begin = at, end = at + length;
     if (token.is_single_word && touches_word(text, begin, end)) continue;
-    if (token.strips_left) begin = skip_space_left(text, begin, done);
+    // What an earlier token swallowed is not taken twice; a token of nothing but such white space disappears.
+    if (token.strips_left) begin = std::max(done, skip_space_left(text, begin, done));
     if (token.strips_right) end = skip_space_right(text, end);
+    if (begin >= end) continue;
     if (done < begin) segments.push_back({text.substr(done, begin - done), -1});
     segments.push_back({text.substr(begin, end - begin), token.id});
     done = end;

@@ -131,7 +131,9 @@ SplitStep pre_tokenize_step(const Json& json) {
     return split_at_class(SplitClass::punctuation, parse_behavior(string_field(json, "behavior", "Isolated")));
   if (type == "WhitespaceSplit") return split_at_class(SplitClass::space, SplitBehavior::removed);
   if (type == "Whitespace") {
-    SplitStep step = split_at_regex(R"(\w+|[^\w\s]+)", SplitBehavior::removed);
+    SplitStep step;
+    step.match = match_word_or_signs;
+    step.behavior = SplitBehavior::removed;
     step.inverts = true;
     return step;
   }
@@ -209,6 +211,8 @@ PostProcessor parse_post_processor(const Json& json, int32_t id_end) {
   visit_components(json, "processors", count, [&](const Json& part) {
     const std::string type = type_of(part);
     if (type == "ByteLevel") return;  // trims offsets; ids stay
+    if (!post_processor.templates().empty())
+      fail(ErrorCode::unsupported, "post_processor: '{:.60}' after another one that adds tokens is not supported", type);
     if (type == "TemplateProcessing")
       post_processor.add(template_of(part, id_end - 1));
     else if (type == "RobertaProcessing" || type == "BertProcessing")

@@ -31,8 +31,10 @@ std::string strip(std::string_view text, bool left, bool right) {
 
 std::string strip_accents(std::string_view text) {
   std::string out;
-  for (size_t at = 0, length = 0; at < text.size(); at += length)
-    if (!(char_class(utf8_at(text, at, length)) & kNonspacing)) out.append(text.substr(at, length));
+  for (size_t at = 0, length = 0; at < text.size(); at += length) {
+    const char32_t c = utf8_at(text, at, length);
+    if (!(char_class(c) & kMark) || is_unknown_to_forms(c)) out.append(text.substr(at, length));
+  }
   return out;
 }
 

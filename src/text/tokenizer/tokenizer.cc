@@ -43,16 +43,14 @@ struct Tokenizer::State {
         eos(parts.eos),
         pad(parts.pad),
         plain_skips_added(parts.plain_skips_added) {
-    added.finish([this](const std::string& content) {
-      std::string storage;
-      return std::string(normalizer.apply(content, storage));
-    });
+    added.finish([this](const std::string& content) { return normalized(content); });
     id_end = bpe.size();
     for (const AddedToken& token : added.all()) id_end = std::max(id_end, token.id + 1);
     added_index.assign(id_end, -1);
     for (const AddedToken& token : added.all()) {
       added_index[token.id] = static_cast<int32_t>(added_bytes.size());
-      added_bytes.push_back(bytes_of_name(token.content));
+      added_names.push_back(token.is_normalized ? normalized(token.content) : token.content);
+      added_bytes.push_back(bytes_of_name(added_names.back()));
       if (token.is_special) special.push_back(token.id);
     }
     std::sort(special.begin(), special.end());
@@ -61,6 +59,10 @@ struct Tokenizer::State {
 
   const AddedToken* added_token(int32_t id) const {
     return id < 0 || id >= id_end || added_index[id] < 0 ? nullptr : &added.all()[added_index[id]];
+  }
+  std::string normalized(std::string_view text) const {
+    std::string storage;
+    return std::string(normalizer.apply(text, storage));
   }
   void encode_plain(std::string_view text, std::vector<int32_t>& out) const {
     for (const std::string_view word : pre_tokenizer.split(text).views) bpe.encode(word, out);
@@ -76,7 +78,8 @@ struct Tokenizer::State {
   bool plain_skips_added;
   int32_t id_end = 0;
   std::vector<int32_t> added_index;      // by id: into added.all(), or -1
-  std::vector<std::string> added_bytes;  // in the order of added.all()
+  // In the order of added.all(): names as ids are read back (after the normalizer, as in the reference), and their bytes.
+  std::vector<std::string> added_names, added_bytes;
   std::vector<int32_t> special;
 };
 
@@ -147,8 +150,9 @@ std::string_view Tokenizer::token_bytes(int32_t id) const {
 
 std::optional<std::string> Tokenizer::id_to_token(int32_t id) const {
   const State& s = *state_;
-  if (const AddedToken* token = s.added_token(id)) return token->content;
-  if (id < 0 || id >= s.bpe.size() || s.bpe.bytes(id).empty()) return std::nullopt;
+  if (id < 0 || id >= s.id_end) return std::nullopt;
+  if (s.added_index[id] >= 0) return s.added_names[s.added_index[id]];
+  if (id >= s.bpe.size() || s.bpe.bytes(id).empty()) return std::nullopt;
   return s.bpe.is_mergeable(id) ? alphabet_of_bytes(s.bpe.bytes(id)) : s.bpe.bytes(id);
 }
 

@@ -13,11 +13,11 @@ bool TokenizerParts::add_added_token(AddedToken token) {
   if (token.content.empty() || added.find(token.content)) return true;
   const int32_t said = token.id;
   const auto in_vocabulary = ids.find(token.content);
-  next_added_id_ = std::max(next_added_id_, static_cast<int32_t>(vocabulary.tokens.size()));
-  token.id = in_vocabulary != ids.end() ? in_vocabulary->second : next_added_id_++;
+  token.id = in_vocabulary != ids.end() ? in_vocabulary->second : std::max(added_end_, static_cast<int32_t>(ids.size()));
   if (token.id > kMaxTokenId || token.content.size() > kMaxTokenBytes)
     fail(ErrorCode::data_loss, "added token {:.40}: id {} or its {} bytes are out of range", token.content, token.id,
          token.content.size());
+  added_end_ = std::max(added_end_, token.id + 1);
   const bool agrees = said < 0 || said == token.id;
   added.add(std::move(token));
   return agrees;

@@ -37,8 +37,9 @@ struct TokenizerParts {
   // Enters a token of the vocabulary. `name` is in the printable alphabet of bytes, or stands for itself (then merging cannot
   // make it). Throws data_loss if the id is out of range or taken, or the name is too long.
   void add_token(int32_t id, std::string_view name);
-  // Enters an added token: the id is that of its name in the vocabulary, else the next free one, as in the reference.
-  // `token.id` is what the file says and only compared; returns false if it differs (-1 says nothing).
+  // Enters an added token: the id is that of its name in the vocabulary, else the one after all added tokens and at least the
+  // count of the vocabulary, as in the reference. `token.id` is what the file says and only compared; returns false
+  // if it differs (-1 says nothing).
   bool add_added_token(AddedToken token);
   // Appends a merge of two tokens by their names, ranked after those before it. Throws data_loss if one of them or what they
   // make is not in the vocabulary, or there are too many merges.
@@ -47,7 +48,7 @@ struct TokenizerParts {
   std::optional<int32_t> find(std::string_view name) const;
 
  private:
-  int32_t next_added_id_ = 0;
+  int32_t added_end_ = 0;  // past the highest id of an added token
 };
 
 // tokenizer_config.json, as far as it bears on ids.

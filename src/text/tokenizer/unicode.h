@@ -21,10 +21,12 @@ enum CharClass : uint16_t {
   kHan = 1 << 8,        // script Han
   kUpperLike = 1 << 9,  // Lu Lt Lm Lo M
   kLowerLike = 1 << 10,  // Ll Lm Lo M
-  kNonspacing = 1 << 11,  // Mn
 };
 
 uint16_t char_class(char32_t code_point);
+
+// Whether the reference's normal forms, whose tables are older, do not know this mark or decomposition.
+bool is_unknown_to_forms(char32_t code_point);
 
 enum class NormalForm { nfc, nfd, nfkc, nfkd };
 

@@ -217,6 +217,11 @@ constexpr Known kKnown[] = {
 
 }  // namespace
 
+size_t match_word_or_signs(std::string_view text, size_t at) {
+  if (const size_t end = run_of(text, at, kWord); end > at) return end;
+  return run_end(text, at, [](const Char& c) { return !c.is(kWord | kSpace); });
+}
+
 MatchAt find_word_pattern(std::string_view regex) {
   for (const Known& known : kKnown)
     if (known.regex == regex) return known.match;

@@ -14,6 +14,9 @@ using MatchAt = size_t (*)(std::string_view text, size_t at);
 // The matcher for exactly this regular expression, or nullptr if it is not one of the known ones.
 MatchAt find_word_pattern(std::string_view regex);
 
+// \w+|[^\w\s]+ with Unicode's \w, which has the join controls in it (Oniguruma's has not).
+size_t match_word_or_signs(std::string_view text, size_t at);
+
 // The known expressions, as they stand in tokenizer.json.
 namespace patterns {
 inline constexpr std::string_view kGpt2 =
