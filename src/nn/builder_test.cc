@@ -37,7 +37,7 @@ class BuilderTest : public ::testing::Test {
 
   std::shared_ptr<TestCheckpoint> checkpoint_ = std::make_shared<TestCheckpoint>(R"({"torch_dtype": "float16"})");
   OwnedCtx cpu_{{}};
-  OwnedCtx meta_ = OwnedCtx::meta();
+  OwnedCtx meta_ = OwnedCtx::meta(Isa::scalar);
 };
 
 TEST_F(BuilderTest, StepsDownAndFindsTensors) {

@@ -33,7 +33,7 @@ class EmbeddingTest : public ::testing::Test {
 
   std::shared_ptr<TestCheckpoint> checkpoint_ = std::make_shared<TestCheckpoint>();
   OwnedCtx cpu_{{.threads = 2}};
-  OwnedCtx meta_ = OwnedCtx::meta();
+  OwnedCtx meta_ = OwnedCtx::meta(Isa::scalar);
 };
 
 TEST_F(EmbeddingTest, LooksUpRowsOfEveryFloatKind) {

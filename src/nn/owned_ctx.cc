@@ -14,6 +14,8 @@ OwnedCtx::OwnedCtx(Device device, const Options& options)
 
 OwnedCtx::OwnedCtx(const Options& options) : OwnedCtx(Device::cpu(), options) {}
 
-OwnedCtx OwnedCtx::meta() { return OwnedCtx(Device::meta(), {}); }
+OwnedCtx OwnedCtx::meta(Isa isa, Activation activation) {
+  return OwnedCtx(Device::meta(), {.threads = 1, .isa = isa, .activation = activation, .arena_bytes = 0});
+}
 
 }  // namespace quern

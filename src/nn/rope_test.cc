@@ -32,7 +32,7 @@ class RopeTest : public ::testing::Test {
   }
   static double plain(int64_t j, double theta) { return std::pow(theta, -2.0 * static_cast<double>(j) / kSize); }
 
-  OwnedCtx meta_ = OwnedCtx::meta();
+  OwnedCtx meta_ = OwnedCtx::meta(Isa::scalar);
   OwnedCtx cpu_{{}};
   std::shared_ptr<const Checkpoint> checkpoint_;
 };

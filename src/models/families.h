@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+// The factories behind model_table(), one per file of this folder. Private to the room.
+#pragma once
+
+#include <memory>
+
+#include "nn/builder.h"
+#include "nn/model.h"
+
+namespace quern {
+
+std::unique_ptr<Model> make_llama(const Builder& b);
+std::unique_ptr<Model> make_qwen2(const Builder& b);
+std::unique_ptr<Model> make_qwen2_vl(const Builder& b);
+std::unique_ptr<Model> make_qwen2_5_vl(const Builder& b);
+
+}  // namespace quern

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every golden model that this build carries, in float32, on the reference kernels and on the machine's best ones.
+#include <gtest/gtest.h>
+
+#include "models/golden_case.h"
+
+namespace quern {
+namespace {
+
+class Golden : public ::testing::TestWithParam<std::tuple<std::string, Isa>> {
+ protected:
+  GoldenCase case_{std::get<0>(GetParam()), std::get<1>(GetParam())};
+
+  template <typename Body>
+  void for_each_prompt(Body&& body) {
+    for (const Json& prompt : case_.prompts()) {
+      SCOPED_TRACE(prompt["name"].get<std::string>());
+      body(prompt, prompt["name"].get<std::string>());
+    }
+  }
+};
+
+// Keeps what it sees, several media one under the other.
+class RowProbe final : public Probe {
+ public:
+  void record(std::string_view name, int layer, const Tensor& value) override {
+    std::vector<float>& rows = seen_[{std::string(name), layer}];
+    const Tensor flat = value.contiguous();
+    rows.insert(rows.end(), flat.data<float>(), flat.data<float>() + flat.numel());
+  }
+  const std::vector<float>& rows(const std::string& name, int layer = 0) { return seen_[{name, layer}]; }
+
+ private:
+  std::map<std::pair<std::string, int>, std::vector<float>> seen_;
+};
+
+TEST_P(Golden, TowerMatches) {
+  int compared = 0;
+  for_each_prompt([&](const Json&, const std::string& name) {
+    for (const MediaKind kind : {MediaKind::image, MediaKind::video}) {
+      RowProbe probe;
+      const std::vector<MediaInput> media = stored_media(case_, name, kind);
+      for (const MediaInput& one : media) case_.model().encode(case_.ctx(), one, &probe);
+      for (const std::string field : {"encoder_last_hidden", "embeds"}) {
+        if (media.empty()) continue;
+        ++compared;
+        const Tensor expected = case_.floats(name + (kind == MediaKind::image ? ".image_" : ".video_") + field);
+        EXPECT_LE(excess(probe.rows("image_" + field), expected.span<float>(), case_.atol, case_.rtol), 0) << field;
+      }
+    }
+  });
+  if (compared == 0) GTEST_SKIP() << "no pixels are stored";
+}
+
+TEST_P(Golden, HiddenStatesAndLogitsMatch) {
+  for_each_prompt([&](const Json&, const std::string& name) {
+    const GoldenPrompt prompt(case_, name);
+    SequenceRunner runner(case_.model(), case_.ctx(), static_cast<int64_t>(prompt.ids.size()));
+    RowProbe probe;
+    const Tensor logits = runner.prefill(prompt.input(), prompt.sample_rows, 0, &probe);
+    EXPECT_TRUE(case_.is_close(logits, case_.floats(name + ".logits")));
+    const Tensor hidden = case_.floats(name + ".hidden_last_pos");
+    const auto width = static_cast<size_t>(hidden.dim(1));
+    for (int64_t layer = 0; layer < hidden.dim(0); ++layer) {
+      const std::span<const float> rows = probe.rows("hidden", static_cast<int>(layer));
+      ASSERT_GE(rows.size(), width);
+      EXPECT_LE(excess(rows.last(width), hidden.select(0, layer).span<float>(), case_.atol, case_.rtol), 0) << "layer " << layer;
+    }
+  });
+}
+
+TEST_P(Golden, GreedyContinuationMatches) {
+  for_each_prompt([&](const Json& expected, const std::string& name) {
+    GoldenPrompt prompt(case_, name);
+    prompt.leave_out_padding(case_, name);
+    const auto ids = expected["greedy_ids"].get<std::vector<int32_t>>();
+    const auto margins = expected["greedy_margins"].get<std::vector<double>>();
+    const std::vector<int32_t> top_ids = case_.integers(name + ".greedy_top_ids");
+    const Tensor top = case_.floats(name + ".greedy_top_logits");
+    SequenceRunner runner(case_.model(), case_.ctx(), static_cast<int64_t>(prompt.ids.size() + ids.size()));
+    const int32_t last = static_cast<int32_t>(prompt.ids.size()) - 1;
+    Tensor logits = runner.prefill(prompt.input(), {&last, 1});
+    for (size_t step = 0; step < ids.size() && margins[step] >= 2 * case_.atol; ++step) {
+      const std::span<const float> row = logits.span<float>();
+      ASSERT_EQ(std::ranges::max_element(row) - row.begin(), ids[step]) << "step " << step;
+      std::vector<float> best;
+      const auto width = static_cast<size_t>(top.dim(1));
+      for (size_t i = 0; i < width; ++i) best.push_back(row[static_cast<size_t>(top_ids[step * width + i])]);
+      EXPECT_LE(excess(best, top.select(0, static_cast<int64_t>(step)).span<float>(), case_.atol, case_.rtol), 0) << "step " << step;
+      logits = runner.decode(ids[step], prompt.next_position + static_cast<int32_t>(step));
+    }
+  });
+}
+
+TEST_P(Golden, ChunksAndBlocksChangeNoBit) {
+  for_each_prompt([&](const Json&, const std::string& name) {
+    const GoldenPrompt prompt(case_, name);
+    const auto count = static_cast<int64_t>(prompt.ids.size());
+    const Tensor whole = SequenceRunner(case_.model(), case_.ctx(), count).prefill(prompt.input(), prompt.sample_rows);
+    for (const int size : {1, 7, 16}) {
+      SequenceRunner small_blocks(case_.model(), case_.ctx(), count, size);
+      EXPECT_TRUE(std::ranges::equal(small_blocks.prefill(prompt.input(), prompt.sample_rows).span<float>(), whole.span<float>()))
+          << "blocks of " << size;
+      SequenceRunner chunks(case_.model(), case_.ctx(), count);
+      EXPECT_TRUE(std::ranges::equal(chunks.prefill(prompt.input(), prompt.sample_rows, size).span<float>(), whole.span<float>()))
+          << "chunks of " << size;
+    }
+  });
+}
+
+std::vector<Isa> tiers() {
+  const Isa best = probe_topology().isa;
+  return best == Isa::scalar ? std::vector<Isa>{best} : std::vector<Isa>{Isa::scalar, best};
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, Golden, ::testing::Combine(::testing::ValuesIn(golden_models()), ::testing::ValuesIn(tiers())),
+                         [](const auto& info) {
+                           return std::get<0>(info.param) + "_" + std::string(name_of(std::get<1>(info.param)));
+                         });
+
+TEST(GoldenModels, AreFound) { EXPECT_GE(golden_models().size(), 5u); }
+
+}  // namespace
+}  // namespace quern

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+// Qwen2-VL. Wang et al. 2024, "Qwen2-VL: Enhancing Vision-Language Model's Perception of the World at Any Resolution".
+// Reference: transformers 5.23, models/qwen2_vl.
+//
+// A picture of any size is cut into patches of 14 x 14 pixels over two frames. The tower sees them all with a rotary
+// embedding of row and column; every 2 x 2 patches then become one token of Qwen2's decoder, whose rotary embedding has three
+// axes: time, row, column.
+#include "base/error.h"
+#include "models/families.h"
+#include "nn/decoder.h"
+#include "nn/vision_attention.h"
+#include "nn/vision_grid.h"
+#include "nn/vision_input.h"
+#include "ops/elementwise.h"
+
+namespace quern {
+namespace {
+
+constexpr double kNormEps = 1e-6, kTowerTheta = 10000;  // of the tower; in no config
+const RopeDefaults kRopeDefaults{.theta = 1e6, .sections = {16, 24, 24}};
+
+struct VisionConfig {
+  int64_t depth = 0, width = 0, heads = 0, inner = 0;
+  int64_t patch_values = 0;  // channels x frames x rows x columns of one patch
+  int64_t merge = 0;         // a token stands for merge x merge patches
+  int64_t out = 0;           // the decoder's width; the file's `hidden_size` is wrong in some repositories
+  InPlaceOp act = nullptr;
+
+  // Several published repositories carry next to none of these keys: all have the value of the paper as default.
+  static VisionConfig from(const Config& vision, int64_t decoder_width) {
+    VisionConfig c;
+    c.depth = vision.integer_or("depth", 32, 1, 1000);
+    c.width = vision.integer_or("embed_dim", 1280, 1, 1 << 20);
+    c.heads = vision.integer_or("num_heads", 16, 1, 4096);
+    c.inner = c.width * vision.integer_or("mlp_ratio", 4, 1, 64);
+    c.merge = vision.integer_or("spatial_merge_size", 2, 1, 64);
+    const int64_t channels = vision.integer_or("in_chans", vision.integer_or("in_channels", 3, 1, 64), 1, 64);
+    const int64_t side = vision.integer_or("patch_size", 14, 1, 1024);
+    c.patch_values = channels * vision.integer_or("temporal_patch_size", 2, 1, 64) * side * side;
+    c.out = decoder_width;
+    c.act = activation_op(vision.string_or("hidden_act", "quick_gelu"), vision.path());
+    if (c.width % c.heads != 0 || c.width / c.heads % 4 != 0)
+      fail(ErrorCode::data_loss, "{}: {} heads over a width of {}: expected heads of a multiple of 4", vision.path(), c.heads, c.width);
+    return c;
+  }
+};
+
+// h += attention(layer_norm(h));  h += mlp(layer_norm(h))
+struct VisionBlock {
+  VisionBlock(const Builder& b, const VisionConfig& c)
+      : attn_norm(b / "norm1", c.width, kNormEps),
+        mlp_norm(b / "norm2", c.width, kNormEps),
+        attn(b / "attn", c.width, c.heads),
+        mlp(b / "mlp", "fc1", "fc2", {c.width, c.inner, c.width}, c.act) {}
+
+  // h [P, width], updated in place
+  void operator()(Ctx& ctx, Tensor& h, const RopeTables& rope, std::span<const int32_t> segments) const {
+    ops::add_(ctx, h, attn(ctx, attn_norm(ctx, h), rope, segments));
+    ops::add_(ctx, h, mlp(ctx, mlp_norm(ctx, h)));
+  }
+
+  LayerNorm attn_norm, mlp_norm;
+  VisionAttention attn;
+  PlainMlp mlp;
+};
+
+class VisionTower {
+ public:
+  VisionTower(const Builder& b, const VisionConfig& c)
+      : config_(c),
+        rope_(Rope::rows_and_columns(c.width / c.heads, kTowerTheta)),
+        patch_embed_(b.whole({"patch_embed.proj"}, c.width, c.patch_values)),
+        norm_(b / "merger.ln_q", c.width, kNormEps),
+        merger_(b / "merger", "mlp.0", "mlp.2", {cell_width(), cell_width(), c.out}, ops::gelu_) {
+    for (int64_t i = 0; i < c.depth; ++i) blocks_.emplace_back(b / "blocks" / i, c);
+  }
+
+  // P patches -> [P / merge², out]
+  Tensor operator()(Ctx& ctx, const MediaInput& media, Probe* probe) const {
+    const PatchGrid grid = grid_of(media, config_.merge, config_.patch_values);
+    const RopeTables rope = rope_.tables(ctx, patch_positions(grid), 2);
+    // Patches see their own frame: neither other frames nor other pictures.
+    const std::vector<int32_t> segments = frame_segments(grid);
+    Tensor h = patch_embed_(ctx, patch_values(ctx, media));
+    for (const VisionBlock& block : blocks_) block(ctx, h, rope, segments);
+    if (probe) probe->record("image_encoder_last_hidden", 0, h);
+    Tensor tokens = merger_(ctx, norm_(ctx, h).reshape({grid.cells(), cell_width()}));
+    if (probe) probe->record("image_embeds", 0, tokens);
+    return tokens;
+  }
+
+ private:
+  int64_t cell_width() const { return config_.width * config_.merge * config_.merge; }
+
+  VisionConfig config_;
+  Rope rope_;
+  Linear patch_embed_;
+  std::vector<VisionBlock> blocks_;
+  LayerNorm norm_;
+  PlainMlp merger_;
+};
+
+DecoderConfig text_config(const Config& root) {
+  DecoderConfig c = DecoderConfig::from(root, 1e-5);
+  c.attention.qkv_bias = Bias::present;
+  return c;
+}
+
+Rope text_rope(const Builder& b, const DecoderConfig& c) {
+  return Rope::from(b, b.config().sub_or_self("text_config"), c.attention.sizes.head_size, kRopeDefaults);
+}
+
+class Qwen2Vl final : public Model {
+ public:
+  Qwen2Vl(const Builder& b, const DecoderConfig& c)
+      : tower_(b / "visual", VisionConfig::from(b.config().sub("vision_config"), c.hidden)),
+        decoder_(b, c, text_rope(b, c)),
+        info_(decoder_.info("Qwen2VLForConditionalGeneration", "qwen2_vl")),
+        weight_bytes_(b.loaded_bytes()) {
+    info_.has_vision = true;
+    info_.image_token = static_cast<int32_t>(b.config().integer_or("image_token_id", 151655, 0, c.vocab - 1));
+    info_.video_token = static_cast<int32_t>(b.config().integer_or("video_token_id", 151656, 0, c.vocab - 1));
+  }
+
+  const ModelInfo& info() const override { return info_; }
+  KvSpec kv_spec() const override { return decoder_.kv_spec(); }
+  int64_t weight_bytes() const override { return weight_bytes_; }
+
+  Tensor encode(Ctx& ctx, const MediaInput& media, Probe* probe) const override {
+    if (media.kind == MediaKind::audio) return Model::encode(ctx, media, probe);
+    return tower_(ctx, media, probe);
+  }
+  Tensor forward(Ctx& ctx, const Batch& batch, KvCache& kv, Probe* probe) const override {
+    return decoder_(ctx, batch, kv, probe);
+  }
+
+ private:
+  VisionTower tower_;
+  Decoder decoder_;
+  ModelInfo info_;
+  int64_t weight_bytes_;
+};
+
+}  // namespace
+
+std::unique_ptr<Model> make_qwen2_vl(const Builder& b) { return std::make_unique<Qwen2Vl>(b, text_config(b.config())); }
+
+}  // namespace quern

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "models/registry.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "models/families.h"
+
+namespace quern {
+namespace {
+
+constexpr ModelEntry kTable[] = {
+    {"LlamaForCausalLM", "llama", make_llama},
+    {"Qwen2ForCausalLM", "qwen2", make_qwen2},
+    {"Qwen2VLForConditionalGeneration", "qwen2_vl", make_qwen2_vl},
+    {"Qwen2_5_VLForConditionalGeneration", "qwen2_5_vl", make_qwen2_5_vl},
+};
+
+std::string known_architectures() {
+  std::string out;
+  for (const ModelEntry& entry : kTable) out += format("{}{}", out.empty() ? "" : ", ", entry.architecture);
+  return out;
+}
+
+// `architectures` decides; a config without it is known by its model_type.
+const ModelEntry& entry_for(const Config& config) {
+  const auto architectures = config.has("architectures") ? config.strings("architectures") : std::vector<std::string>{};
+  const std::string type = config.string_or("model_type", "");
+  for (const ModelEntry& entry : kTable) {
+    const bool matches = architectures.empty() ? entry.model_type == type
+                                               : std::ranges::find(architectures, entry.architecture) != architectures.end();
+    if (matches) return entry;
+  }
+  const std::string asked = architectures.empty() ? format("model_type \"{}\"", type) : architectures.front();
+  fail(ErrorCode::unsupported, "{}: {}: this build has {}", config.path(), asked, known_architectures());
+}
+
+}  // namespace
+
+std::span<const ModelEntry> model_table() { return kTable; }
+
+std::unique_ptr<Model> make_model(const Builder& b) {
+  const ModelEntry& entry = entry_for(b.config());
+  return with_context(format("while loading {}", entry.architecture), [&] { return entry.make(b); });
+}
+
+}  // namespace quern
