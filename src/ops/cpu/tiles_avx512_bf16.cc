@@ -21,10 +21,8 @@ void tile_dot(const void* x_raw, const void* w_raw, int64_t steps, float* c) {
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r) sum[r][0] = sum[r][1] = _mm512_setzero_ps();
   for (int64_t pair = 0; pair < steps; ++pair, ++x, w += 2 * kPanel) {
-    if constexpr (R <= 4) {
-      _mm_prefetch(w + 2048, _MM_HINT_T0);
-      _mm_prefetch(w + 2048 + 32, _MM_HINT_T0);
-    }
+    _mm_prefetch(reinterpret_cast<const char*>(w) + kPrefetchBytes, _MM_HINT_T0);
+    _mm_prefetch(reinterpret_cast<const char*>(w) + kPrefetchBytes + 64, _MM_HINT_T0);
     const __m512bh w0 = pairs(_mm512_loadu_si512(w)), w1 = pairs(_mm512_loadu_si512(w + 32));
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
