@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// ByteReader: a cursor over little-endian bytes from outside. It never reads past their end. Its messages do not name the
-// file: whoever opened it adds that context.
+// ByteReader: a cursor over little-endian bytes from outside. It never reads past their end. Its
+// messages do not name the file: whoever opened it adds that context.
 #pragma once
 
 #include <cstddef>
@@ -29,7 +29,8 @@ class ByteReader {
   }
   // A length of 8 bytes, then as many characters. Throws data_loss above `max`.
   std::string_view string(uint64_t max, std::string_view what);
-  // A count of things that take at least `least_bytes` each: throws data_loss if the rest of the file cannot hold them.
+  // A count of things that take at least `least_bytes` each: throws data_loss if the rest of the
+  // file cannot hold them.
   uint64_t count(size_t least_bytes, std::string_view what);
 
  private:

@@ -24,13 +24,16 @@ size_t shared_ends(std::string_view a, std::string_view b) {
 std::string near_misses(const Checkpoint& checkpoint, std::string_view name) {
   std::vector<std::string> names = checkpoint.names();
   const auto count = static_cast<std::ptrdiff_t>(std::min<size_t>(3, names.size()));
-  std::ranges::partial_sort(names, names.begin() + count, std::greater<>(),
-                            [&](const std::string& other) { return shared_ends(name, other); });
+  std::ranges::partial_sort(
+      names, names.begin() + count, std::greater<>(), [&](const std::string& other) {
+        return shared_ends(name, other);
+      });
   return fmt::format("{}", fmt::join(names.begin(), names.begin() + count, ", "));
 }
 
 bool is_aligned(const std::byte* data, DType dtype) {
-  return reinterpret_cast<uintptr_t>(data) % static_cast<size_t>(std::max(bits_of(dtype) / 8, 1)) == 0;
+  return reinterpret_cast<uintptr_t>(data) % static_cast<size_t>(std::max(bits_of(dtype) / 8, 1)) ==
+         0;
 }
 
 Tensor copy_rows(const TensorInfo& info, std::span<const std::byte> bytes, DType dtype) {
@@ -41,7 +44,9 @@ Tensor copy_rows(const TensorInfo& info, std::span<const std::byte> bytes, DType
   }
   const size_t row_bytes = bytes.size() / info.row_order.size();
   for (size_t r = 0; r < info.row_order.size(); ++r)
-    std::memcpy(out.raw() + r * row_bytes, bytes.data() + static_cast<size_t>(info.row_order[r]) * row_bytes, row_bytes);
+    std::memcpy(out.raw() + r * row_bytes,
+                bytes.data() + static_cast<size_t>(info.row_order[r]) * row_bytes,
+                row_bytes);
   return out;
 }
 
@@ -49,7 +54,11 @@ Tensor copy_rows(const TensorInfo& info, std::span<const std::byte> bytes, DType
 
 const TensorInfo& Checkpoint::info(std::string_view name) const {
   if (const TensorInfo* found = find(name)) return *found;
-  fail(ErrorCode::not_found, "{}: no tensor {}; nearest names: {}", config().path(), name, near_misses(*this, name));
+  fail(ErrorCode::not_found,
+       "{}: no tensor {}; nearest names: {}",
+       config().path(),
+       name,
+       near_misses(*this, name));
 }
 
 std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path) {
@@ -57,7 +66,9 @@ std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path) {
   if (path.ends_with(".safetensors")) return open_safetensors_file(path);
   if (is_directory(path)) return open_safetensors_folder(path);
   if (!file_exists(path)) fail(ErrorCode::not_found, "{}: no such file or folder", path);
-  fail(ErrorCode::unsupported, "{}: expected a folder with config.json and safetensors files, or a .gguf file", path);
+  fail(ErrorCode::unsupported,
+       "{}: expected a folder with config.json and safetensors files, or a .gguf file",
+       path);
 }
 
 std::unique_ptr<Checkpoint> shapes_only_checkpoint(Config config, std::vector<TensorInfo> tensors) {
@@ -70,10 +81,14 @@ Tensor read_tensor(const Checkpoint& checkpoint, std::string_view name, Device d
   const TensorInfo& info = checkpoint.info(name);
   const std::optional<DType> dtype = dtype_of(info.stored);
   if (!dtype)
-    fail(ErrorCode::unsupported, "tensor {}: stored as {} blocks, expected plain elements", name, name_of(info.stored));
+    fail(ErrorCode::unsupported,
+         "tensor {}: stored as {} blocks, expected plain elements",
+         name,
+         name_of(info.stored));
   if (device.is_meta()) return Tensor::empty(info.shape, *dtype, device);
   const std::span<const std::byte> bytes = checkpoint.bytes(name);
-  if (info.row_order.empty() && is_aligned(bytes.data(), *dtype)) return Tensor::borrow(bytes.data(), info.shape, *dtype);
+  if (info.row_order.empty() && is_aligned(bytes.data(), *dtype))
+    return Tensor::borrow(bytes.data(), info.shape, *dtype);
   return copy_rows(info, bytes, *dtype);
 }
 

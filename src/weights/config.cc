@@ -23,8 +23,16 @@ const Json* lookup(const Json& part, std::string_view key) {
   return nullptr;
 }
 
-[[noreturn]] void fail_type(const Config& config, std::string_view key, std::string_view expected, const Json& value) {
-  fail(ErrorCode::data_loss, "{}: key {}: expected {}, got {} {:.60}", config.path(), key, expected, value.type_name(),
+[[noreturn]] void fail_type(const Config& config,
+                            std::string_view key,
+                            std::string_view expected,
+                            const Json& value) {
+  fail(ErrorCode::data_loss,
+       "{}: key {}: expected {}, got {} {:.60}",
+       config.path(),
+       key,
+       expected,
+       value.type_name(),
        value.is_structured() ? "" : value.dump());
 }
 
@@ -51,7 +59,13 @@ int64_t to_integer(const Config& config, std::string_view key, const Json& value
 
 void expect_within(const Config& config, std::string_view key, int64_t value, Range range) {
   if (value < range.begin || value > range.end)
-    fail(ErrorCode::data_loss, "{}: key {}: expected {}..{}, got {}", config.path(), key, range.begin, range.end, value);
+    fail(ErrorCode::data_loss,
+         "{}: key {}: expected {}..{}, got {}",
+         config.path(),
+         key,
+         range.begin,
+         range.end,
+         value);
 }
 
 double to_number(const Config& config, std::string_view key, const Json& value) {
@@ -83,9 +97,13 @@ Config Config::parse(std::string_view text, std::string path) {
   return Config(std::move(root), part, std::move(path));
 }
 
-Config Config::read(const std::string& file) { return parse(MappedFile(file).text(), file); }
+Config Config::read(const std::string& file) {
+  return parse(MappedFile(file).text(), file);
+}
 
-bool Config::has(std::string_view key) const { return lookup(*part_, key) != nullptr; }
+bool Config::has(std::string_view key) const {
+  return lookup(*part_, key) != nullptr;
+}
 
 int64_t Config::integer(std::string_view key, int64_t min, int64_t max) const {
   const int64_t value = to_integer(*this, key, require(*this, key, "an integer"));
@@ -93,7 +111,9 @@ int64_t Config::integer(std::string_view key, int64_t min, int64_t max) const {
   return value;
 }
 
-double Config::number(std::string_view key) const { return to_number(*this, key, require(*this, key, "a number")); }
+double Config::number(std::string_view key) const {
+  return to_number(*this, key, require(*this, key, "a number"));
+}
 
 bool Config::boolean(std::string_view key) const {
   return to_boolean(*this, key, require(*this, key, "true or false"));
@@ -125,9 +145,13 @@ int64_t Config::integer_or(std::string_view key, int64_t fallback, int64_t min, 
   return has(key) ? integer(key, min, max) : fallback;
 }
 
-double Config::number_or(std::string_view key, double fallback) const { return has(key) ? number(key) : fallback; }
+double Config::number_or(std::string_view key, double fallback) const {
+  return has(key) ? number(key) : fallback;
+}
 
-bool Config::boolean_or(std::string_view key, bool fallback) const { return has(key) ? boolean(key) : fallback; }
+bool Config::boolean_or(std::string_view key, bool fallback) const {
+  return has(key) ? boolean(key) : fallback;
+}
 
 std::string Config::string_or(std::string_view key, std::string_view fallback) const {
   return has(key) ? string(key) : std::string(fallback);
@@ -143,6 +167,8 @@ Config Config::sub(std::string_view key) const {
   return Config(root_, &require(*this, key, "an object"), format("{}: {}", path_, key));
 }
 
-Config Config::sub_or_self(std::string_view key) const { return find(key).value_or(*this); }
+Config Config::sub_or_self(std::string_view key) const {
+  return find(key).value_or(*this);
+}
 
 }  // namespace quern

@@ -21,7 +21,8 @@ std::string message_of(const auto& body) {
   return "no error";
 }
 
-const char* const kText = R"({"hidden_size": 128, "rms_norm_eps": 1e-6, "tie": true, "type": "qwen2", "none": null,
+const char* const kText =
+    R"({"hidden_size": 128, "rms_norm_eps": 1e-6, "tie": true, "type": "qwen2", "none": null,
   "eos": [1, 2], "bos": 7, "archs": ["A", "B"], "theta": 10000.0, "huge": 18446744073709551615,
   "text_config": {"hidden_size": 64}})";
 
@@ -60,12 +61,15 @@ TEST(Config, NestedPartsNameTheirPath) {
 
 TEST(Config, ErrorsNameKeyAndExpectation) {
   const Config c = Config::parse(kText, "config.json");
-  EXPECT_THAT(message_of([&] { c.integer("type"); }), HasSubstr("key type: expected an integer, got string"));
-  EXPECT_THAT(message_of([&] { c.integer("hidden_size", 1, 64); }), HasSubstr("expected 1..64, got 128"));
+  EXPECT_THAT(message_of([&] { c.integer("type"); }),
+              HasSubstr("key type: expected an integer, got string"));
+  EXPECT_THAT(message_of([&] { c.integer("hidden_size", 1, 64); }),
+              HasSubstr("expected 1..64, got 128"));
   EXPECT_THAT(message_of([&] { c.integer("huge"); }), HasSubstr("expected an integer"));
   EXPECT_THAT(message_of([&] { c.integers("archs"); }), HasSubstr("expected an integer"));
   EXPECT_THAT(message_of([&] { c.sub("eos"); }), HasSubstr("expected a JSON object, got array"));
-  EXPECT_THAT(message_of([] { Config::parse("[1]", "config.json"); }), HasSubstr("expected a JSON object"));
+  EXPECT_THAT(message_of([] { Config::parse("[1]", "config.json"); }),
+              HasSubstr("expected a JSON object"));
   EXPECT_THAT(message_of([] { Config::parse("{", "config.json"); }), HasSubstr("not valid JSON"));
 }
 

@@ -13,8 +13,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   try {
     const GgufHeader header = parse_gguf_header(file, "input");
     for (const GgufTensor& tensor : header.tensors)
-      if (tensor.bytes.data() < file.data() || tensor.bytes.data() + tensor.bytes.size() > file.data() + file.size()) std::abort();
-    const GgufFamily& family = gguf_family(header.metadata.string("general.architecture").value_or("llama"));
+      if (tensor.bytes.data() < file.data() ||
+          tensor.bytes.data() + tensor.bytes.size() > file.data() + file.size())
+        std::abort();
+    const GgufFamily& family =
+        gguf_family(header.metadata.string("general.architecture").value_or("llama"));
     if (gguf_config_json(family, header.metadata, header.tensors).dump().empty()) std::abort();
     (void)gguf_generation_json(header.metadata);
   } catch (const Error&) {

@@ -16,10 +16,23 @@ struct TypeInfo {
   std::string_view name;
   size_t bytes;  // of one element; of a string or array: the least
 };
-constexpr TypeInfo kTypes[] = {{"u8", 1},   {"i8", 1},     {"u16", 2},   {"i16", 2}, {"u32", 4}, {"i32", 4}, {"f32", 4},
-                               {"bool", 1}, {"string", 8}, {"array", 12}, {"u64", 8}, {"i64", 8}, {"f64", 8}};
+constexpr TypeInfo kTypes[] = {{"u8", 1},
+                               {"i8", 1},
+                               {"u16", 2},
+                               {"i16", 2},
+                               {"u32", 4},
+                               {"i32", 4},
+                               {"f32", 4},
+                               {"bool", 1},
+                               {"string", 8},
+                               {"array", 12},
+                               {"u64", 8},
+                               {"i64", 8},
+                               {"f64", 8}};
 
-const TypeInfo& info_of(GgufType type) { return kTypes[static_cast<size_t>(type)]; }
+const TypeInfo& info_of(GgufType type) {
+  return kTypes[static_cast<size_t>(type)];
+}
 
 GgufType read_type(ByteReader& reader, std::string_view key) {
   const auto type = reader.number<uint32_t>(key);
@@ -28,10 +41,12 @@ GgufType read_type(ByteReader& reader, std::string_view key) {
   return static_cast<GgufType>(type);
 }
 
-void skip_elements(ByteReader& reader, std::string_view key, GgufType element, uint64_t count, int depth);
+void skip_elements(
+    ByteReader& reader, std::string_view key, GgufType element, uint64_t count, int depth);
 
 GgufValue read_array(ByteReader& reader, std::string_view key, int depth) {
-  if (depth > kMaxDepth) fail(ErrorCode::data_loss, "key {}: arrays nested deeper than {}", key, kMaxDepth);
+  if (depth > kMaxDepth)
+    fail(ErrorCode::data_loss, "key {}: arrays nested deeper than {}", key, kMaxDepth);
   GgufValue value;
   value.type = GgufType::array;
   value.element = read_type(reader, key);
@@ -42,7 +57,8 @@ GgufValue read_array(ByteReader& reader, std::string_view key, int depth) {
   return value;
 }
 
-void skip_elements(ByteReader& reader, std::string_view key, GgufType element, uint64_t count, int depth) {
+void skip_elements(
+    ByteReader& reader, std::string_view key, GgufType element, uint64_t count, int depth) {
   if (element == GgufType::string) {
     for (uint64_t i = 0; i < count; ++i) reader.string(UINT64_MAX, key);
   } else if (element == GgufType::array) {
@@ -74,17 +90,26 @@ T load(const std::byte* bytes) {
 // Nothing if the type is no integer, or the value beyond int64.
 std::optional<int64_t> integer_at(GgufType type, const std::byte* bytes) {
   switch (type) {
-    case GgufType::u8: return load<uint8_t>(bytes);
-    case GgufType::i8: return load<int8_t>(bytes);
-    case GgufType::u16: return load<uint16_t>(bytes);
-    case GgufType::i16: return load<int16_t>(bytes);
-    case GgufType::u32: return load<uint32_t>(bytes);
-    case GgufType::i32: return load<int32_t>(bytes);
-    case GgufType::i64: return load<int64_t>(bytes);
+    case GgufType::u8:
+      return load<uint8_t>(bytes);
+    case GgufType::i8:
+      return load<int8_t>(bytes);
+    case GgufType::u16:
+      return load<uint16_t>(bytes);
+    case GgufType::i16:
+      return load<int16_t>(bytes);
+    case GgufType::u32:
+      return load<uint32_t>(bytes);
+    case GgufType::i32:
+      return load<int32_t>(bytes);
+    case GgufType::i64:
+      return load<int64_t>(bytes);
     case GgufType::u64:
-      if (const auto value = load<uint64_t>(bytes); value <= static_cast<uint64_t>(INT64_MAX)) return static_cast<int64_t>(value);
+      if (const auto value = load<uint64_t>(bytes); value <= static_cast<uint64_t>(INT64_MAX))
+        return static_cast<int64_t>(value);
       return std::nullopt;
-    default: return std::nullopt;
+    default:
+      return std::nullopt;
   }
 }
 
@@ -96,15 +121,22 @@ double widened(float value) {
   return out;
 }
 
-[[noreturn]] void fail_type(std::string_view key, std::string_view expected, const GgufValue& value) {
-  fail(ErrorCode::data_loss, "key {}: expected {}, got {}{}", key, expected,
+[[noreturn]] void fail_type(std::string_view key,
+                            std::string_view expected,
+                            const GgufValue& value) {
+  fail(ErrorCode::data_loss,
+       "key {}: expected {}, got {}{}",
+       key,
+       expected,
        value.type == GgufType::array ? "an array of " : "",
        name_of(value.type == GgufType::array ? value.element : value.type));
 }
 
 }  // namespace
 
-std::string_view name_of(GgufType type) { return info_of(type).name; }
+std::string_view name_of(GgufType type) {
+  return info_of(type).name;
+}
 
 void GgufMetadata::read_pair(ByteReader& reader) {
   const std::string key(reader.string(kMaxKey, "metadata key"));
@@ -153,11 +185,13 @@ std::vector<int64_t> GgufMetadata::integers(std::string_view key) const {
   const GgufValue* value = find(key);
   if (value == nullptr) return {};
   if (value->type != GgufType::array) return {*integer(key)};
-  if (value->count > kMaxItems) fail(ErrorCode::data_loss, "key {}: {} items, the limit is {}", key, value->count, kMaxItems);
+  if (value->count > kMaxItems)
+    fail(ErrorCode::data_loss, "key {}: {} items, the limit is {}", key, value->count, kMaxItems);
   std::vector<int64_t> out;
   out.reserve(value->count);
   for (uint64_t i = 0; i < value->count; ++i) {
-    const auto item = integer_at(value->element, value->bytes.data() + i * info_of(value->element).bytes);
+    const auto item =
+        integer_at(value->element, value->bytes.data() + i * info_of(value->element).bytes);
     if (!item) fail_type(key, "an array of integers", *value);
     out.push_back(*item);
   }
@@ -167,8 +201,10 @@ std::vector<int64_t> GgufMetadata::integers(std::string_view key) const {
 std::vector<std::string_view> GgufMetadata::strings(std::string_view key) const {
   const GgufValue* value = find(key);
   if (value == nullptr) return {};
-  if (value->type != GgufType::array || value->element != GgufType::string) fail_type(key, "an array of strings", *value);
-  if (value->count > kMaxItems) fail(ErrorCode::data_loss, "key {}: {} items, the limit is {}", key, value->count, kMaxItems);
+  if (value->type != GgufType::array || value->element != GgufType::string)
+    fail_type(key, "an array of strings", *value);
+  if (value->count > kMaxItems)
+    fail(ErrorCode::data_loss, "key {}: {} items, the limit is {}", key, value->count, kMaxItems);
   std::vector<std::string_view> out;
   out.reserve(value->count);
   ByteReader reader(value->bytes);

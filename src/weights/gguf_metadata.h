@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// GgufMetadata: the keys and values at the head of a GGUF file. Values stay in the mapped file; they are checked when the file is
-// opened and decoded when asked for, so that a large array costs nothing until somebody wants it.
+// GgufMetadata: the keys and values at the head of a GGUF file. Values stay in the mapped file;
+// they are checked when the file is opened and decoded when asked for, so that a large array costs
+// nothing until somebody wants it.
 #pragma once
 
 #include <cstddef>
@@ -17,20 +18,36 @@
 namespace quern {
 
 // Numbered as in the file.
-enum class GgufType : uint32_t { u8, i8, u16, i16, u32, i32, f32, boolean, string, array, u64, i64, f64 };
+enum class GgufType : uint32_t {
+  u8,
+  i8,
+  u16,
+  i16,
+  u32,
+  i32,
+  f32,
+  boolean,
+  string,
+  array,
+  u64,
+  i64,
+  f64
+};
 
 std::string_view name_of(GgufType type);
 
 struct GgufValue {
   GgufType type = GgufType::u8;
-  GgufType element = GgufType::u8;   // of an array
-  uint64_t count = 1;                // elements of an array
-  std::span<const std::byte> bytes;  // of the number, the characters of the string, or the elements as stored
+  GgufType element = GgufType::u8;  // of an array
+  uint64_t count = 1;               // elements of an array
+  std::span<const std::byte>
+      bytes;  // of the number, the characters of the string, or the elements as stored
 };
 
 class GgufMetadata {
  public:
-  // Reads one key and its value. Throws data_loss for repeated keys, unknown types, arrays nested too deeply.
+  // Reads one key and its value. Throws data_loss for repeated keys, unknown types, arrays nested
+  // too deeply.
   void read_pair(ByteReader& reader);
 
   // Null if absent.

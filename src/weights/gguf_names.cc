@@ -45,7 +45,8 @@ std::string renamed(const NamePair (&table)[N], std::string_view prefix, std::st
   const size_t dot = name.rfind('.');
   if (dot == std::string_view::npos) return {};
   for (const NamePair& pair : table)
-    if (pair.gguf == name.substr(0, dot)) return format("{}{}{}", prefix, pair.published, name.substr(dot));
+    if (pair.gguf == name.substr(0, dot))
+      return format("{}{}{}", prefix, pair.published, name.substr(dot));
   return {};
 }
 
@@ -57,7 +58,10 @@ const GgufFamily& gguf_family(std::string_view architecture) {
     if (family.architecture == architecture) return family;
     known += format("{}{}", known.empty() ? "" : ", ", family.architecture);
   }
-  fail(ErrorCode::unsupported, "general.architecture: {:.60}; this build reads {} from GGUF", architecture, known);
+  fail(ErrorCode::unsupported,
+       "general.architecture: {:.60}; this build reads {} from GGUF",
+       architecture,
+       known);
 }
 
 std::string published_name(std::string_view gguf) {
@@ -75,7 +79,10 @@ std::string published_name(std::string_view gguf) {
 
 std::vector<int32_t> rotary_row_order(int64_t rows, int64_t heads) {
   if (heads < 1 || rows % (2 * heads) != 0 || rows > std::numeric_limits<int32_t>::max())
-    fail(ErrorCode::data_loss, "{} rows for {} heads: expected whole heads of an even size", rows, heads);
+    fail(ErrorCode::data_loss,
+         "{} rows for {} heads: expected whole heads of an even size",
+         rows,
+         heads);
   const auto size = static_cast<int32_t>(rows / heads), half = size / 2;
   std::vector<int32_t> order;
   order.reserve(static_cast<size_t>(rows));

@@ -45,7 +45,9 @@ std::string header_error(const std::string& file) {
 
 class Folder {
  public:
-  Folder() : path_(fs::temp_directory_path() / format("quern_gguf_{}", reinterpret_cast<uintptr_t>(this))) {
+  Folder()
+      : path_(fs::temp_directory_path() /
+              format("quern_gguf_{}", reinterpret_cast<uintptr_t>(this))) {
     fs::create_directories(path_);
   }
   ~Folder() { fs::remove_all(path_); }
@@ -60,10 +62,19 @@ class Folder {
 
 TEST(GgufHeader, ReadsValuesAndTensors) {
   GgufBytes b;
-  b.u32("n", 7).f32("eps", 1e-5f).boolean("yes", true).text("s", "text").texts("list", {"a", "", "ccc"}).integers("ids", {3, -1});
-  b.raw("big", GgufType::u64, little_endian<uint64_t>(1) + "").raw("d", GgufType::f64, little_endian(0.5));
-  b.array("nested", GgufType::array, 2,
-          little_endian(0u) + little_endian(uint64_t{2}) + "xy" + little_endian(8u) + little_endian(uint64_t{1}) + gguf_string("z"));
+  b.u32("n", 7)
+      .f32("eps", 1e-5f)
+      .boolean("yes", true)
+      .text("s", "text")
+      .texts("list", {"a", "", "ccc"})
+      .integers("ids", {3, -1});
+  b.raw("big", GgufType::u64, little_endian<uint64_t>(1) + "")
+      .raw("d", GgufType::f64, little_endian(0.5));
+  b.array("nested",
+          GgufType::array,
+          2,
+          little_endian(0u) + little_endian(uint64_t{2}) + "xy" + little_endian(8u) +
+              little_endian(uint64_t{1}) + gguf_string("z"));
   b.tensor("m", {3, 2}, kF32, floats(6)).tensor("v", {5}, kF16, std::string(10, 'x'));
   const std::string file = b.file();
   const GgufHeader header = parse_gguf_header(std::as_bytes(std::span(file)), "x");
@@ -78,8 +89,10 @@ TEST(GgufHeader, ReadsValuesAndTensors) {
   EXPECT_THAT(m.integers("n"), ElementsAre(7));
   EXPECT_EQ(m.find("nested")->count, 2u);
   EXPECT_FALSE(m.integer("absent").has_value());
-  EXPECT_THAT(message_of([&] { (void)m.integer("s"); }), HasSubstr("key s: expected an integer below 2^63, got string"));
-  EXPECT_THAT(message_of([&] { (void)m.strings("ids"); }), HasSubstr("expected an array of strings, got an array of i32"));
+  EXPECT_THAT(message_of([&] { (void)m.integer("s"); }),
+              HasSubstr("key s: expected an integer below 2^63, got string"));
+  EXPECT_THAT(message_of([&] { (void)m.strings("ids"); }),
+              HasSubstr("expected an array of strings, got an array of i32"));
   ASSERT_EQ(header.tensors.size(), 2u);
   EXPECT_EQ(header.tensors[0].shape, Shape({2, 3}));
   EXPECT_EQ(header.tensors[0].bytes.size(), 24u);
@@ -88,10 +101,12 @@ TEST(GgufHeader, ReadsValuesAndTensors) {
 
 TEST(GgufHeader, RefusesOtherFilesAndVersions) {
   GgufBytes b;
-  EXPECT_THAT(header_error("GGU"), HasSubstr("data_loss: x.gguf: magic at byte 0: expected 4 bytes"));
+  EXPECT_THAT(header_error("GGU"),
+              HasSubstr("data_loss: x.gguf: magic at byte 0: expected 4 bytes"));
   EXPECT_THAT(header_error("GGML" + std::string(40, '\0')), HasSubstr("is this a GGUF file?"));
   b.version = 1;
-  EXPECT_THAT(header_error(b.file()), HasSubstr("unsupported: x.gguf: GGUF version 1, this build reads 2 and 3"));
+  EXPECT_THAT(header_error(b.file()),
+              HasSubstr("unsupported: x.gguf: GGUF version 1, this build reads 2 and 3"));
   b.version = 0x03000000;
   EXPECT_THAT(header_error(b.file()), HasSubstr("big-endian"));
   b.version = 2;
@@ -101,35 +116,48 @@ TEST(GgufHeader, RefusesOtherFilesAndVersions) {
 TEST(GgufHeader, BoundsCountsByTheFile) {
   GgufBytes tensors, pairs;
   tensors.extra_tensors = uint64_t{1} << 62;
-  EXPECT_THAT(header_error(tensors.file()), HasSubstr("data_loss: x.gguf: tensor count: 4611686018427387904 of at least 24 bytes"));
+  EXPECT_THAT(
+      header_error(tensors.file()),
+      HasSubstr("data_loss: x.gguf: tensor count: 4611686018427387904 of at least 24 bytes"));
   pairs.extra_pairs = UINT64_MAX;
-  EXPECT_THAT(header_error(pairs.file()), HasSubstr("metadata count: 18446744073709551615 of at least 13 bytes"));
+  EXPECT_THAT(header_error(pairs.file()),
+              HasSubstr("metadata count: 18446744073709551615 of at least 13 bytes"));
   const auto array = [](GgufType element, uint64_t count, const std::string& elements) {
     return header_error(GgufBytes().array("a", element, count, elements).file());
   };
-  EXPECT_THAT(array(GgufType::u8, uint64_t{1} << 63, ""), HasSubstr("a: 9223372036854775808 of at least 1 bytes"));
+  EXPECT_THAT(array(GgufType::u8, uint64_t{1} << 63, ""),
+              HasSubstr("a: 9223372036854775808 of at least 1 bytes"));
   EXPECT_THAT(array(GgufType::f64, (uint64_t{1} << 61) + 1, ""), HasSubstr("data_loss"));
-  EXPECT_THAT(array(GgufType::string, 1, little_endian(UINT64_MAX)), HasSubstr("data_loss: x.gguf: a at byte"));
+  EXPECT_THAT(array(GgufType::string, 1, little_endian(UINT64_MAX)),
+              HasSubstr("data_loss: x.gguf: a at byte"));
   EXPECT_THAT(array(static_cast<GgufType>(13), 1, "x"), HasSubstr("unknown value type 13"));
-  EXPECT_THAT(header_error(GgufBytes().raw("k", GgufType::string, little_endian(uint64_t{1} << 40)).file()), HasSubstr("expected 1099511627776 bytes"));
-  EXPECT_THAT(header_error(GgufBytes().u32("k", 1).u32("k", 2).file()), HasSubstr("key k is given twice"));
+  EXPECT_THAT(
+      header_error(GgufBytes().raw("k", GgufType::string, little_endian(uint64_t{1} << 40)).file()),
+      HasSubstr("expected 1099511627776 bytes"));
+  EXPECT_THAT(header_error(GgufBytes().u32("k", 1).u32("k", 2).file()),
+              HasSubstr("key k is given twice"));
 }
 
 TEST(GgufHeader, BoundsTheDepthOfArrays) {
   std::string deep;
   for (int i = 0; i < 10000; ++i) deep += little_endian(9u) + little_endian(uint64_t{1});
-  EXPECT_THAT(header_error(GgufBytes().raw("a", GgufType::array, deep).file()), HasSubstr("arrays nested deeper than 4"));
+  EXPECT_THAT(header_error(GgufBytes().raw("a", GgufType::array, deep).file()),
+              HasSubstr("arrays nested deeper than 4"));
 }
 
 TEST(GgufHeader, RefusesBadTensors) {
-  const auto one = [](const std::vector<uint64_t>& sizes, uint32_t type, uint64_t offset, size_t data = 64) {
-    GgufBytes b;
-    b.tensor_at("t", sizes, type, offset);
-    return header_error(b.file() + std::string(data, 'x'));
-  };
+  const auto one =
+      [](const std::vector<uint64_t>& sizes, uint32_t type, uint64_t offset, size_t data = 64) {
+        GgufBytes b;
+        b.tensor_at("t", sizes, type, offset);
+        return header_error(b.file() + std::string(data, 'x'));
+      };
   EXPECT_EQ(one({16}, kF32, 0), "no error");
   EXPECT_THAT(one({16}, kF32, 32), HasSubstr("bytes as its header says, found"));
-  EXPECT_THAT(one({16}, kF32, 0, 63), HasSubstr("expected at least 128 bytes as its header says, found 127: is the download complete?"));
+  EXPECT_THAT(
+      one({16}, kF32, 0, 63),
+      HasSubstr(
+          "expected at least 128 bytes as its header says, found 127: is the download complete?"));
   EXPECT_THAT(one({16}, kF32, 8), HasSubstr("no multiple of the alignment 32"));
   EXPECT_THAT(one({16}, kF32, uint64_t{1} << 63), HasSubstr("beyond any file"));
   EXPECT_THAT(one({16}, kF32, UINT64_MAX - 31), HasSubstr("beyond any file"));
@@ -139,23 +167,33 @@ TEST(GgufHeader, RefusesBadTensors) {
   EXPECT_THAT(one({0, uint64_t{1} << 47}, kF32, 0), HasSubstr("a dimension of 0"));
   EXPECT_THAT(one({1, 1, 1, 1, 1}, kF32, 0), HasSubstr("5 dimensions, the limit is 4"));
   EXPECT_THAT(one({100}, kQ4K, 0), HasSubstr("rows of 100 elements are no multiple of the 256"));
-  EXPECT_THAT(one({256}, kQ2K, 0), HasSubstr("unsupported: x.gguf: tensor t: stored as Q2_K; this build reads F32"));
+  EXPECT_THAT(one({256}, kQ2K, 0),
+              HasSubstr("unsupported: x.gguf: tensor t: stored as Q2_K; this build reads F32"));
   EXPECT_THAT(one({256}, 4711, 0), HasSubstr("unknown type 4711"));
-  EXPECT_THAT(header_error(GgufBytes().tensor("a", {16}, kF32, floats(16)).tensor_at("b", {8}, kF32, 32).file()),
-              HasSubstr("tensor b: begins at 32, inside another tensor, which ends at 64"));
-  EXPECT_THAT(header_error(GgufBytes().tensor("a", {8}, kF32, floats(8)).tensor("a", {8}, kF32, floats(8)).file()),
-              HasSubstr("tensor a is given twice"));
+  EXPECT_THAT(
+      header_error(
+          GgufBytes().tensor("a", {16}, kF32, floats(16)).tensor_at("b", {8}, kF32, 32).file()),
+      HasSubstr("tensor b: begins at 32, inside another tensor, which ends at 64"));
+  EXPECT_THAT(
+      header_error(
+          GgufBytes().tensor("a", {8}, kF32, floats(8)).tensor("a", {8}, kF32, floats(8)).file()),
+      HasSubstr("tensor a is given twice"));
 }
 
 TEST(GgufHeader, RefusesBadAlignment) {
   for (const uint32_t alignment : {0u, 3u, 48u, 1u << 31})
-    EXPECT_THAT(header_error(GgufBytes().u32("general.alignment", alignment).file()), HasSubstr("expected a power of two"));
+    EXPECT_THAT(header_error(GgufBytes().u32("general.alignment", alignment).file()),
+                HasSubstr("expected a power of two"));
   EXPECT_EQ(header_error(GgufBytes().u32("general.alignment", 64).file()), "no error");
 }
 
 TEST(GgufHeader, SurvivesEveryTruncation) {
-  const std::string file = gguf_model("llama").texts("tokenizer.ggml.tokens", {"a", "b"}).tensor("v", {8}, kF32, floats(8)).file();
-  for (size_t size = 0; size < file.size(); ++size) EXPECT_THAT(header_error(file.substr(0, size)), HasSubstr("data_loss")) << size;
+  const std::string file = gguf_model("llama")
+                               .texts("tokenizer.ggml.tokens", {"a", "b"})
+                               .tensor("v", {8}, kF32, floats(8))
+                               .file();
+  for (size_t size = 0; size < file.size(); ++size)
+    EXPECT_THAT(header_error(file.substr(0, size)), HasSubstr("data_loss")) << size;
   EXPECT_EQ(header_error(file), "no error");
 }
 
@@ -164,10 +202,12 @@ TEST(GgufNames, BecomeThePublishedOnes) {
   EXPECT_EQ(published_name("output.weight"), "lm_head.weight");
   EXPECT_EQ(published_name("output_norm.weight"), "model.norm.weight");
   EXPECT_EQ(published_name("blk.12.attn_q.bias"), "model.layers.12.self_attn.q_proj.bias");
-  EXPECT_EQ(published_name("blk.0.ffn_norm.weight"), "model.layers.0.post_attention_layernorm.weight");
+  EXPECT_EQ(published_name("blk.0.ffn_norm.weight"),
+            "model.layers.0.post_attention_layernorm.weight");
   EXPECT_EQ(published_name("blk.0.ffn_down.weight"), "model.layers.0.mlp.down_proj.weight");
   EXPECT_EQ(published_name("rope_freqs.weight"), "rope_freqs.weight");
-  for (const char* odd : {"", "blk.", "blk.0", "blk.0.", "blk.0.attn_q", "blk.0.unknown.weight", "output"})
+  for (const char* odd :
+       {"", "blk.", "blk.0", "blk.0.", "blk.0.attn_q", "blk.0.unknown.weight", "output"})
     EXPECT_EQ(published_name(odd), odd);
 }
 
@@ -183,18 +223,24 @@ TEST(Gguf, OpensAsACheckpoint) {
   const Folder folder;
   GgufBytes b = gguf_model("llama");
   b.tensor("token_embd.weight", {16, 3}, kF32, floats(48));
-  b.tensor("blk.0.attn_q.weight", {16, 16}, kF32, floats(256)).tensor("blk.0.attn_q.bias", {16}, kF32, floats(16));
-  b.tensor("blk.0.attn_k.weight", {16, 8}, kF32, floats(128)).tensor("blk.0.attn_v.weight", {16, 8}, kF32, floats(128));
+  b.tensor("blk.0.attn_q.weight", {16, 16}, kF32, floats(256))
+      .tensor("blk.0.attn_q.bias", {16}, kF32, floats(16));
+  b.tensor("blk.0.attn_k.weight", {16, 8}, kF32, floats(128))
+      .tensor("blk.0.attn_v.weight", {16, 8}, kF32, floats(128));
   b.tensor("rope_freqs.weight", {2}, kF32, floats(2));
   const auto checkpoint = open_checkpoint(folder.write("m.gguf", b.file()));
   EXPECT_THAT(checkpoint->info("model.layers.0.self_attn.q_proj.weight").row_order,
               ElementsAre(0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15));
-  EXPECT_THAT(checkpoint->info("model.layers.0.self_attn.k_proj.weight").row_order, ElementsAre(0, 2, 1, 3, 4, 6, 5, 7));
+  EXPECT_THAT(checkpoint->info("model.layers.0.self_attn.k_proj.weight").row_order,
+              ElementsAre(0, 2, 1, 3, 4, 6, 5, 7));
   EXPECT_TRUE(checkpoint->info("model.layers.0.self_attn.v_proj.weight").row_order.empty());
   const Tensor bias = read_f32(*checkpoint, "model.layers.0.self_attn.q_proj.bias");
-  EXPECT_THAT(std::vector<float>(bias.data<float>(), bias.data<float>() + 4), ElementsAre(0, 2, 1, 3));
+  EXPECT_THAT(std::vector<float>(bias.data<float>(), bias.data<float>() + 4),
+              ElementsAre(0, 2, 1, 3));
   const WeightFormat& plain = format_of(*checkpoint, "model.layers.0.self_attn.k_proj");
-  const Tensor rows = plain.read(*checkpoint, "model.layers.0.self_attn.k_proj", {1, 3}, {0, 16}, Device::cpu()).codes;
+  const Tensor rows =
+      plain.read(*checkpoint, "model.layers.0.self_attn.k_proj", {1, 3}, {0, 16}, Device::cpu())
+          .codes;
   EXPECT_EQ(rows.data<float>()[0], 32);  // published row 1 is stored row 2
   EXPECT_EQ(rows.data<float>()[16], 16);
   EXPECT_TRUE(checkpoint->has("rope_freqs.weight"));
@@ -203,8 +249,11 @@ TEST(Gguf, OpensAsACheckpoint) {
 TEST(Gguf, MakesAConfig) {
   const Folder folder;
   GgufBytes b = gguf_model("llama");
-  b.texts("tokenizer.ggml.tokens", {"a", "<|eot_id|>", "<|im_end|>"}).integers("tokenizer.ggml.token_type", {1, 3, 1});
-  b.u32("tokenizer.ggml.bos_token_id", 0).u32("tokenizer.ggml.eos_token_id", 0).f32("general.sampling.temp", 0.6f);
+  b.texts("tokenizer.ggml.tokens", {"a", "<|eot_id|>", "<|im_end|>"})
+      .integers("tokenizer.ggml.token_type", {1, 3, 1});
+  b.u32("tokenizer.ggml.bos_token_id", 0)
+      .u32("tokenizer.ggml.eos_token_id", 0)
+      .f32("general.sampling.temp", 0.6f);
   b.tensor("token_embd.weight", {16, 5}, kF16, std::string(160, 'x'));
   const std::string path = folder.write("m.gguf", b.file());
   const auto checkpoint = open_checkpoint(path);
@@ -226,49 +275,73 @@ TEST(Gguf, MakesAConfig) {
   EXPECT_FALSE(c.boolean("attention_bias"));
   EXPECT_EQ(c.string("torch_dtype"), "float16");
   EXPECT_THAT(c.integers("eos_token_id"), ElementsAre(0, 1));
-  EXPECT_EQ(gguf_generation_config(path).dump(), R"({"bos_token_id":0,"eos_token_id":[0,1],"temperature":0.6})");
+  EXPECT_EQ(gguf_generation_config(path).dump(),
+            R"({"bos_token_id":0,"eos_token_id":[0,1],"temperature":0.6})");
 }
 
 TEST(Gguf, ConfigOfOtherFamilies) {
   const Folder folder;
-  const auto config = [&](GgufBytes& b) { return open_checkpoint(folder.write("m.gguf", b.file()))->config(); };
+  const auto config = [&](GgufBytes& b) {
+    return open_checkpoint(folder.write("m.gguf", b.file()))->config();
+  };
   GgufBytes qwen = gguf_model("qwen2vl");
   qwen.integers("qwen2vl.rope.dimension_sections", {1, 1, 0, 0}).u32("qwen2vl.vocab_size", 9);
-  qwen.tensor("output.weight", {16, 9}, kF32, floats(144)).tensor("blk.0.attn_q.weight", {16, 16}, kF32, floats(256));
+  qwen.tensor("output.weight", {16, 9}, kF32, floats(144))
+      .tensor("blk.0.attn_q.weight", {16, 16}, kF32, floats(256));
   qwen.tensor("blk.0.attn_q.bias", {16}, kF32, floats(16));
   const Config vl = config(qwen);
   EXPECT_THAT(vl.sub("rope_scaling").integers("mrope_section"), ElementsAre(1, 1, 0));
   EXPECT_TRUE(vl.boolean("attention_bias"));
   EXPECT_FALSE(vl.boolean("tie_word_embeddings"));
   EXPECT_EQ(vl.integer("vocab_size"), 9);
-  EXPECT_TRUE(open_checkpoint(folder.write("m.gguf", qwen.file()))->info("model.layers.0.self_attn.q_proj.weight").row_order.empty());
+  EXPECT_TRUE(open_checkpoint(folder.write("m.gguf", qwen.file()))
+                  ->info("model.layers.0.self_attn.q_proj.weight")
+                  .row_order.empty());
 
-  GgufBytes scaled = gguf_model("qwen2").text("qwen2.rope.scaling.type", "yarn").f32("qwen2.rope.scaling.factor", 4);
-  scaled.u32("qwen2.rope.scaling.original_context_length", 128).u32("qwen2.rope.dimension_count", 2).u32("qwen2.vocab_size", 4);
+  GgufBytes scaled = gguf_model("qwen2")
+                         .text("qwen2.rope.scaling.type", "yarn")
+                         .f32("qwen2.rope.scaling.factor", 4);
+  scaled.u32("qwen2.rope.scaling.original_context_length", 128)
+      .u32("qwen2.rope.dimension_count", 2)
+      .u32("qwen2.vocab_size", 4);
   const Config yarn = config(scaled);
   EXPECT_EQ(yarn.sub("rope_scaling").string("rope_type"), "yarn");
   EXPECT_EQ(yarn.sub("rope_scaling").number("factor"), 4);
   EXPECT_EQ(yarn.sub("rope_scaling").integer("original_max_position_embeddings"), 128);
   EXPECT_EQ(yarn.number("partial_rotary_factor"), 0.5);
 
-  GgufBytes experts = gguf_model("llama").u32("llama.expert_count", 8).u32("llama.expert_used_count", 2).u32("llama.vocab_size", 4);
+  GgufBytes experts = gguf_model("llama")
+                          .u32("llama.expert_count", 8)
+                          .u32("llama.expert_used_count", 2)
+                          .u32("llama.vocab_size", 4);
   EXPECT_THAT(config(experts).strings("architectures"), ElementsAre("MixtralForCausalLM"));
   EXPECT_EQ(config(experts).integer("num_local_experts"), 8);
 }
 
 TEST(Gguf, SaysWhatIsWrongWithAModel) {
   const Folder folder;
-  const auto error = [&](GgufBytes& b) { return message_of([&] { open_checkpoint(folder.write("m.gguf", b.file())); }); };
+  const auto error = [&](GgufBytes& b) {
+    return message_of([&] { open_checkpoint(folder.write("m.gguf", b.file())); });
+  };
   GgufBytes unknown = gguf_model("mamba"), nothing;
-  EXPECT_THAT(error(unknown), HasSubstr("m.gguf: general.architecture: mamba; this build reads llama, qwen2, qwen2vl from GGUF"));
+  EXPECT_THAT(
+      error(unknown),
+      HasSubstr(
+          "m.gguf: general.architecture: mamba; this build reads llama, qwen2, qwen2vl from GGUF"));
   EXPECT_THAT(error(nothing), HasSubstr("key general.architecture is missing"));
   GgufBytes bare = GgufBytes().text("general.architecture", "llama");
   EXPECT_THAT(error(bare), HasSubstr("key llama.embedding_length is missing"));
-  GgufBytes uneven = gguf_model("llama").u32("llama.vocab_size", 4).integers("llama.attention.key_length", {4, 8});
+  GgufBytes uneven =
+      gguf_model("llama").u32("llama.vocab_size", 4).integers("llama.attention.key_length", {4, 8});
   EXPECT_THAT(error(uneven), HasSubstr("unsupported"));
-  GgufBytes rows = gguf_model("llama").u32("llama.vocab_size", 4).tensor("blk.0.attn_q.weight", {16, 6}, kF32, floats(96));
+  GgufBytes rows = gguf_model("llama")
+                       .u32("llama.vocab_size", 4)
+                       .tensor("blk.0.attn_q.weight", {16, 6}, kF32, floats(96));
   EXPECT_THAT(error(rows), HasSubstr("blk.0.attn_q.weight: 6 rows for 4 heads"));
-  GgufBytes zero = GgufBytes().text("general.architecture", "qwen2").u32("qwen2.embedding_length", 8).u32("qwen2.attention.head_count", 0);
+  GgufBytes zero = GgufBytes()
+                       .text("general.architecture", "qwen2")
+                       .u32("qwen2.embedding_length", 8)
+                       .u32("qwen2.attention.head_count", 0);
   EXPECT_THAT(error(zero), HasSubstr("qwen2.attention.head_count: expected at least 1, got 0"));
 }
 
@@ -278,23 +351,33 @@ TEST(Gguf, JoinsPartsOfASplitModel) {
     b.u32("split.no", number).u32("split.count", 2).u32("split.tensors.count", 2);
     return b.tensor(name, {16, 8}, kF32, floats(128)).file();
   };
-  const std::string first = folder.write("m-00001-of-00002.gguf", part(gguf_model("qwen2"), 0, "token_embd.weight"));
+  const std::string first =
+      folder.write("m-00001-of-00002.gguf", part(gguf_model("qwen2"), 0, "token_embd.weight"));
   EXPECT_THAT(message_of([&] { open_checkpoint(first); }), HasSubstr("not_found"));
-  const std::string second = folder.write("m-00002-of-00002.gguf", part(GgufBytes(), 1, "blk.0.attn_k.weight"));
-  EXPECT_THAT(open_checkpoint(first)->names(), ElementsAre("model.embed_tokens.weight", "model.layers.0.self_attn.k_proj.weight"));
+  const std::string second =
+      folder.write("m-00002-of-00002.gguf", part(GgufBytes(), 1, "blk.0.attn_k.weight"));
+  EXPECT_THAT(open_checkpoint(first)->names(),
+              ElementsAre("model.embed_tokens.weight", "model.layers.0.self_attn.k_proj.weight"));
   EXPECT_EQ(open_checkpoint(first)->total_bytes(), 1024);
-  EXPECT_THAT(message_of([&] { open_checkpoint(second); }), HasSubstr("one of 2 parts: expected the first"));
+  EXPECT_THAT(message_of([&] { open_checkpoint(second); }),
+              HasSubstr("one of 2 parts: expected the first"));
   folder.write("m-00002-of-00002.gguf", part(GgufBytes(), 0, "blk.0.attn_k.weight"));
-  EXPECT_THAT(message_of([&] { open_checkpoint(first); }), HasSubstr("expected part 1 of 2 (counted from 0), its metadata says 0 of 2"));
+  EXPECT_THAT(message_of([&] { open_checkpoint(first); }),
+              HasSubstr("expected part 1 of 2 (counted from 0), its metadata says 0 of 2"));
 }
 
 TEST(Gguf, GivesVocabularyAndTemplate) {
   const Folder folder;
   GgufBytes b = gguf_model("qwen2");
-  EXPECT_THAT(message_of([&] { read_gguf_vocabulary(folder.write("m.gguf", b.file())); }), HasSubstr("carries no vocabulary"));
+  EXPECT_THAT(message_of([&] { read_gguf_vocabulary(folder.write("m.gguf", b.file())); }),
+              HasSubstr("carries no vocabulary"));
   EXPECT_EQ(gguf_chat_template(folder.write("m.gguf", b.file())), "");
-  b.text("tokenizer.ggml.model", "gpt2").text("tokenizer.ggml.pre", "qwen2").texts("tokenizer.ggml.tokens", {"a", "b", "ab"});
-  b.integers("tokenizer.ggml.token_type", {1, 1, 3}).texts("tokenizer.ggml.merges", {"a b"}).u32("tokenizer.ggml.eos_token_id", 2);
+  b.text("tokenizer.ggml.model", "gpt2")
+      .text("tokenizer.ggml.pre", "qwen2")
+      .texts("tokenizer.ggml.tokens", {"a", "b", "ab"});
+  b.integers("tokenizer.ggml.token_type", {1, 1, 3})
+      .texts("tokenizer.ggml.merges", {"a b"})
+      .u32("tokenizer.ggml.eos_token_id", 2);
   b.boolean("tokenizer.ggml.add_bos_token", false).text("tokenizer.chat_template", "{{ x }}");
   const std::string path = folder.write("m.gguf", b.file());
   const GgufVocabulary v = read_gguf_vocabulary(path);

@@ -16,18 +16,23 @@ std::span<const std::byte> MappedCheckpoint::own(MappedFile file) {
 
 void MappedCheckpoint::insert(Entry entry, std::string_view where) {
   entry.info.name = canonical_name(entry.info.name);
-  total_bytes_ += entry.has_bytes ? static_cast<int64_t>(entry.bytes.size())
-                                  : stored_bytes(entry.info.stored, entry.info.shape, entry.info.name);
+  total_bytes_ += entry.has_bytes
+                      ? static_cast<int64_t>(entry.bytes.size())
+                      : stored_bytes(entry.info.stored, entry.info.shape, entry.info.name);
   const std::string name = entry.info.name;
   if (!entries_.emplace(name, std::move(entry)).second)
     fail(ErrorCode::data_loss, "{}: tensor {} is stored twice", where, name);
 }
 
-void MappedCheckpoint::add(TensorInfo info, std::span<const std::byte> bytes, std::string_view where) {
+void MappedCheckpoint::add(TensorInfo info,
+                           std::span<const std::byte> bytes,
+                           std::string_view where) {
   insert({std::move(info), bytes, true}, where);
 }
 
-void MappedCheckpoint::add_shape(TensorInfo info) { insert({std::move(info), {}, false}, "list of shapes"); }
+void MappedCheckpoint::add_shape(TensorInfo info) {
+  insert({std::move(info), {}, false}, "list of shapes");
+}
 
 const MappedCheckpoint::Entry* MappedCheckpoint::entry(std::string_view name) const {
   auto it = entries_.find(name);
@@ -51,7 +56,9 @@ std::vector<std::string> MappedCheckpoint::names() const {
 std::span<const std::byte> MappedCheckpoint::bytes(std::string_view name) const {
   const Entry* e = entry(name);
   if (e == nullptr) {
-    if (entries_.empty()) fail(ErrorCode::unavailable, "{}: tensor {}: there are no weights here", config_.path(), name);
+    if (entries_.empty())
+      fail(
+          ErrorCode::unavailable, "{}: tensor {}: there are no weights here", config_.path(), name);
     (void)info(name);  // throws not_found with near misses
     return {};
   }

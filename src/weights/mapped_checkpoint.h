@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The one implementation of Checkpoint: a sorted table of tensors over mapped files. Containers fill it.
+// The one implementation of Checkpoint: a sorted table of tensors over mapped files. Containers
+// fill it.
 #pragma once
 
 #include <map>
@@ -16,7 +17,8 @@ class MappedCheckpoint final : public Checkpoint {
 
   // Keeps the mapping alive as long as the checkpoint; returns its bytes.
   std::span<const std::byte> own(MappedFile file);
-  // Adds a tensor under its canonical name. Throws data_loss if the name is taken; `where` names the file.
+  // Adds a tensor under its canonical name. Throws data_loss if the name is taken; `where` names
+  // the file.
   void add(TensorInfo info, std::span<const std::byte> bytes, std::string_view where);
   // A tensor known by shape alone: bytes() throws unavailable.
   void add_shape(TensorInfo info);

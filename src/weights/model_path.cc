@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The cache layout (models--ORG--NAME/refs/REVISION holds a commit, snapshots/COMMIT the files) and the order of the variables are
-// those of huggingface_hub, "Understand caching".
+// The cache layout (models--ORG--NAME/refs/REVISION holds a commit, snapshots/COMMIT the files) and
+// the order of the variables are those of huggingface_hub, "Understand caching".
 #include "weights/model_path.h"
 
 #include <algorithm>
@@ -19,13 +19,17 @@ namespace fs = std::filesystem;
 constexpr std::string_view kEmbedded = "smollm2-135m";
 constexpr std::string_view kEmbeddedFile = "model.gguf";
 constexpr std::string_view kDefaultRevision = "main";
-constexpr size_t kMaxId = 96;         // of the hub
+constexpr size_t kMaxId = 96;          // of the hub
 constexpr size_t kMaxRefBytes = 1024;  // a commit has 40 characters
 
-std::string joined(const std::vector<std::string>& items) { return format("{}", fmt::join(items, ", ")); }
+std::string joined(const std::vector<std::string>& items) {
+  return format("{}", fmt::join(items, ", "));
+}
 
 // ": did you mean a, b?", or nothing.
-std::string hint(const std::vector<std::string>& near) { return near.empty() ? "" : format("; did you mean {}?", joined(near)); }
+std::string hint(const std::vector<std::string>& near) {
+  return near.empty() ? "" : format("; did you mean {}?", joined(near));
+}
 
 std::vector<std::string> entries_of(const std::string& folder) {
   std::vector<std::string> out;
@@ -41,7 +45,8 @@ std::vector<std::string> gguf_models_in(const std::string& folder) {
   std::vector<std::string> out;
   for (std::string& name : entries_of(folder)) {
     const size_t of = name.rfind("-of-");
-    const bool is_later_part = of != std::string::npos && of >= 6 && name[of - 6] == '-' && name.substr(of - 5, 5) != "00001";
+    const bool is_later_part = of != std::string::npos && of >= 6 && name[of - 6] == '-' &&
+                               name.substr(of - 5, 5) != "00001";
     const bool is_projector = name.starts_with("mmproj");
     if (name.ends_with(".gguf") && !is_later_part && !is_projector) out.push_back(std::move(name));
   }
@@ -54,12 +59,19 @@ std::string model_in(const std::string& folder) {
   const std::vector<std::string> models = gguf_models_in(folder);
   if (models.size() == 1) return folder + "/" + models.front();
   if (models.empty())
-    fail(ErrorCode::not_found, "{}: neither a config.json nor a .gguf file: is this a model folder?", folder);
-  fail(ErrorCode::invalid_argument, "{}: {} GGUF models ({}): name one of the files", folder, models.size(), joined(models));
+    fail(ErrorCode::not_found,
+         "{}: neither a config.json nor a .gguf file: is this a model folder?",
+         folder);
+  fail(ErrorCode::invalid_argument,
+       "{}: {} GGUF models ({}): name one of the files",
+       folder,
+       models.size(),
+       joined(models));
 }
 
 bool is_id_character(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.';
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+         c == '_' || c == '.';
 }
 
 struct HubId {
@@ -71,18 +83,25 @@ struct HubId {
 bool stays_inside(std::string_view relative) {
   const fs::path path(relative);
   return !relative.empty() && relative.find('\0') == std::string_view::npos && path.is_relative() &&
-         std::ranges::none_of(path, [](const fs::path& part) { return part == ".." || part == "."; });
+         std::ranges::none_of(path,
+                              [](const fs::path& part) { return part == ".." || part == "."; });
 }
 
 std::optional<HubId> parse_hub_id(std::string_view name) {
   const size_t at = name.find('@');
   const std::string_view repository = name.substr(0, at);
-  const std::string_view revision = at == std::string_view::npos ? kDefaultRevision : name.substr(at + 1);
+  const std::string_view revision =
+      at == std::string_view::npos ? kDefaultRevision : name.substr(at + 1);
   const auto slashes = std::ranges::count(repository, '/');
-  const bool is_id = std::ranges::all_of(repository, [](char c) { return c == '/' || is_id_character(c); });
-  const bool has_empty_part = repository.empty() || repository.front() == '/' || repository.back() == '/';
-  if (!is_id || has_empty_part || slashes > 1 || repository.size() > kMaxId || !stays_inside(repository)) return std::nullopt;
-  if (!stays_inside(revision)) fail(ErrorCode::invalid_argument, "{}: expected a branch, a tag or a commit after @", name);
+  const bool is_id =
+      std::ranges::all_of(repository, [](char c) { return c == '/' || is_id_character(c); });
+  const bool has_empty_part =
+      repository.empty() || repository.front() == '/' || repository.back() == '/';
+  if (!is_id || has_empty_part || slashes > 1 || repository.size() > kMaxId ||
+      !stays_inside(repository))
+    return std::nullopt;
+  if (!stays_inside(revision))
+    fail(ErrorCode::invalid_argument, "{}: expected a branch, a tag or a commit after @", name);
   return HubId{std::string(repository), std::string(revision)};
 }
 
@@ -100,15 +119,25 @@ std::vector<std::string> cached_ids(const std::string& cache) {
     if (!entry.starts_with(kPrefix)) continue;
     const size_t dashes = entry.find("--", kPrefix.size());
     const std::string first = entry.substr(kPrefix.size(), dashes - kPrefix.size());
-    out.push_back(dashes == std::string::npos ? first : format("{}/{}", first, entry.substr(dashes + 2)));
+    out.push_back(dashes == std::string::npos ? first
+                                              : format("{}/{}", first, entry.substr(dashes + 2)));
   }
   return out;
 }
 
-[[noreturn]] void fail_not_cached(const HubId& id, const std::string& looked_in, std::string_view what) {
-  const std::string revision = id.revision == kDefaultRevision ? "" : format(" --revision {}", id.revision);
-  throw ModelNotCached(format("{}: {} in {}, and nothing is downloaded by itself; fetch it with: huggingface-cli download {}{}",
-                              id.repository, what, looked_in, id.repository, revision));
+[[noreturn]] void fail_not_cached(const HubId& id,
+                                  const std::string& looked_in,
+                                  std::string_view what) {
+  const std::string revision =
+      id.revision == kDefaultRevision ? "" : format(" --revision {}", id.revision);
+  throw ModelNotCached(
+      format("{}: {} in {}, and nothing is downloaded by itself; fetch it with: huggingface-cli "
+             "download {}{}",
+             id.repository,
+             what,
+             looked_in,
+             id.repository,
+             revision));
 }
 
 // The snapshot's folder: by a ref, or by the commit itself.
@@ -117,19 +146,24 @@ std::string snapshot_folder(const HubId& id, const std::string& repository) {
   std::string commit = id.revision;
   if (file_exists(ref)) {
     commit = read_file(ref, kMaxRefBytes);
-    commit.erase(std::find_if(commit.begin(), commit.end(), [](char c) { return c == '\n' || c == '\r'; }), commit.end());
+    commit.erase(
+        std::find_if(commit.begin(), commit.end(), [](char c) { return c == '\n' || c == '\r'; }),
+        commit.end());
     if (!stays_inside(commit) || commit.find('/') != std::string::npos)
       fail(ErrorCode::data_loss, "{}: expected a commit, got \"{:.60}\"", ref, commit);
   }
   const std::string folder = repository + "/snapshots/" + commit;
-  if (!is_directory(folder)) fail_not_cached(id, repository, format("revision {} is not", id.revision));
+  if (!is_directory(folder))
+    fail_not_cached(id, repository, format("revision {} is not", id.revision));
   return folder;
 }
 
 std::string cached_model(const HubId& id, const std::string& cache) {
   const std::string repository = cache + "/" + cache_name(id.repository);
   if (cache.empty() || !is_directory(repository)) {
-    const std::string where = cache.empty() ? "the Hugging Face cache (neither HF_HUB_CACHE, HF_HOME nor HOME is set)" : cache;
+    const std::string where =
+        cache.empty() ? "the Hugging Face cache (neither HF_HUB_CACHE, HF_HOME nor HOME is set)"
+                      : cache;
     fail_not_cached(id, where, format("not{}", hint(near_names(id.repository, cached_ids(cache)))));
   }
   const std::string folder = snapshot_folder(id, repository);
@@ -144,21 +178,27 @@ std::string embedded_model(const ModelLookup& environment) {
     looked_in.push_back(format("{}/{}/{}", folder, kEmbedded, kEmbeddedFile));
     if (file_exists(looked_in.back())) return looked_in.back();
   }
-  throw ModelNotCached(format("{}: the embedded model is not here: looked for {}; fetch it with: ./dev demo", kEmbedded,
-                              looked_in.empty() ? "it in no folder" : joined(looked_in)));
+  throw ModelNotCached(
+      format("{}: the embedded model is not here: looked for {}; fetch it with: ./dev demo",
+             kEmbedded,
+             looked_in.empty() ? "it in no folder" : joined(looked_in)));
 }
 
 // A path that leads nowhere: what lies beside it may be what was meant.
 [[noreturn]] void fail_no_path(const std::string& name) {
   const fs::path path(name);
   const std::string parent = path.parent_path().empty() ? "." : path.parent_path().string();
-  fail(ErrorCode::not_found, "{}: no such file or folder{}", name, hint(near_names(path.filename().string(), entries_of(parent))));
+  fail(ErrorCode::not_found,
+       "{}: no such file or folder{}",
+       name,
+       hint(near_names(path.filename().string(), entries_of(parent))));
 }
 
 bool looks_like_path(std::string_view name) {
   constexpr std::array<std::string_view, 4> kStarts = {"/", "./", "../", "~"};
   constexpr std::array<std::string_view, 3> kEnds = {".gguf", ".safetensors", "/"};
-  return std::ranges::any_of(kStarts, [&](std::string_view start) { return name.starts_with(start); }) ||
+  return std::ranges::any_of(kStarts,
+                             [&](std::string_view start) { return name.starts_with(start); }) ||
          std::ranges::any_of(kEnds, [&](std::string_view end) { return name.ends_with(end); });
 }
 
@@ -166,16 +206,23 @@ bool looks_like_path(std::string_view name) {
 [[noreturn]] void fail_unknown(const std::string& name, const std::string& cache) {
   std::vector<std::string> known = cached_ids(cache);
   known.emplace_back(kEmbedded);
-  fail(ErrorCode::not_found, "{}: expected a folder, a .gguf file, an id ORG/NAME in the Hugging Face cache, or {}{}", name, kEmbedded,
+  fail(ErrorCode::not_found,
+       "{}: expected a folder, a .gguf file, an id ORG/NAME in the Hugging Face cache, or {}{}",
+       name,
+       kEmbedded,
        hint(near_names(name, known)));
 }
 
-std::string path_of(const std::string& name, const std::optional<HubId>& id, const ModelLookup& environment) {
+std::string path_of(const std::string& name,
+                    const std::optional<HubId>& id,
+                    const ModelLookup& environment) {
   const std::string cache = hub_cache_folder(environment);
   if (name == kEmbedded) return embedded_model(environment);
   if (looks_like_path(name) || !id) fail_no_path(name);
   const bool has_organisation = id->repository.find('/') != std::string::npos;
-  if (!has_organisation && (cache.empty() || !is_directory(cache + "/" + cache_name(id->repository)))) fail_unknown(name, cache);
+  if (!has_organisation &&
+      (cache.empty() || !is_directory(cache + "/" + cache_name(id->repository))))
+    fail_unknown(name, cache);
   return cached_model(*id, cache);
 }
 
@@ -191,7 +238,9 @@ std::string hub_cache_folder(const ModelLookup& environment) {
 ResolvedModel resolve_model(std::string_view name, const ModelLookup& environment) {
   const std::string argument(name);
   if (argument.empty() || argument.find('\0') != std::string::npos)
-    fail(ErrorCode::invalid_argument, "MODEL: expected a folder, a .gguf file, ORG/NAME or {}", kEmbedded);
+    fail(ErrorCode::invalid_argument,
+         "MODEL: expected a folder, a .gguf file, ORG/NAME or {}",
+         kEmbedded);
   if (is_directory(argument)) return {model_in(argument), argument};
   if (file_exists(argument)) return {argument, argument};
   const std::optional<HubId> id = looks_like_path(name) ? std::nullopt : parse_hub_id(name);

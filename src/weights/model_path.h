@@ -10,7 +10,8 @@
 
 namespace quern {
 
-// What the environment says; empty: not set. Rooms do not read it: whoever owns the process fills this.
+// What the environment says; empty: not set. Rooms do not read it: whoever owns the process fills
+// this.
 struct ModelLookup {
   std::string hf_hub_cache;    // HF_HUB_CACHE
   std::string hf_home;         // HF_HOME
@@ -21,20 +22,24 @@ struct ModelLookup {
 };
 
 struct ResolvedModel {
-  std::string path;  // for open_checkpoint: a folder with config.json, a .gguf or a .safetensors file
+  std::string
+      path;  // for open_checkpoint: a folder with config.json, a .gguf or a .safetensors file
   std::string name;  // what clients call the model: the argument, without its revision
 };
 
-// A model that would have to be fetched first. The message names the folder looked in and the command that fetches it.
+// A model that would have to be fetched first. The message names the folder looked in and the
+// command that fetches it.
 class ModelNotCached : public Error {
  public:
   explicit ModelNotCached(std::string message) : Error(ErrorCode::not_found, std::move(message)) {}
 };
 
-// `name` is, in this order: a folder or file; "smollm2-135m"; a Hugging Face id "ORG/NAME" with an optional "@REVISION" (a branch, a
-// tag or a commit), looked up in HF_HUB_CACHE, else HF_HOME/hub, else XDG_CACHE_HOME/huggingface/hub, else
-// ~/.cache/huggingface/hub. A folder without config.json but with one model as GGUF leads to that file. Throws ModelNotCached;
-// not_found for unknown names and empty folders, naming near misses; invalid_argument where several GGUF models lie in one folder.
+// `name` is, in this order: a folder or file; "smollm2-135m"; a Hugging Face id "ORG/NAME" with an
+// optional "@REVISION" (a branch, a tag or a commit), looked up in HF_HUB_CACHE, else HF_HOME/hub,
+// else XDG_CACHE_HOME/huggingface/hub, else
+// ~/.cache/huggingface/hub. A folder without config.json but with one model as GGUF leads to that
+// file. Throws ModelNotCached; not_found for unknown names and empty folders, naming near misses;
+// invalid_argument where several GGUF models lie in one folder.
 ResolvedModel resolve_model(std::string_view name, const ModelLookup& environment);
 
 // The folder of the Hugging Face cache by the rule above; empty if nothing is set.

@@ -20,7 +20,10 @@ using ::testing::Not;
 
 class ModelPath : public testing::Test {
  protected:
-  ModelPath() : root_((fs::temp_directory_path() / format("quern_models_{}", reinterpret_cast<uintptr_t>(this))).string()) {
+  ModelPath()
+      : root_((fs::temp_directory_path() /
+               format("quern_models_{}", reinterpret_cast<uintptr_t>(this)))
+                  .string()) {
     fs::create_directories(root_);
     lookup_.hf_hub_cache = root_ + "/cache";
     lookup_.embedded_folders = {root_ + "/none", root_ + "/models"};
@@ -59,25 +62,32 @@ TEST_F(ModelPath, FoldersAndFiles) {
   write("g/mmproj-a.gguf");
   EXPECT_EQ(path(root_ + "/g"), file);
   write("g/b.gguf");
-  EXPECT_THAT(error(root_ + "/g"), HasSubstr("invalid_argument: " + root_ + "/g: 2 GGUF models (a.gguf, b.gguf): name one"));
+  EXPECT_THAT(
+      error(root_ + "/g"),
+      HasSubstr("invalid_argument: " + root_ + "/g: 2 GGUF models (a.gguf, b.gguf): name one"));
   write("s/x-00001-of-00002.gguf"), write("s/x-00002-of-00002.gguf");
   EXPECT_EQ(path(root_ + "/s"), root_ + "/s/x-00001-of-00002.gguf");
   fs::create_directories(root_ + "/empty");
-  EXPECT_THAT(error(root_ + "/empty"), HasSubstr("not_found: " + root_ + "/empty: neither a config.json nor a .gguf file"));
+  EXPECT_THAT(error(root_ + "/empty"),
+              HasSubstr("not_found: " + root_ + "/empty: neither a config.json nor a .gguf file"));
 }
 
 TEST_F(ModelPath, PathsThatLeadNowhereNameTheirNeighbours) {
   write("g/smollm2.gguf");
-  EXPECT_THAT(error(root_ + "/g/smolm2.gguf"), HasSubstr("smolm2.gguf: no such file or folder; did you mean smollm2.gguf?"));
-  EXPECT_THAT(error(root_ + "/nowhere/x"), HasSubstr("not_found: " + root_ + "/nowhere/x: no such file or folder"));
+  EXPECT_THAT(error(root_ + "/g/smolm2.gguf"),
+              HasSubstr("smolm2.gguf: no such file or folder; did you mean smollm2.gguf?"));
+  EXPECT_THAT(error(root_ + "/nowhere/x"),
+              HasSubstr("not_found: " + root_ + "/nowhere/x: no such file or folder"));
   EXPECT_THAT(error("a/b/c"), HasSubstr("not_found: a/b/c: no such file or folder"));
   EXPECT_THAT(error(""), HasSubstr("invalid_argument: MODEL"));
   EXPECT_THAT(error("x.gguf"), HasSubstr("not_found: x.gguf: no such file"));
 }
 
 TEST_F(ModelPath, EmbeddedModel) {
-  EXPECT_THAT(error("smollm2-135m"), HasSubstr("not cached: smollm2-135m: the embedded model is not here: looked for " + root_ +
-                                               "/none/smollm2-135m/model.gguf, " + root_ + "/models/smollm2-135m/model.gguf"));
+  EXPECT_THAT(
+      error("smollm2-135m"),
+      HasSubstr("not cached: smollm2-135m: the embedded model is not here: looked for " + root_ +
+                "/none/smollm2-135m/model.gguf, " + root_ + "/models/smollm2-135m/model.gguf"));
   const std::string file = write("models/smollm2-135m/model.gguf");
   EXPECT_EQ(path("smollm2-135m"), file);
   EXPECT_EQ(resolve_model("smollm2-135m", lookup_).name, "smollm2-135m");
@@ -89,33 +99,43 @@ TEST_F(ModelPath, EmbeddedModel) {
 TEST_F(ModelPath, HubCache) {
   const std::string repository = "cache/models--Qwen--Qwen2-VL-2B-Instruct";
   EXPECT_THAT(error("Qwen/Qwen2-VL-2B-Instruct"),
-              HasSubstr("not cached: Qwen/Qwen2-VL-2B-Instruct: not in " + root_ + "/cache, and nothing is downloaded by itself; fetch it "
+              HasSubstr("not cached: Qwen/Qwen2-VL-2B-Instruct: not in " + root_ +
+                        "/cache, and nothing is downloaded by itself; fetch it "
                         "with: huggingface-cli download Qwen/Qwen2-VL-2B-Instruct"));
   write(repository + "/refs/main", "abc123\n"), write(repository + "/refs/refs/pr/1", "def456");
-  EXPECT_THAT(error("Qwen/Qwen2-VL-2B-Instruct"), HasSubstr("not cached: Qwen/Qwen2-VL-2B-Instruct: revision main is not in"));
-  write(repository + "/snapshots/abc123/config.json", "{}"), write(repository + "/snapshots/def456/config.json", "{}");
+  EXPECT_THAT(error("Qwen/Qwen2-VL-2B-Instruct"),
+              HasSubstr("not cached: Qwen/Qwen2-VL-2B-Instruct: revision main is not in"));
+  write(repository + "/snapshots/abc123/config.json", "{}"),
+      write(repository + "/snapshots/def456/config.json", "{}");
   const std::string snapshots = root_ + "/" + repository + "/snapshots/";
   EXPECT_EQ(path("Qwen/Qwen2-VL-2B-Instruct"), snapshots + "abc123");
   EXPECT_EQ(path("Qwen/Qwen2-VL-2B-Instruct@refs/pr/1"), snapshots + "def456");
   EXPECT_EQ(path("Qwen/Qwen2-VL-2B-Instruct@def456"), snapshots + "def456");
-  EXPECT_EQ(resolve_model("Qwen/Qwen2-VL-2B-Instruct@def456", lookup_).name, "Qwen/Qwen2-VL-2B-Instruct");
-  EXPECT_THAT(error("Qwen/Qwen2-VL-2B-Instruct@v9"), HasSubstr("huggingface-cli download Qwen/Qwen2-VL-2B-Instruct --revision v9"));
-  EXPECT_THAT(error("Qwen/Qwen2-VL-2B-Instrct"), HasSubstr("did you mean Qwen/Qwen2-VL-2B-Instruct?"));
+  EXPECT_EQ(resolve_model("Qwen/Qwen2-VL-2B-Instruct@def456", lookup_).name,
+            "Qwen/Qwen2-VL-2B-Instruct");
+  EXPECT_THAT(error("Qwen/Qwen2-VL-2B-Instruct@v9"),
+              HasSubstr("huggingface-cli download Qwen/Qwen2-VL-2B-Instruct --revision v9"));
+  EXPECT_THAT(error("Qwen/Qwen2-VL-2B-Instrct"),
+              HasSubstr("did you mean Qwen/Qwen2-VL-2B-Instruct?"));
 }
 
 TEST_F(ModelPath, HubCacheOfGgufAndUnfinishedDownloads) {
   write("cache/models--o--g/refs/main", "c"), write("cache/models--o--g/snapshots/c/m.gguf");
   EXPECT_EQ(path("o/g"), root_ + "/cache/models--o--g/snapshots/c/m.gguf");
-  write("cache/models--o--part/refs/main", "c"), write("cache/models--o--part/snapshots/c/README.md");
-  EXPECT_THAT(error("o/part"), HasSubstr("not cached: o/part: neither a config.json nor a .gguf file in"));
-  write("cache/models--gpt2/refs/main", "c"), write("cache/models--gpt2/snapshots/c/config.json", "{}");
+  write("cache/models--o--part/refs/main", "c"),
+      write("cache/models--o--part/snapshots/c/README.md");
+  EXPECT_THAT(error("o/part"),
+              HasSubstr("not cached: o/part: neither a config.json nor a .gguf file in"));
+  write("cache/models--gpt2/refs/main", "c"),
+      write("cache/models--gpt2/snapshots/c/config.json", "{}");
   EXPECT_EQ(path("gpt2"), root_ + "/cache/models--gpt2/snapshots/c");
 }
 
 TEST_F(ModelPath, NamesFromOutsideStayInTheCache) {
   write("cache/models--o--m/refs/main", "../../../m"), write("m/config.json", "{}");
   EXPECT_THAT(error("o/m"), HasSubstr("data_loss"));
-  EXPECT_THAT(error("o/m@../../x"), HasSubstr("invalid_argument: o/m@../../x: expected a branch, a tag or a commit"));
+  EXPECT_THAT(error("o/m@../../x"),
+              HasSubstr("invalid_argument: o/m@../../x: expected a branch, a tag or a commit"));
   EXPECT_THAT(error("o/m@/etc"), HasSubstr("invalid_argument"));
   EXPECT_THAT(error("../m"), HasSubstr("not_found"));
   EXPECT_THAT(error("o/.."), HasSubstr("not_found"));
@@ -123,9 +143,17 @@ TEST_F(ModelPath, NamesFromOutsideStayInTheCache) {
 
 TEST(HubCacheFolder, FollowsTheOrderOfTheVariables) {
   EXPECT_EQ(hub_cache_folder({}), "");
-  EXPECT_EQ(hub_cache_folder({.hf_hub_cache = "", .hf_home = "", .xdg_cache_home = "", .home = "/h", .embedded_folders = {}}),
+  EXPECT_EQ(hub_cache_folder({.hf_hub_cache = "",
+                              .hf_home = "",
+                              .xdg_cache_home = "",
+                              .home = "/h",
+                              .embedded_folders = {}}),
             "/h/.cache/huggingface/hub");
-  ModelLookup all{.hf_hub_cache = "/a", .hf_home = "/b", .xdg_cache_home = "/c", .home = "/h", .embedded_folders = {}};
+  ModelLookup all{.hf_hub_cache = "/a",
+                  .hf_home = "/b",
+                  .xdg_cache_home = "/c",
+                  .home = "/h",
+                  .embedded_folders = {}};
   EXPECT_EQ(hub_cache_folder(all), "/a");
   all.hf_hub_cache.clear();
   EXPECT_EQ(hub_cache_folder(all), "/b/hub");
@@ -134,7 +162,8 @@ TEST(HubCacheFolder, FollowsTheOrderOfTheVariables) {
 }
 
 TEST(NearNames, NearestFirstWithinAThird) {
-  EXPECT_THAT(near_names("qwen2", {"llama", "qwen3", "Qwen2", "qwen25"}), ElementsAre("Qwen2", "qwen25", "qwen3"));
+  EXPECT_THAT(near_names("qwen2", {"llama", "qwen3", "Qwen2", "qwen25"}),
+              ElementsAre("Qwen2", "qwen25", "qwen3"));
   EXPECT_THAT(near_names("", {"abc"}), IsEmpty());
   EXPECT_THAT(near_names(std::string(1000, 'a'), {std::string(1000, 'a')}), IsEmpty());
 }

@@ -11,9 +11,12 @@ namespace {
 constexpr size_t kMaxLength = 256;  // the distance takes the product of both lengths
 constexpr size_t kMaxNames = 3;
 
-char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
+char lower(char c) {
+  return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+}
 
-// Insertions, deletions and replacements that turn a into b (Levenshtein), one row of the table at a time.
+// Insertions, deletions and replacements that turn a into b (Levenshtein), one row of the table at
+// a time.
 size_t distance(std::string_view a, std::string_view b) {
   std::vector<size_t> row(b.size() + 1);
   std::iota(row.begin(), row.end(), size_t{0});

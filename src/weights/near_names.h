@@ -8,7 +8,8 @@
 
 namespace quern {
 
-// Up to three of `known` within a third of `name`'s length in edits (case does not count), the nearest first.
+// Up to three of `known` within a third of `name`'s length in edits (case does not count), the
+// nearest first.
 std::vector<std::string> near_names(std::string_view name, const std::vector<std::string>& known);
 
 }  // namespace quern

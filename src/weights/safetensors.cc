@@ -17,16 +17,25 @@ namespace {
 constexpr size_t kMaxHeaderBytes = 100'000'000;  // the reference implementation's limit
 constexpr size_t kLengthBytes = 8;
 constexpr uint64_t kMaxOffset = uint64_t{1} << 56;  // sums of offsets below it cannot overflow
-constexpr int kMaxDepth = 8;  // the format needs three levels
+constexpr int kMaxDepth = 8;                        // the format needs three levels
 
 struct StoredName {
   std::string_view name;
   Stored stored;
 };
 constexpr StoredName kDtypes[] = {
-    {"F64", Stored::f64},         {"F32", Stored::f32},         {"F16", Stored::f16}, {"BF16", Stored::bf16},
-    {"F8_E4M3", Stored::f8_e4m3}, {"F8_E5M2", Stored::f8_e5m2}, {"I64", Stored::i64}, {"I32", Stored::i32},
-    {"I16", Stored::i16},         {"I8", Stored::i8},           {"U8", Stored::u8},   {"BOOL", Stored::boolean},
+    {"F64", Stored::f64},
+    {"F32", Stored::f32},
+    {"F16", Stored::f16},
+    {"BF16", Stored::bf16},
+    {"F8_E4M3", Stored::f8_e4m3},
+    {"F8_E5M2", Stored::f8_e5m2},
+    {"I64", Stored::i64},
+    {"I32", Stored::i32},
+    {"I16", Stored::i16},
+    {"I8", Stored::i8},
+    {"U8", Stored::u8},
+    {"BOOL", Stored::boolean},
 };
 
 Stored parse_dtype(const std::string& name, std::string_view where) {
@@ -59,7 +68,8 @@ size_t count_colons(std::string_view text) {
 }
 
 Json parse_header_json(std::string_view text, std::string_view where) {
-  Json root = parse_stored_json(text, where, {.max_bytes = kMaxHeaderBytes, .max_depth = kMaxDepth});
+  Json root =
+      parse_stored_json(text, where, {.max_bytes = kMaxHeaderBytes, .max_depth = kMaxDepth});
   if (!root.is_object()) fail(ErrorCode::data_loss, "{}: the header is no JSON object", where);
   // The parser keeps the last of two equal keys: a difference in number means that one is repeated.
   if (count_colons(text) != count_keys(root))
@@ -69,7 +79,8 @@ Json parse_header_json(std::string_view text, std::string_view where) {
 
 std::vector<uint64_t> unsigned_list(const Json& entry, const char* key, std::string_view where) {
   const auto it = entry.find(key);
-  if (it == entry.end() || !it->is_array()) fail(ErrorCode::data_loss, "{}: {} is missing or no array", where, key);
+  if (it == entry.end() || !it->is_array())
+    fail(ErrorCode::data_loss, "{}: {} is missing or no array", where, key);
   std::vector<uint64_t> out;
   for (const Json& item : *it) {
     if (!item.is_number_integer() || (!item.is_number_unsigned() && item.get<int64_t>() < 0))
@@ -83,19 +94,28 @@ std::vector<uint64_t> unsigned_list(const Json& entry, const char* key, std::str
 SafetensorsEntry parse_entry(const std::string& name, const Json& json, size_t data_begin) {
   if (!json.is_object()) fail(ErrorCode::data_loss, "expected an object, got {}", json.type_name());
   const auto dtype = json.find("dtype");
-  if (dtype == json.end() || !dtype->is_string()) fail(ErrorCode::data_loss, "dtype is missing or no string");
+  if (dtype == json.end() || !dtype->is_string())
+    fail(ErrorCode::data_loss, "dtype is missing or no string");
   const auto offsets = unsigned_list(json, "data_offsets", "entry");
-  if (offsets.size() != 2) fail(ErrorCode::data_loss, "data_offsets: expected 2 numbers, got {}", offsets.size());
+  if (offsets.size() != 2)
+    fail(ErrorCode::data_loss, "data_offsets: expected 2 numbers, got {}", offsets.size());
   SafetensorsEntry entry;
   entry.name = name;
   entry.stored = parse_dtype(dtype->get<std::string>(), "entry");
   entry.shape = checked_shape(unsigned_list(json, "shape", "entry"), "entry");
   if (offsets[0] > offsets[1] || offsets[1] > kMaxOffset)
-    fail(ErrorCode::data_loss, "data_offsets [{}, {}]: expected begin <= end <= 2^56", offsets[0], offsets[1]);
+    fail(ErrorCode::data_loss,
+         "data_offsets [{}, {}]: expected begin <= end <= 2^56",
+         offsets[0],
+         offsets[1]);
   const auto expected = static_cast<uint64_t>(stored_bytes(entry.stored, entry.shape, "entry"));
   if (offsets[1] - offsets[0] != expected)
-    fail(ErrorCode::data_loss, "{} {} takes {} bytes, data_offsets give it {}", name_of(entry.stored), entry.shape.text(),
-         expected, offsets[1] - offsets[0]);
+    fail(ErrorCode::data_loss,
+         "{} {} takes {} bytes, data_offsets give it {}",
+         name_of(entry.stored),
+         entry.shape.text(),
+         expected,
+         offsets[1] - offsets[0]);
   entry.begin = data_begin + offsets[0];
   entry.end = data_begin + offsets[1];
   return entry;
@@ -104,26 +124,42 @@ SafetensorsEntry parse_entry(const std::string& name, const Json& json, size_t d
 void parse_metadata(const Json& json, SafetensorsHeader& header, std::string_view where) {
   if (!json.is_object()) fail(ErrorCode::data_loss, "{}: __metadata__ is no object", where);
   for (const auto& [key, value] : json.get_ref<const Json::object_t&>()) {
-    if (!value.is_string()) fail(ErrorCode::data_loss, "{}: __metadata__ {}: expected a string", where, key);
+    if (!value.is_string())
+      fail(ErrorCode::data_loss, "{}: __metadata__ {}: expected a string", where, key);
     header.metadata.emplace_back(key, value.get<std::string>());
   }
 }
 
 // Sorts by offset and proves that the tensors tile the data exactly.
-void expect_tiling(std::vector<SafetensorsEntry>& entries, size_t data_begin, size_t file_size, std::string_view where) {
-  std::ranges::sort(entries, {}, [](const SafetensorsEntry& e) { return std::pair(e.begin, e.end); });
+void expect_tiling(std::vector<SafetensorsEntry>& entries,
+                   size_t data_begin,
+                   size_t file_size,
+                   std::string_view where) {
+  std::ranges::sort(
+      entries, {}, [](const SafetensorsEntry& e) { return std::pair(e.begin, e.end); });
   size_t at = data_begin;
   for (const SafetensorsEntry& e : entries) {
     if (e.begin != at)
-      fail(ErrorCode::data_loss, "{}: tensor {}: {} at byte {}: expected it to begin at {}", where, e.name,
-           e.begin < at ? "overlaps another" : "leaves a gap", e.begin, at);
+      fail(ErrorCode::data_loss,
+           "{}: tensor {}: {} at byte {}: expected it to begin at {}",
+           where,
+           e.name,
+           e.begin < at ? "overlaps another" : "leaves a gap",
+           e.begin,
+           at);
     at = e.end;
   }
   if (at > file_size)
-    fail(ErrorCode::data_loss, "{}: expected {} bytes as its header says, found {}: is the download complete?", where, at,
+    fail(ErrorCode::data_loss,
+         "{}: expected {} bytes as its header says, found {}: is the download complete?",
+         where,
+         at,
          file_size);
   if (at < file_size)
-    fail(ErrorCode::data_loss, "{}: {} bytes after the last tensor belong to nothing", where, file_size - at);
+    fail(ErrorCode::data_loss,
+         "{}: {} bytes after the last tensor belong to nothing",
+         where,
+         file_size - at);
 }
 
 uint64_t read_length(std::span<const std::byte> file) {
@@ -134,16 +170,27 @@ uint64_t read_length(std::span<const std::byte> file) {
 
 }  // namespace
 
-SafetensorsHeader parse_safetensors_header(std::span<const std::byte> file, std::string_view where) {
+SafetensorsHeader parse_safetensors_header(std::span<const std::byte> file,
+                                           std::string_view where) {
   if (file.size() < kLengthBytes)
-    fail(ErrorCode::data_loss, "{}: {} bytes are too few for a safetensors file", where, file.size());
+    fail(ErrorCode::data_loss,
+         "{}: {} bytes are too few for a safetensors file",
+         where,
+         file.size());
   const uint64_t length = read_length(file);
   if (length > kMaxHeaderBytes)
-    fail(ErrorCode::data_loss, "{}: a header of {} bytes, the limit is {}: is this a safetensors file?", where, length,
+    fail(ErrorCode::data_loss,
+         "{}: a header of {} bytes, the limit is {}: is this a safetensors file?",
+         where,
+         length,
          kMaxHeaderBytes);
   if (length > file.size() - kLengthBytes)
-    fail(ErrorCode::data_loss, "{}: expected at least {} bytes as its first bytes say, found {}: is the download complete?",
-         where, length + kLengthBytes, file.size());
+    fail(ErrorCode::data_loss,
+         "{}: expected at least {} bytes as its first bytes say, found {}: is the download "
+         "complete?",
+         where,
+         length + kLengthBytes,
+         file.size());
   const std::string_view text(reinterpret_cast<const char*>(file.data()) + kLengthBytes, length);
   const Json root = parse_header_json(text, where);
   const size_t data_begin = kLengthBytes + length;
@@ -163,7 +210,8 @@ std::unique_ptr<Checkpoint> open_safetensors_file(const std::string& path) {
   auto out = std::make_unique<MappedCheckpoint>(Config::parse("{}", path));
   const std::span<const std::byte> bytes = out->own(MappedFile(path));
   for (SafetensorsEntry& e : parse_safetensors_header(bytes, path).entries)
-    out->add({std::move(e.name), e.stored, e.shape, {}}, bytes.subspan(e.begin, e.end - e.begin), path);
+    out->add(
+        {std::move(e.name), e.stored, e.shape, {}}, bytes.subspan(e.begin, e.end - e.begin), path);
   return out;
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The safetensors container: an 8-byte little-endian header length, a JSON header, then the tensors' bytes without gaps.
-// Source: the format section of the safetensors project's README.
+// The safetensors container: an 8-byte little-endian header length, a JSON header, then the
+// tensors' bytes without gaps. Source: the format section of the safetensors project's README.
 #pragma once
 
 #include <cstddef>
@@ -27,9 +27,10 @@ struct SafetensorsHeader {
   std::vector<std::pair<std::string, std::string>> metadata;
 };
 
-// Reads and validates the header of a whole file in memory; `where` names it in messages. The format wants every byte after the
-// header to belong to exactly one tensor, so gaps, overlaps and trailing bytes are data_loss, as are a header above 100 MB,
-// repeated names, sizes that contradict dtype and shape, and offsets out of range. Unknown dtypes are unsupported.
+// Reads and validates the header of a whole file in memory; `where` names it in messages. The
+// format wants every byte after the header to belong to exactly one tensor, so gaps, overlaps and
+// trailing bytes are data_loss, as are a header above 100 MB, repeated names, sizes that contradict
+// dtype and shape, and offsets out of range. Unknown dtypes are unsupported.
 SafetensorsHeader parse_safetensors_header(std::span<const std::byte> file, std::string_view where);
 
 // A folder with config.json and model.safetensors, or model.safetensors.index.json and its shards.

@@ -28,7 +28,9 @@ std::string file_of(const std::string& header, size_t data_bytes, uint64_t lengt
   return out;
 }
 
-std::span<const std::byte> as_bytes(const std::string& s) { return std::as_bytes(std::span(s.data(), s.size())); }
+std::span<const std::byte> as_bytes(const std::string& s) {
+  return std::as_bytes(std::span(s.data(), s.size()));
+}
 
 std::string error_of(const std::string& file) {
   try {
@@ -41,7 +43,9 @@ std::string error_of(const std::string& file) {
 
 class Folder {
  public:
-  Folder() : path_(fs::temp_directory_path() / format("quern_weights_{}", reinterpret_cast<uintptr_t>(this))) {
+  Folder()
+      : path_(fs::temp_directory_path() /
+              format("quern_weights_{}", reinterpret_cast<uintptr_t>(this))) {
     fs::create_directories(path_);
     write("config.json", "{}");
   }
@@ -63,7 +67,8 @@ class Folder {
   fs::path path_;
 };
 
-const char* const kTwo = R"({"__metadata__":{"format":"pt"},"b":{"dtype":"U8","shape":[3],"data_offsets":[8,11]},
+const char* const kTwo =
+    R"({"__metadata__":{"format":"pt"},"b":{"dtype":"U8","shape":[3],"data_offsets":[8,11]},
   "a":{"dtype":"F32","shape":[1,2],"data_offsets":[0,8]},"e":{"dtype":"F16","shape":[0,5],"data_offsets":[8,8]}}   )";
 
 TEST(Safetensors, ReadsAHeader) {
@@ -77,40 +82,64 @@ TEST(Safetensors, ReadsAHeader) {
 }
 
 TEST(Safetensors, RefusesBadFiles) {
-  const auto one = [](const char* entry, size_t bytes = 8) { return error_of(file_of(format("{{\"t\":{}}}", entry), bytes)); };
+  const auto one = [](const char* entry, size_t bytes = 8) {
+    return error_of(file_of(format("{{\"t\":{}}}", entry), bytes));
+  };
   EXPECT_THAT(error_of("1234"), HasSubstr("data_loss: x.safetensors: 4 bytes are too few"));
   EXPECT_THAT(error_of(file_of("{}", 0, uint64_t{1} << 62)), HasSubstr("the limit is 100000000"));
-  EXPECT_THAT(error_of(file_of("{}", 0, 99)), HasSubstr("expected at least 107 bytes as its first bytes say, found 10: is the download"));
+  EXPECT_THAT(
+      error_of(file_of("{}", 0, 99)),
+      HasSubstr("expected at least 107 bytes as its first bytes say, found 10: is the download"));
   EXPECT_THAT(error_of(file_of("{", 0)), HasSubstr("data_loss: x.safetensors: not valid JSON"));
   EXPECT_THAT(error_of(file_of("[]", 0)), HasSubstr("no JSON object"));
   EXPECT_THAT(error_of(file_of(std::string(10000, '['), 0)), HasSubstr("data_loss"));
-  EXPECT_THAT(error_of(file_of(R"({"t":)" + std::string(10000, '[') + std::string(10000, ']') + "}", 0)), HasSubstr("data_loss"));
+  EXPECT_THAT(
+      error_of(file_of(R"({"t":)" + std::string(10000, '[') + std::string(10000, ']') + "}", 0)),
+      HasSubstr("data_loss"));
   EXPECT_THAT(error_of(file_of(R"({"__metadata__":{"a":1}})", 0)), HasSubstr("expected a string"));
   EXPECT_THAT(one("3"), HasSubstr("tensor t: expected an object"));
   EXPECT_THAT(one(R"({"dtype":"F32","shape":[2]})"), HasSubstr("data_offsets is missing"));
-  EXPECT_THAT(one(R"({"dtype":"F32","shape":[2],"data_offsets":[0]})"), HasSubstr("expected 2 numbers"));
-  EXPECT_THAT(one(R"({"dtype":"F4","shape":[2],"data_offsets":[0,8]})"), HasSubstr("unsupported: x.safetensors: tensor t"));
-  EXPECT_THAT(one(R"({"dtype":"F32","shape":[-2],"data_offsets":[0,8]})"), HasSubstr("whole numbers"));
-  EXPECT_THAT(one(R"({"dtype":"F32","shape":[2.5],"data_offsets":[0,8]})"), HasSubstr("whole numbers"));
-  EXPECT_THAT(one(R"({"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,8]})"), HasSubstr("2^48"));
-  EXPECT_THAT(one(R"({"dtype":"F32","shape":[0,18446744073709551615],"data_offsets":[0,0]})"), HasSubstr("2^48"));
-  EXPECT_THAT(one(R"({"dtype":"F32","shape":[1,1,1,1,1,1,2],"data_offsets":[0,8]})"), HasSubstr("7 dimensions"));
-  EXPECT_THAT(one(R"({"dtype":"F32","shape":[3],"data_offsets":[0,8]})"), HasSubstr("takes 12 bytes, data_offsets give it 8"));
-  EXPECT_THAT(one(R"({"dtype":"F32","shape":[2],"data_offsets":[8,0]})"), HasSubstr("expected begin <= end <= 2^56"));
-  EXPECT_THAT(one(R"({"dtype":"F32","shape":[2],"data_offsets":[0,8]})", 7),
-              HasSubstr("data_loss: x.safetensors: expected 70 bytes as its header says, found 69: is the download complete?"));
-  EXPECT_THAT(one(R"({"dtype":"F32","shape":[2],"data_offsets":[9223372036854775800,9223372036854775808]})"),
+  EXPECT_THAT(one(R"({"dtype":"F32","shape":[2],"data_offsets":[0]})"),
+              HasSubstr("expected 2 numbers"));
+  EXPECT_THAT(one(R"({"dtype":"F4","shape":[2],"data_offsets":[0,8]})"),
+              HasSubstr("unsupported: x.safetensors: tensor t"));
+  EXPECT_THAT(one(R"({"dtype":"F32","shape":[-2],"data_offsets":[0,8]})"),
+              HasSubstr("whole numbers"));
+  EXPECT_THAT(one(R"({"dtype":"F32","shape":[2.5],"data_offsets":[0,8]})"),
+              HasSubstr("whole numbers"));
+  EXPECT_THAT(one(R"({"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,8]})"),
+              HasSubstr("2^48"));
+  EXPECT_THAT(one(R"({"dtype":"F32","shape":[0,18446744073709551615],"data_offsets":[0,0]})"),
+              HasSubstr("2^48"));
+  EXPECT_THAT(one(R"({"dtype":"F32","shape":[1,1,1,1,1,1,2],"data_offsets":[0,8]})"),
+              HasSubstr("7 dimensions"));
+  EXPECT_THAT(one(R"({"dtype":"F32","shape":[3],"data_offsets":[0,8]})"),
+              HasSubstr("takes 12 bytes, data_offsets give it 8"));
+  EXPECT_THAT(one(R"({"dtype":"F32","shape":[2],"data_offsets":[8,0]})"),
               HasSubstr("expected begin <= end <= 2^56"));
-  EXPECT_THAT(one(R"({"dtype":"F32","shape":[2],"data_offsets":[0,8]})", 9), HasSubstr("1 bytes after the last tensor"));
-  EXPECT_THAT(one(R"({"dtype":"F32","shape":[1],"data_offsets":[4,8]})"), HasSubstr("leaves a gap"));
+  EXPECT_THAT(one(R"({"dtype":"F32","shape":[2],"data_offsets":[0,8]})", 7),
+              HasSubstr("data_loss: x.safetensors: expected 70 bytes as its header says, found 69: "
+                        "is the download complete?"));
+  EXPECT_THAT(
+      one(R"({"dtype":"F32","shape":[2],"data_offsets":[9223372036854775800,9223372036854775808]})"),
+      HasSubstr("expected begin <= end <= 2^56"));
+  EXPECT_THAT(one(R"({"dtype":"F32","shape":[2],"data_offsets":[0,8]})", 9),
+              HasSubstr("1 bytes after the last tensor"));
+  EXPECT_THAT(one(R"({"dtype":"F32","shape":[1],"data_offsets":[4,8]})"),
+              HasSubstr("leaves a gap"));
 }
 
 TEST(Safetensors, RefusesOverlapAndRepetition) {
   EXPECT_THAT(error_of(file_of(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},
-      "b":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})", 8)), HasSubstr("tensor b: overlaps another at byte"));
+      "b":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})",
+                               8)),
+              HasSubstr("tensor b: overlaps another at byte"));
   EXPECT_THAT(error_of(file_of(R"({"a":{"dtype":"U8","shape":[8],"data_offsets":[0,8]},
-      "a":{"dtype":"U8","shape":[8],"data_offsets":[0,8]}})", 8)), HasSubstr("repeats a tensor name"));
-  EXPECT_EQ(error_of(file_of(R"({"a:\"b\\":{"dtype":"U8","shape":[8],"data_offsets":[0,8]}})", 8)), "no error");
+      "a":{"dtype":"U8","shape":[8],"data_offsets":[0,8]}})",
+                               8)),
+              HasSubstr("repeats a tensor name"));
+  EXPECT_EQ(error_of(file_of(R"({"a:\"b\\":{"dtype":"U8","shape":[8],"data_offsets":[0,8]}})", 8)),
+            "no error");
 }
 
 TEST(Safetensors, OpensGoldenFolders) {
@@ -133,7 +162,9 @@ TEST(Safetensors, OpensEveryModelAmongTheGoldens) {
   int opened = 0;
   for (const fs::directory_entry& entry : fs::directory_iterator(kGolden)) {
     const std::string folder = entry.path().string();
-    if (!fs::exists(folder + "/model.safetensors") && !fs::exists(folder + "/model.safetensors.index.json")) continue;
+    if (!fs::exists(folder + "/model.safetensors") &&
+        !fs::exists(folder + "/model.safetensors.index.json"))
+      continue;
     const auto checkpoint = open_checkpoint(folder);
     EXPECT_GT(checkpoint->names().size(), 0u) << folder;
     EXPECT_GT(checkpoint->total_bytes(), 0) << folder;
@@ -149,7 +180,8 @@ TEST(Safetensors, ATruncatedFileNamesBothSizes) {
   const std::string whole{std::istreambuf_iterator<char>(in), {}};
   for (const size_t size : {whole.size() - 1, whole.size() / 2, size_t{100}}) {
     folder.write("model.safetensors", whole.substr(0, size));
-    EXPECT_THAT(folder.error(), HasSubstr("data_loss: " + folder.path() + "/model.safetensors: expected"));
+    EXPECT_THAT(folder.error(),
+                HasSubstr("data_loss: " + folder.path() + "/model.safetensors: expected"));
     EXPECT_THAT(folder.error(), HasSubstr(format("found {}", size)));
   }
 }
@@ -157,7 +189,8 @@ TEST(Safetensors, ATruncatedFileNamesBothSizes) {
 TEST(Safetensors, NewPrefixesGetThePublishedNames) {
   const auto checkpoint = open_checkpoint(kGolden + "glm4v");
   EXPECT_TRUE(checkpoint->has("model.embed_tokens.weight"));
-  EXPECT_EQ(checkpoint->info("visual.patch_embed.proj.weight").name, "visual.patch_embed.proj.weight");
+  EXPECT_EQ(checkpoint->info("visual.patch_embed.proj.weight").name,
+            "visual.patch_embed.proj.weight");
   EXPECT_TRUE(checkpoint->has("model.language_model.norm.weight"));
   EXPECT_TRUE(checkpoint->has("model.visual.patch_embed.proj.weight"));
   EXPECT_TRUE(open_checkpoint(kGolden + "glmasr")->has("model.norm.weight"));
@@ -185,17 +218,24 @@ TEST(Safetensors, ChecksTheIndexAgainstItsShards) {
   };
   EXPECT_EQ(index(R"({"a.weight":"model-1.safetensors"})"), "no error");
   EXPECT_THAT(index(R"({"a.weight":"model-2.safetensors"})"), HasSubstr("not_found"));
-  EXPECT_THAT(index(R"({"b":"model-1.safetensors"})"), HasSubstr("tensor b is not in model-1.safetensors nor in any shard"));
-  EXPECT_THAT(index(R"({"a.weight":"../model-1.safetensors"})"), HasSubstr("expected the name of a .safetensors file"));
-  EXPECT_THAT(index(R"({"a.weight":"/etc/x.safetensors"})"), HasSubstr("expected the name of a .safetensors file"));
-  EXPECT_THAT(index(R"({"a.weight":"config.json"})"), HasSubstr("expected the name of a .safetensors file"));
+  EXPECT_THAT(index(R"({"b":"model-1.safetensors"})"),
+              HasSubstr("tensor b is not in model-1.safetensors nor in any shard"));
+  EXPECT_THAT(index(R"({"a.weight":"../model-1.safetensors"})"),
+              HasSubstr("expected the name of a .safetensors file"));
+  EXPECT_THAT(index(R"({"a.weight":"/etc/x.safetensors"})"),
+              HasSubstr("expected the name of a .safetensors file"));
+  EXPECT_THAT(index(R"({"a.weight":"config.json"})"),
+              HasSubstr("expected the name of a .safetensors file"));
   EXPECT_THAT(index(R"({"a.weight":3})"), HasSubstr("expected a file name"));
   EXPECT_THAT(index("{}"), HasSubstr("weight_map is empty"));
   EXPECT_THAT(index("[]"), HasSubstr("data_loss"));
-  folder.write("model-2.safetensors", file_of(R"({"b":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}})", 4));
-  EXPECT_THAT(index(R"({"a.weight":"model-2.safetensors","b":"model-1.safetensors"})"), HasSubstr("it is in model-1"));
+  folder.write("model-2.safetensors",
+               file_of(R"({"b":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}})", 4));
+  EXPECT_THAT(index(R"({"a.weight":"model-2.safetensors","b":"model-1.safetensors"})"),
+              HasSubstr("it is in model-1"));
   folder.write("model-2.safetensors", file_of(kOne, 4));
-  EXPECT_THAT(index(R"({"a.weight":"model-1.safetensors","c":"model-2.safetensors"})"), HasSubstr("is also in"));
+  EXPECT_THAT(index(R"({"a.weight":"model-1.safetensors","c":"model-2.safetensors"})"),
+              HasSubstr("is also in"));
 }
 
 TEST(Safetensors, TellsFoldersApart) {
@@ -214,8 +254,9 @@ TEST(Safetensors, TellsFoldersApart) {
 
 TEST(PlainFormat, ReadsRanges) {
   const Folder folder;
-  folder.write("model.safetensors",
-               file_of(R"({"p.weight":{"dtype":"F32","shape":[2,1,3],"data_offsets":[0,24]}} )", 24));
+  folder.write(
+      "model.safetensors",
+      file_of(R"({"p.weight":{"dtype":"F32","shape":[2,1,3],"data_offsets":[0,24]}} )", 24));
   const auto checkpoint = open_checkpoint(folder.path());
   const WeightFormat& plain = format_of(*checkpoint, "p");
   EXPECT_EQ(plain.name(), "plain");
@@ -225,7 +266,8 @@ TEST(PlainFormat, ReadsRanges) {
   EXPECT_EQ(part.shape(), Shape({1, 2}));
   EXPECT_EQ(part.data<float>()[0], all.data<float>()[4]);
   EXPECT_EQ(part.data<float>()[1], all.data<float>()[5]);
-  EXPECT_EQ(plain.read(*checkpoint, "p", {0, 2}, {1, 3}, Device::meta()).codes.shape(), Shape({2, 2}));
+  EXPECT_EQ(plain.read(*checkpoint, "p", {0, 2}, {1, 3}, Device::meta()).codes.shape(),
+            Shape({2, 2}));
 }
 
 TEST(Formats, UnknownOnesNameTheirTensors) {
@@ -239,11 +281,13 @@ TEST(Formats, UnknownOnesNameTheirTensors) {
     return "no error";
   };
   const std::string down = "model.layers.0.mlp.down_proj";
-  EXPECT_THAT(message("qwen2_vl_awq", down), HasSubstr("unsupported: model.layers.0.mlp.down_proj: no known weight format (looks "
-                                                       "like AWQ): found model.layers.0.mlp.down_proj.qweight i32"));
+  EXPECT_THAT(message("qwen2_vl_awq", down),
+              HasSubstr("unsupported: model.layers.0.mlp.down_proj: no known weight format (looks "
+                        "like AWQ): found model.layers.0.mlp.down_proj.qweight i32"));
   EXPECT_THAT(message("qwen2_vl_gptq_int4", down), HasSubstr("looks like GPTQ"));
   EXPECT_THAT(message("glm46v_moe_fp8_block", down), HasSubstr("FP8"));
-  EXPECT_THAT(message("kimi_k2_int4", "model.layers.1.mlp.experts.0.down_proj"), HasSubstr("compressed-tensors"));
+  EXPECT_THAT(message("kimi_k2_int4", "model.layers.1.mlp.experts.0.down_proj"),
+              HasSubstr("compressed-tensors"));
   EXPECT_EQ(message("qwen2_vl_awq", "visual.blocks.0.attn.qkv"), "no error");
   EXPECT_THAT(message("llama3", "model.layers.9.mlp.down_proj"), HasSubstr("not_found"));
 }

@@ -39,26 +39,41 @@ constexpr StoredKind kKinds[] = {
 };
 static_assert(std::size(kKinds) == static_cast<size_t>(Stored::q6_k) + 1);
 
-const StoredKind& kind_of(Stored stored) { return kKinds[static_cast<size_t>(stored)]; }
+const StoredKind& kind_of(Stored stored) {
+  return kKinds[static_cast<size_t>(stored)];
+}
 
 }  // namespace
 
-std::string_view name_of(Stored stored) { return kind_of(stored).name; }
+std::string_view name_of(Stored stored) {
+  return kind_of(stored).name;
+}
 
-std::optional<DType> dtype_of(Stored stored) { return kind_of(stored).dtype; }
+std::optional<DType> dtype_of(Stored stored) {
+  return kind_of(stored).dtype;
+}
 
-Block block_of(Stored stored) { return {kind_of(stored).block_elements, kind_of(stored).block_bytes}; }
+Block block_of(Stored stored) {
+  return {kind_of(stored).block_elements, kind_of(stored).block_bytes};
+}
 
 Shape checked_shape(std::span<const uint64_t> dims, std::string_view where) {
   if (dims.size() > Shape::kMaxRank)
-    fail(ErrorCode::unsupported, "{}: {} dimensions, the limit is {}", where, dims.size(), Shape::kMaxRank);
+    fail(ErrorCode::unsupported,
+         "{}: {} dimensions, the limit is {}",
+         where,
+         dims.size(),
+         Shape::kMaxRank);
   Shape shape = Shape(std::vector<int64_t>(dims.size(), 0));
   uint64_t numel = 1;
   for (size_t i = 0; i < dims.size(); ++i) {
     // An early zero may not hide a product that overflows: each factor is bounded as well.
-    if (dims[i] > kMaxElements || __builtin_mul_overflow(numel, dims[i] == 0 ? 1 : dims[i], &numel) ||
-        numel > kMaxElements)
-      fail(ErrorCode::data_loss, "{}: shape [{}] has more than 2^48 elements", where, fmt::join(dims, ", "));
+    if (dims[i] > kMaxElements ||
+        __builtin_mul_overflow(numel, dims[i] == 0 ? 1 : dims[i], &numel) || numel > kMaxElements)
+      fail(ErrorCode::data_loss,
+           "{}: shape [{}] has more than 2^48 elements",
+           where,
+           fmt::join(dims, ", "));
     shape.set(static_cast<int>(i), static_cast<int64_t>(dims[i]));
   }
   return shape;
@@ -68,8 +83,12 @@ int64_t stored_bytes(Stored stored, const Shape& shape, std::string_view where) 
   const Block block = block_of(stored);
   const int64_t row = shape.rank() == 0 ? 1 : shape[-1];
   if (row % block.elements != 0)
-    fail(ErrorCode::data_loss, "{}: rows of {} elements are no multiple of the {} elements of a {} block", where, row,
-         block.elements, name_of(stored));
+    fail(ErrorCode::data_loss,
+         "{}: rows of {} elements are no multiple of the {} elements of a {} block",
+         where,
+         row,
+         block.elements,
+         name_of(stored));
   return shape.numel() / block.elements * block.bytes;
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// JSON in the files of a checkpoint: damage there is data_loss, where in a request it would be a bad argument.
+// JSON in the files of a checkpoint: damage there is data_loss, where in a request it would be a
+// bad argument.
 #pragma once
 
 #include "base/json.h"

@@ -14,7 +14,8 @@ std::string canonical_name(std::string_view stored) {
       {"model.visual.", "visual."},
   };
   for (const Rule& rule : kRules)
-    if (stored.starts_with(rule.from)) return std::string(rule.to) + std::string(stored.substr(rule.from.size()));
+    if (stored.starts_with(rule.from))
+      return std::string(rule.to) + std::string(stored.substr(rule.from.size()));
   return std::string(stored);
 }
 

@@ -7,9 +7,13 @@
 
 namespace quern {
 
-// Checkpoints of vision and speech models come with two generations of prefixes. The older, published one is canonical here:
-//   model.language_model.X, language_model.model.X -> model.X      language_model.lm_head.X -> lm_head.X
+// Checkpoints of vision and speech models come with two generations of prefixes. The older,
+// published one is canonical here:
+//
+//   model.language_model.X, language_model.model.X -> model.X
+//   language_model.lm_head.X -> lm_head.X
 //   model.visual.X -> visual.X
+//
 // Other names stay as they are.
 std::string canonical_name(std::string_view stored);
 

@@ -9,11 +9,12 @@ namespace quern {
 const WeightFormat& plain_format();  // f32, f16, bf16 as they are; f64 becomes f32
 const WeightFormat& gguf_format();   // GGUF's block types
 
-// The matrix behind `prefix`: null if there is no `prefix`.weight of at least two axes. Further axes (a convolution's) are
-// flattened into K.
+// The matrix behind `prefix`: null if there is no `prefix`.weight of at least two axes. Further
+// axes (a convolution's) are flattened into K.
 const TensorInfo* find_matrix(const Checkpoint& checkpoint, std::string_view prefix);
 Shape matrix_shape(const TensorInfo& info);
-// A contract of read(): the ranges lie in the matrix, the columns begin and end at granules or the edge.
+// A contract of read(): the ranges lie in the matrix, the columns begin and end at granules or the
+// edge.
 void check_ranges(const Shape& matrix, Range rows, Range cols, Granule granule);
 // The stored row that holds row r.
 inline int64_t stored_row(const TensorInfo& info, int64_t r) {

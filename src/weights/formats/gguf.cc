@@ -1,17 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-// GGUF's block types. A row of K elements is K/32 (or K/256) blocks, each with its own scale; a block's bytes are, little-endian:
+// GGUF's block types. A row of K elements is K/32 (or K/256) blocks, each with its own scale; a
+// block's bytes are, little-endian:
 //
+// clang-format off
 //   q4_0   d:f16                q[16]                    w = d (q - 8)           q[i]: elements i (low) and i + 16 (high)
 //   q4_1   d:f16 m:f16          q[16]                    w = d q + m
 //   q5_0   d:f16        h[4]    q[16]                    w = d (q - 16)          bit i of h: bit 4 of element i
 //   q5_1   d:f16 m:f16  h[4]    q[16]                    w = d q + m
 //   q8_0   d:f16                q[32] i8                 w = d q
-//   q4_k   d:f16 m:f16  s[12]             q[128]         w = (d s_j) q - (m m_j)   j = element / 32, s_j and m_j of 6 bits
+//   q4_k   d:f16 m:f16  s[12]             q[128]         w = (d s_j) q - (m m_j)   j = element / 32; 6 bits
 //   q5_k   d:f16 m:f16  s[12]   h[32]     q[128]         the same with 5 bits
 //   q6_k   l[128] h[64] s[16] i8 d:f16                   w = (d s_j) (q - 32)      j = element / 16
+// clang-format on
 //
-// The first five have one level of scales, the K types two. Minimums are stored as what is subtracted; QuantMatrix adds, so the
-// sign bit of `m` is turned. Source: the block layouts of ggml as documented by the gguf Python package (quants.py).
+// The first five have one level of scales, the K types two. Minimums are stored as what is
+// subtracted; QuantMatrix adds, so the sign bit of `m` is turned. Source: the block layouts of ggml
+// as documented by the gguf Python package (quants.py).
 #include <cstring>
 
 #include "base/error.h"
@@ -23,8 +27,12 @@ namespace {
 
 constexpr uint16_t kSignBit = 0x8000;
 
-uint16_t load_u16(const uint8_t* p) { return static_cast<uint16_t>(p[0] | p[1] << 8); }
-uint32_t load_u32(const uint8_t* p) { return load_u16(p) | static_cast<uint32_t>(load_u16(p + 2)) << 16; }
+uint16_t load_u16(const uint8_t* p) {
+  return static_cast<uint16_t>(p[0] | p[1] << 8);
+}
+uint32_t load_u32(const uint8_t* p) {
+  return load_u16(p) | static_cast<uint32_t>(load_u16(p + 2)) << 16;
+}
 
 // Where one block's parts go.
 struct BlockOut {
@@ -35,36 +43,44 @@ struct BlockOut {
   uint16_t* super_minimum;
 };
 
-void put_f16(uint8_t* out, uint16_t bits) { std::memcpy(out, &bits, sizeof bits); }
+void put_f16(uint8_t* out, uint16_t bits) {
+  std::memcpy(out, &bits, sizeof bits);
+}
 
-// Elements i and i + 16 of a 32-element block from 16 bytes, with `offset` subtracted and bit 4 taken from `high`.
-void unpack_nibbles(const uint8_t* q, uint32_t high, int offset, uint8_t* out) {
-  for (int i = 0; i < 16; ++i) {
-    out[i] = static_cast<uint8_t>(((q[i] & 15) | (high >> i & 1) << 4) - static_cast<unsigned>(offset));
-    out[i + 16] = static_cast<uint8_t>((q[i] >> 4 | (high >> (i + 16) & 1) << 4) - static_cast<unsigned>(offset));
-  }
+// Elements i and i + 16 of a 32-element block lie in the halves of byte i; `offset` is subtracted.
+void unpack_nibbles(const uint8_t* q, uint8_t offset, uint8_t* out) {
+  for (int i = 0; i < 16; ++i) out[i] = static_cast<uint8_t>((q[i] & 15) - offset);
+  for (int i = 0; i < 16; ++i) out[i + 16] = static_cast<uint8_t>((q[i] >> 4) - offset);
+}
+
+// Adds bit i of `high` to element i as its bit 4.
+void add_fifth_bits(uint32_t high, uint8_t* codes) {
+  for (uint32_t i = 0; i < 32; ++i)
+    codes[i] = static_cast<uint8_t>(codes[i] + ((high >> i & 1) << 4));
 }
 
 void decode_q4_0(const uint8_t* in, const BlockOut& out) {
   put_f16(out.scales, load_u16(in));
-  unpack_nibbles(in + 2, 0, 8, out.codes);
+  unpack_nibbles(in + 2, 8, out.codes);
 }
 
 void decode_q4_1(const uint8_t* in, const BlockOut& out) {
   put_f16(out.scales, load_u16(in));
   put_f16(out.minimums, load_u16(in + 2));
-  unpack_nibbles(in + 4, 0, 0, out.codes);
+  unpack_nibbles(in + 4, 0, out.codes);
 }
 
 void decode_q5_0(const uint8_t* in, const BlockOut& out) {
   put_f16(out.scales, load_u16(in));
-  unpack_nibbles(in + 6, load_u32(in + 2), 16, out.codes);
+  unpack_nibbles(in + 6, 16, out.codes);
+  add_fifth_bits(load_u32(in + 2), out.codes);
 }
 
 void decode_q5_1(const uint8_t* in, const BlockOut& out) {
   put_f16(out.scales, load_u16(in));
   put_f16(out.minimums, load_u16(in + 2));
-  unpack_nibbles(in + 8, load_u32(in + 4), 0, out.codes);
+  unpack_nibbles(in + 8, 0, out.codes);
+  add_fifth_bits(load_u32(in + 4), out.codes);
 }
 
 void decode_q8_0(const uint8_t* in, const BlockOut& out) {
@@ -72,8 +88,9 @@ void decode_q8_0(const uint8_t* in, const BlockOut& out) {
   std::memcpy(out.codes, in + 2, 32);
 }
 
-// Eight scales and eight minimums of 6 bits in 12 bytes: the first four of each whole in bytes 0..3 and 4..7, whose top two bits
-// complete the last four, which lie as nibbles in bytes 8..11 (scale low, minimum high).
+// Eight scales and eight minimums of 6 bits in 12 bytes: the first four of each whole in bytes 0..3
+// and 4..7, whose top two bits complete the last four, which lie as nibbles in bytes 8..11 (scale
+// low, minimum high).
 void unpack_six_bits(const uint8_t* s, uint8_t* scales, uint8_t* minimums) {
   for (int j = 0; j < 4; ++j) {
     scales[j] = s[j] & 63;
@@ -106,12 +123,15 @@ void decode_q5_k(const uint8_t* in, const BlockOut& out) {
   const uint8_t* q = in + 48;
   for (int g = 0; g < 4; ++g)
     for (int i = 0; i < 32; ++i) {
-      out.codes[64 * g + i] = static_cast<uint8_t>((q[32 * g + i] & 15) | (high[i] >> (2 * g) & 1) << 4);
-      out.codes[64 * g + 32 + i] = static_cast<uint8_t>(q[32 * g + i] >> 4 | (high[i] >> (2 * g + 1) & 1) << 4);
+      out.codes[64 * g + i] =
+          static_cast<uint8_t>((q[32 * g + i] & 15) | (high[i] >> (2 * g) & 1) << 4);
+      out.codes[64 * g + 32 + i] =
+          static_cast<uint8_t>(q[32 * g + i] >> 4 | (high[i] >> (2 * g + 1) & 1) << 4);
     }
 }
 
-// Two halves of 128 elements; in each, 64 bytes of low nibbles and 32 bytes of four 2-bit parts make four runs of 32.
+// Two halves of 128 elements; in each, 64 bytes of low nibbles and 32 bytes of four 2-bit parts
+// make four runs of 32.
 void decode_q6_k(const uint8_t* in, const BlockOut& out) {
   for (int half = 0; half < 2; ++half) {
     const uint8_t* low = in + 64 * half;
@@ -181,19 +201,26 @@ BlockOut parts_of(const BlockType& type, const QuantMatrix& w, int64_t index) {
   out.scales = w.scales.data<uint8_t>() + index * grid_bytes;
   if (type.has_minimum) out.minimums = w.minimums.data<uint8_t>() + index * grid_bytes;
   if (type.has_super) out.super_scale = w.super_scales.data<uint16_t>() + index;
-  if (type.has_super && type.has_minimum) out.super_minimum = w.super_minimums.data<uint16_t>() + index;
+  if (type.has_super && type.has_minimum)
+    out.super_minimum = w.super_minimums.data<uint16_t>() + index;
   return out;
 }
 
-void decode_rows(const BlockType& type, const TensorInfo& info, const std::byte* bytes, Range rows, Range cols,
+void decode_rows(const BlockType& type,
+                 const TensorInfo& info,
+                 const std::byte* bytes,
+                 Range rows,
+                 Range cols,
                  QuantMatrix& w) {
   const Block block = block_of(type.stored);
   const int64_t row_blocks = matrix_shape(info)[1] / block.elements;
   const int64_t first = cols.begin / block.elements, count = cols.size() / block.elements;
   for (int64_t r = 0; r < rows.size(); ++r) {
     const int64_t row = stored_row(info, rows.begin + r);
-    const auto* in = reinterpret_cast<const uint8_t*>(bytes) + (row * row_blocks + first) * block.bytes;
-    for (int64_t b = 0; b < count; ++b) type.decode(in + b * block.bytes, parts_of(type, w, r * count + b));
+    const auto* in =
+        reinterpret_cast<const uint8_t*>(bytes) + (row * row_blocks + first) * block.bytes;
+    for (int64_t b = 0; b < count; ++b)
+      type.decode(in + b * block.bytes, parts_of(type, w, r * count + b));
   }
 }
 
@@ -214,7 +241,10 @@ class GgufFormat final : public WeightFormat {
     return {1, block_of(checkpoint.info(format("{}.weight", prefix)).stored).elements};
   }
 
-  QuantMatrix read(const Checkpoint& checkpoint, std::string_view prefix, Range rows, Range cols,
+  QuantMatrix read(const Checkpoint& checkpoint,
+                   std::string_view prefix,
+                   Range rows,
+                   Range cols,
                    Device device) const override {
     const std::string name = format("{}.weight", prefix);
     const TensorInfo& info = checkpoint.info(name);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every block type against the gguf Python package 0.19 (quants.dequantize): pseudo-random blocks, float32 results, bit by bit.
+// Every block type against the gguf Python package 0.19 (quants.dequantize): pseudo-random blocks,
+// float32 results, bit by bit.
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -19,10 +20,10 @@ constexpr int64_t kRows = 4, kCols = 512;
 
 struct Case {
   Stored stored;
-  uint32_t type;                    // in the file
-  std::vector<size_t> halves;       // where a block has float16 numbers
+  uint32_t type;                  // in the file
+  std::vector<size_t> halves;     // where a block has float16 numbers
   float first, eighteenth, last;  // elements [0, 0], [0, 17], [3, 511]
-  uint64_t hash;                    // FNV-1a of all float32 results
+  uint64_t hash;                  // FNV-1a of all float32 results
 };
 
 // Made by dequantize(blocks, type) of the package from the blocks that blocks_of() makes.
@@ -46,7 +47,8 @@ std::string blocks_of(const Case& c) {
     byte = static_cast<char>(state >> 24);
   }
   for (size_t at = 0; at < out.size(); at += static_cast<size_t>(block.bytes))
-    for (const size_t half : c.halves) out[at + half + 1] &= static_cast<char>(0xbf);  // below 2: neither infinite nor NaN
+    for (const size_t half : c.halves)
+      out[at + half + 1] &= static_cast<char>(0xbf);  // below 2: neither infinite nor NaN
   return out;
 }
 
@@ -59,7 +61,9 @@ uint64_t hash_of(const Tensor& t) {
 
 class GgufBlocks : public testing::TestWithParam<Case> {
  protected:
-  GgufBlocks() : path_(fs::temp_directory_path() / format("quern_blocks_{}.gguf", reinterpret_cast<uintptr_t>(this))) {
+  GgufBlocks()
+      : path_(fs::temp_directory_path() /
+              format("quern_blocks_{}.gguf", reinterpret_cast<uintptr_t>(this))) {
     GgufBytes b = gguf_model("llama");
     b.u32("llama.vocab_size", 4);
     b.tensor("blk.0.ffn_up.weight", {kCols, kRows}, GetParam().type, blocks_of(GetParam()));
@@ -68,7 +72,10 @@ class GgufBlocks : public testing::TestWithParam<Case> {
   }
   ~GgufBlocks() override { fs::remove(path_); }
 
-  QuantMatrix read(const std::string& prefix, Range rows, Range cols, Device device = Device::cpu()) const {
+  QuantMatrix read(const std::string& prefix,
+                   Range rows,
+                   Range cols,
+                   Device device = Device::cpu()) const {
     return format_of(*checkpoint_, prefix).read(*checkpoint_, prefix, rows, cols, device);
   }
 
@@ -108,7 +115,8 @@ TEST_P(GgufBlocks, PartsEqualTheWhole) {
   ASSERT_EQ(part.shape(), Shape({2, kCols - granule}));
   for (int64_t r = 0; r < 2; ++r)
     for (int64_t c = 0; c < cols.size(); ++c)
-      ASSERT_EQ(part.data<float>()[r * cols.size() + c], whole.data<float>()[(1 + r) * kCols + granule + c]);
+      ASSERT_EQ(part.data<float>()[r * cols.size() + c],
+                whole.data<float>()[(1 + r) * kCols + granule + c]);
 }
 
 TEST_P(GgufBlocks, RowsComeInPublishedOrder) {
@@ -124,14 +132,16 @@ TEST_P(GgufBlocks, CodesStayWithinTheirBits) {
   const QuantMatrix w = read(kUp, {0, kRows}, {0, kCols});
   const int least = w.codes.dtype() == DType::i8 ? -(1 << (w.code_bits - 1)) : 0;
   for (int64_t i = 0; i < w.codes.numel(); ++i) {
-    const int code = w.codes.dtype() == DType::i8 ? w.codes.data<int8_t>()[i] : w.codes.data<uint8_t>()[i];
+    const int code =
+        w.codes.dtype() == DType::i8 ? w.codes.data<int8_t>()[i] : w.codes.data<uint8_t>()[i];
     ASSERT_GE(code, least);
     ASSERT_LT(code, least + (1 << w.code_bits));
   }
 }
 
 TEST_P(GgufBlocks, MetaHasTheSameShapes) {
-  const QuantMatrix real = read(kUp, {0, 2}, {0, kCols}), meta = read(kUp, {0, 2}, {0, kCols}, Device::meta());
+  const QuantMatrix real = read(kUp, {0, 2}, {0, kCols}),
+                    meta = read(kUp, {0, 2}, {0, kCols}, Device::meta());
   validate(meta);
   EXPECT_EQ(meta.codes.shape(), real.codes.shape());
   EXPECT_EQ(meta.scales.shape(), real.scales.shape());
@@ -139,8 +149,9 @@ TEST_P(GgufBlocks, MetaHasTheSameShapes) {
   EXPECT_TRUE(meta.codes.device().is_meta());
 }
 
-INSTANTIATE_TEST_SUITE_P(Types, GgufBlocks, testing::ValuesIn(kCases),
-                         [](const auto& info) { return std::string(name_of(info.param.stored)); });
+INSTANTIATE_TEST_SUITE_P(Types, GgufBlocks, testing::ValuesIn(kCases), [](const auto& info) {
+  return std::string(name_of(info.param.stored));
+});
 
 }  // namespace
 }  // namespace quern

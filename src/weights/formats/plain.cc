@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Weights stored as the floats that they are. Whole aligned rows are borrowed from the mapping, never copied.
+// Weights stored as the floats that they are. Whole aligned rows are borrowed from the mapping,
+// never copied.
 #include <cstring>
 
 #include "base/error.h"
@@ -10,7 +11,10 @@ namespace quern {
 namespace {
 
 // Copies rows x cols; the mapping may hold them unaligned or in another row order.
-Tensor copy_range(const TensorInfo& info, std::span<const std::byte> bytes, Range rows, Range cols) {
+Tensor copy_range(const TensorInfo& info,
+                  std::span<const std::byte> bytes,
+                  Range rows,
+                  Range cols) {
   const DType dtype = *dtype_of(info.stored);
   const int64_t item = bits_of(dtype) / 8;
   const int64_t stride = matrix_shape(info)[1] * item;
@@ -19,7 +23,8 @@ Tensor copy_range(const TensorInfo& info, std::span<const std::byte> bytes, Rang
   const auto row_bytes = static_cast<size_t>(cols.size() * item);
   for (int64_t r = 0; r < rows.size(); ++r)
     std::memcpy(out.raw() + r * cols.size() * item,
-                bytes.data() + stored_row(info, rows.begin + r) * stride + cols.begin * item, row_bytes);
+                bytes.data() + stored_row(info, rows.begin + r) * stride + cols.begin * item,
+                row_bytes);
   return out;
 }
 
@@ -34,8 +39,10 @@ class PlainFormat final : public WeightFormat {
       case Stored::f64:
       case Stored::f32:
       case Stored::f16:
-      case Stored::bf16: return true;
-      default: return false;
+      case Stored::bf16:
+        return true;
+      default:
+        return false;
     }
   }
 
@@ -45,7 +52,10 @@ class PlainFormat final : public WeightFormat {
 
   Granule granule(const Checkpoint&, std::string_view) const override { return {1, 1}; }
 
-  QuantMatrix read(const Checkpoint& checkpoint, std::string_view prefix, Range rows, Range cols,
+  QuantMatrix read(const Checkpoint& checkpoint,
+                   std::string_view prefix,
+                   Range rows,
+                   Range cols,
                    Device device) const override {
     const std::string name = format("{}.weight", prefix);
     const TensorInfo& info = checkpoint.info(name);
@@ -63,7 +73,10 @@ class PlainFormat final : public WeightFormat {
   }
 
  private:
-  static Tensor read_codes(const TensorInfo& info, std::span<const std::byte> bytes, Range rows, Range cols) {
+  static Tensor read_codes(const TensorInfo& info,
+                           std::span<const std::byte> bytes,
+                           Range rows,
+                           Range cols) {
     const DType dtype = *dtype_of(info.stored);
     const int64_t item = bits_of(dtype) / 8;
     const bool whole_rows = cols.size() == matrix_shape(info)[1] && info.row_order.empty();

@@ -22,32 +22,43 @@ std::string_view guess_format(const Checkpoint& checkpoint, std::string_view pre
   struct Sign {
     std::string_view tensor, format;
   };
-  // The first sign that is present decides: weight_packed comes with weight_scale, g_idx with qweight.
+  // The first sign that is present decides: weight_packed comes with weight_scale, g_idx with
+  // qweight.
   static constexpr Sign kSigns[] = {
-      {"g_idx", "GPTQ"},          {"qweight", "AWQ"},          {"weight_packed", "compressed-tensors"},
-      {"weight_scale_inv", "FP8 with block scales"}, {"weight_scale", "FP8 or INT8 with scales"}, {"SCB", "bitsandbytes INT8"},
+      {"g_idx", "GPTQ"},
+      {"qweight", "AWQ"},
+      {"weight_packed", "compressed-tensors"},
+      {"weight_scale_inv", "FP8 with block scales"},
+      {"weight_scale", "FP8 or INT8 with scales"},
+      {"SCB", "bitsandbytes INT8"},
   };
   for (const Sign& sign : kSigns)
     if (checkpoint.has(format("{}.{}", prefix, sign.tensor))) return sign.format;
   const TensorInfo* weight = checkpoint.find(format("{}.weight", prefix));
   if (weight == nullptr) return {};
-  if (weight->stored == Stored::f8_e4m3 || weight->stored == Stored::f8_e5m2) return "FP8 without scales";
+  if (weight->stored == Stored::f8_e4m3 || weight->stored == Stored::f8_e5m2)
+    return "FP8 without scales";
   return weight->shape.rank() < 2 ? "not a matrix" : "an integer type without scales";
 }
 
 [[noreturn]] void fail_unknown(const Checkpoint& checkpoint, std::string_view prefix) {
   const std::vector<std::string> found = tensors_under(checkpoint, prefix);
   const std::string_view guess = guess_format(checkpoint, prefix);
-  if (guess.empty()) (void)checkpoint.info(format("{}.weight", prefix));  // throws not_found with near misses
+  if (guess.empty())
+    (void)checkpoint.info(format("{}.weight", prefix));  // throws not_found with near misses
   std::string list;
   for (const std::string& name : found) {
     const TensorInfo& info = checkpoint.info(name);
-    list += format("{}{} {} {}", list.empty() ? "" : ", ", name, name_of(info.stored), info.shape.text());
+    list += format(
+        "{}{} {} {}", list.empty() ? "" : ", ", name, name_of(info.stored), info.shape.text());
   }
   fail(ErrorCode::unsupported,
-       "{}: no known weight format (looks like {}): found {}; this build reads f32, f16, bf16 and GGUF blocks, not AWQ, GPTQ, "
+       "{}: no known weight format (looks like {}): found {}; this build reads f32, f16, bf16 and "
+       "GGUF blocks, not AWQ, GPTQ, "
        "compressed-tensors or FP8",
-       prefix, guess, list);
+       prefix,
+       guess,
+       list);
 }
 
 }  // namespace
@@ -64,13 +75,26 @@ Shape matrix_shape(const TensorInfo& info) {
 }
 
 void check_ranges(const Shape& matrix, Range rows, Range cols, Granule granule) {
-  const auto is_cut = [](int64_t at, int64_t step, int64_t end) { return at % step == 0 || at == end; };
-  QUERN_CHECK(0 <= rows.begin && rows.begin <= rows.end && rows.end <= matrix[0], "rows [{}, {}) of {}", rows.begin,
-              rows.end, matrix.text());
-  QUERN_CHECK(0 <= cols.begin && cols.begin <= cols.end && cols.end <= matrix[1], "columns [{}, {}) of {}", cols.begin,
-              cols.end, matrix.text());
-  QUERN_CHECK(is_cut(cols.begin, granule.cols, matrix[1]) && is_cut(cols.end, granule.cols, matrix[1]),
-              "columns [{}, {}) of {} in steps of {}", cols.begin, cols.end, matrix.text(), granule.cols);
+  const auto is_cut = [](int64_t at, int64_t step, int64_t end) {
+    return at % step == 0 || at == end;
+  };
+  QUERN_CHECK(0 <= rows.begin && rows.begin <= rows.end && rows.end <= matrix[0],
+              "rows [{}, {}) of {}",
+              rows.begin,
+              rows.end,
+              matrix.text());
+  QUERN_CHECK(0 <= cols.begin && cols.begin <= cols.end && cols.end <= matrix[1],
+              "columns [{}, {}) of {}",
+              cols.begin,
+              cols.end,
+              matrix.text());
+  QUERN_CHECK(
+      is_cut(cols.begin, granule.cols, matrix[1]) && is_cut(cols.end, granule.cols, matrix[1]),
+      "columns [{}, {}) of {} in steps of {}",
+      cols.begin,
+      cols.end,
+      matrix.text(),
+      granule.cols);
 }
 
 std::span<const WeightFormat* const> weight_formats() {
