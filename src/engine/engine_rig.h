@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <semaphore>
 #include <set>
 #include <string>
 #include <vector>
@@ -35,6 +36,25 @@ struct PlanLog {
   std::set<Hash128> held;           // now, on the worker
   size_t most_tokens = 0, most_sequences = 0, plans = 0;
   std::set<uint64_t> lose_at;       // plan numbers, counted from 1, whose workers are lost
+};
+
+// Lets a FakeModel take as many steps as the test allows.
+class Gate {
+ public:
+  explicit Gate(FakeModel& model) {
+    model.before_forward = [this](const Batch&) {
+      if (!is_open_) steps_.acquire();
+    };
+  }
+  void allow(int steps) { steps_.release(steps); }
+  void open() {
+    is_open_ = true;
+    steps_.release();
+  }
+
+ private:
+  std::counting_semaphore<> steps_{0};
+  std::atomic<bool> is_open_ = false;
 };
 
 class CheckedExecutor : public Executor {

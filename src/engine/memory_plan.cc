@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <limits>
-#include <numeric>
 
 #include "base/error.h"
 
@@ -52,17 +51,23 @@ Scratch run_on_meta(const Model& model, const EngineConfig& config, const MediaI
   return scratch;
 }
 
-[[noreturn]] void fail_to_fit(const MemoryPlan& plan, const EngineConfig& config, int64_t blocks_needed) {
-  const int64_t fixed = plan.total_bytes(), missing = fixed + blocks_needed * plan.block_bytes - plan.budget_bytes;
-  const int64_t left = plan.budget_bytes - fixed;
-  const int64_t tokens = left > 0 && plan.block_bytes > 0 ? left / plan.block_bytes * config.block_size : 0;
-  const std::string parts = format("weights {:.3f} GiB, scratch {:.3f}, pictures {:.3f}, logits {:.3f}, KV cache {:.3f} for one sequence of {} tokens",
-                                   gib(plan.weight_bytes), gib(plan.arena_bytes), gib(plan.media_bytes), gib(plan.logits_bytes),
-                                   gib(blocks_needed * plan.block_bytes), config.max_model_len);
-  const std::string change = tokens >= 2 ? format("max_model_len of at most {} would fit", tokens)
-                                         : format("a smaller max_num_batched_tokens (now {}) shrinks the scratch; a smaller or quantized model the weights",
-                                                  config.max_num_batched_tokens);
-  fail(ErrorCode::exhausted, "memory: {:.3f} GiB are allowed, {:.3f} more are needed ({}); {}", gib(plan.budget_bytes), gib(missing), parts, change);
+// The smallest change that makes the rest fit beside the parts that are fixed.
+std::string remedy(const MemoryPlan& plan, const EngineConfig& config) {
+  const int64_t left = plan.budget_bytes - plan.total_bytes();
+  const int64_t blocks = left > 0 && plan.block_bytes > 0 ? left / plan.block_bytes : 0;
+  if (blocks > 0 && config.num_blocks > 0) return format("{} blocks would fit", blocks);
+  if (blocks > 0) return format("a max_model_len of at most {} would fit", blocks * config.block_size);
+  return format("a smaller max_num_batched_tokens (now {}) or max_num_seqs (now {}) shrinks the scratch; else take a smaller model",
+                config.max_num_batched_tokens, config.max_num_seqs);
+}
+
+[[noreturn]] void fail_to_fit(const MemoryPlan& plan, const EngineConfig& config, int64_t blocks) {
+  const int64_t kv_bytes = blocks * plan.block_bytes, missing = plan.total_bytes() + kv_bytes - plan.budget_bytes;
+  fail(ErrorCode::exhausted,
+       "memory: {:.3f} GiB are allowed, {:.3f} more are needed (weights {:.3f}, scratch {:.3f}, encoded pictures {:.3f}, logits {:.3f}, "
+       "KV cache {:.3f} for {} tokens); {}",
+       gib(plan.budget_bytes), gib(missing), gib(plan.weight_bytes), gib(plan.arena_bytes), gib(plan.media_bytes), gib(plan.logits_bytes),
+       gib(kv_bytes), blocks * config.block_size, remedy(plan, config));
 }
 
 }  // namespace
