@@ -61,10 +61,12 @@ Tensor step(Ctx& ctx, const Heads& heads, std::span<const Member> members, int64
 
 // Scores are sums of E products and spread over a few units, so exp carries an error of a few E roundings times the score;
 // the sum over keys is taken in tiles. 1e-5 of the value range bounds both at these sizes.
-void expect_close(const Tensor& got, const Tensor& expected, const std::string& what) {
+constexpr float kBound = 1e-5f;
+
+void expect_close(const Tensor& got, const Tensor& expected, float bound, const std::string& what) {
   ASSERT_EQ(got.shape(), expected.shape());
   for (int64_t i = 0; i < got.numel(); ++i)
-    ASSERT_NEAR(got.data<float>()[i], expected.data<float>()[i], 1e-5f) << what << " at " << i;
+    ASSERT_NEAR(got.data<float>()[i], expected.data<float>()[i], bound) << what << " at " << i;
 }
 
 TEST(PagedAttention, EveryTierAgreesWithThePlainLoops) {
@@ -76,7 +78,7 @@ TEST(PagedAttention, EveryTierAgreesWithThePlainLoops) {
       const Tensor expected = step(plain.ctx, heads, members, 16, cache);
       for (const Isa isa : fast_tiers()) {
         Machine fast(isa);
-        expect_close(step(fast.ctx, heads, members, 16, cache), expected, quern::format("{} E {}", name_of(isa), heads.size));
+        expect_close(step(fast.ctx, heads, members, 16, cache), expected, kBound, quern::format("{} E {}", name_of(isa), heads.size));
       }
     }
 }
@@ -146,7 +148,7 @@ TEST(PagedAttention, HugeScoresDoNotOverflow) {
 
 TEST(SegmentAttention, EveryTierAgreesWithThePlainLoops) {
   for (const Activation activation : {Activation::f32, Activation::bf16})
-    for (const Heads heads : {Heads{2, 2, 8}, Heads{4, 2, 20}, Heads{2, 2, 80}, Heads{1, 1, 72}, Heads{2, 1, 128}}) {
+    for (const Heads heads : {Heads{2, 2, 8}, Heads{4, 2, 20}, Heads{1, 1, 7}, Heads{2, 2, 80}, Heads{1, 1, 72}, Heads{2, 1, 128}}) {
       const int64_t total = 300;
       const Tensor qkv = random_tensor({total, heads.q + 2 * heads.kv, heads.size}, 1);
       const Tensor q = qkv.slice(1, 0, heads.q), k = qkv.slice(1, heads.q, heads.q + heads.kv);
@@ -157,20 +159,24 @@ TEST(SegmentAttention, EveryTierAgreesWithThePlainLoops) {
       for (const Isa isa : fast_tiers()) {
         Machine fast(isa, 2, activation);
         const Tensor got = segment_attention(fast.ctx, q, k, v, segments, 0.125f);
-        expect_close(got, expected, quern::format("{} E {}", name_of(isa), heads.size));
+        // With v, p, q and k in bf16, values of up to 4 and scores of up to 4 move by 2^-9 of themselves each.
+        const bool rounds = activation == Activation::bf16 && isa >= Isa::avx512_bf16;
+        expect_close(got, expected, rounds ? 0x1p-5f : kBound, quern::format("{} E {}", name_of(isa), heads.size));
       }
     }
 }
 
 TEST(SegmentAttention, ARowHasTheSameBitsWhateverCompanyAndThread) {
   const Tensor q = random_tensor({500, 2, 40}, 1), k = random_tensor({500, 2, 40}, 2), v = random_tensor({500, 2, 40}, 3);
-  for (const Isa isa : fast_tiers()) {
-    Machine one(isa, 1), three(isa, 3);
-    const int32_t segments[] = {0, 130, 500}, alone[] = {0, 370};
-    const Tensor all = segment_attention(three.ctx, q, k, v, segments, 0.2f);
-    const Tensor part = segment_attention(one.ctx, q.slice(0, 130, 500), k.slice(0, 130, 500), v.slice(0, 130, 500), alone, 0.2f);
-    EXPECT_TRUE(same_bits(all.slice(0, 130, 500), part)) << name_of(isa);
-  }
+  for (const Activation activation : {Activation::f32, Activation::bf16})
+    for (const Isa isa : fast_tiers()) {
+      Machine one(isa, 1, activation), three(isa, 3, activation);
+      const int32_t segments[] = {0, 130, 500}, alone[] = {0, 370};
+      const Tensor all = segment_attention(three.ctx, q, k, v, segments, 0.2f);
+      const Tensor part =
+          segment_attention(one.ctx, q.slice(0, 130, 500), k.slice(0, 130, 500), v.slice(0, 130, 500), alone, 0.2f);
+      EXPECT_TRUE(same_bits(all.slice(0, 130, 500), part)) << name_of(isa);
+    }
 }
 
 TEST(Attention, MetaTakesTheSameMemory) {

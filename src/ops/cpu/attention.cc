@@ -69,10 +69,8 @@ struct Queries {
   }
 };
 
-void load_queries(const Queries& queries, float scale, Workspace& ws) {
-  const int64_t size = queries.q.dim(2);
-  for (int r = 0; r < queries.rows(); ++r)
-    std::transform(queries.row(r), queries.row(r) + size, ws.q + r * kQStride, [scale](float x) { return x * scale; });
+void load_queries(const AttentionKernels& kernels, const Queries& queries, float scale, Workspace& ws) {
+  for (int r = 0; r < queries.rows(); ++r) kernels.load_query(queries.row(r), scale, static_cast<int>(queries.q.dim(2)), r, ws);
 }
 
 void open_split(Running& split, int rows, int size) {
@@ -97,8 +95,8 @@ void run_split(const AttentionKernels& kernels, const Queries& queries, const Ke
   for (int64_t begin = keys.begin; begin < keys.end; begin += kKeys) {
     const auto count = static_cast<int>(std::min<int64_t>(kKeys, keys.end - begin));
     source.find(begin, count, k, v);
-    kernels.pack_keys(k, ws.k);
-    kernels.pack_values(v, ws.v);
+    kernels.pack_keys(k, ws);
+    kernels.pack_values(v, ws);
     for (int r = 0; r < rows; ++r)
       ws.limit[r] = static_cast<int32_t>(std::clamp<int64_t>(visible.of(r / queries.group) - begin, 0, count));
     kernels.attend(ws, rows, count, size);
@@ -195,7 +193,7 @@ struct PagedRun {
     const KeySource source = KeySource::blocks(kv, table, task.head);
     const int64_t context = in.batch.context_lengths[s], last = in.batch.offsets[s + 1];
     const Visible visible{context - (last - task.first) + 1, true};
-    load_queries(rows, in.scale, ws);
+    load_queries(kernels, rows, in.scale, ws);
     if (task.record < 0) return run_all(kernels, rows, source, visible, kSplit, out, ws);
     const int64_t begin = task.split * kSplit, end = std::min(context, begin + kSplit);
     run_split(kernels, rows, source, visible, {begin, end}, ws);
@@ -236,6 +234,8 @@ void paged_attention(Ctx& ctx, const Tensor& q, const PagedKv& kv, const PagedAt
 
 void segment_attention(Ctx& ctx, const SegmentInputs& in, const Tensor& out) {
   const int64_t heads = in.k.dim(1), group = in.q.dim(1) / heads, tile = std::max<int64_t>(1, kRows / group);
+  const bool is_bf16 = ctx.activation == Activation::bf16 && ctx.isa >= Isa::avx512_bf16;
+  const AttentionKernels& kernels = is_bf16 ? kAttentionAvx512Bf16 : kernels_for(ctx.isa);
   std::vector<Task> tasks;
   for (size_t s = 0; s + 1 < in.segments.size(); ++s)
     for (int64_t head = 0; head < heads; ++head)
@@ -248,8 +248,8 @@ void segment_attention(Ctx& ctx, const SegmentInputs& in, const Tensor& out) {
       const int64_t first = in.segments[static_cast<size_t>(task.sequence)];
       const int64_t keys = in.segments[static_cast<size_t>(task.sequence) + 1] - first;
       const Queries queries{in.q, task.first, task.count, task.head * group, group};
-      load_queries(queries, in.scale, ws);
-      run_all(kernels_for(ctx.isa), queries, KeySource::rows(in.k, in.v, first, task.head), {keys, false}, keys, out, ws);
+      load_queries(kernels, queries, in.scale, ws);
+      run_all(kernels, queries, KeySource::rows(in.k, in.v, first, task.head), {keys, false}, keys, out, ws);
     }
   });
 }

@@ -15,6 +15,8 @@
 // Dao et al. 2022 (tiles, running softmax); Dao et al. 2023, "Flash-Decoding" (splits).
 #pragma once
 
+#include <cstddef>
+
 #include "ops/attention_inputs.h"
 
 namespace quern::ops::cpu {
@@ -39,11 +41,12 @@ constexpr int kRecordHead = 16;
 inline int64_t record_size(int64_t size) { return kRecordHead + (size + 31) / 32 * 32; }
 
 // The memory of one task, on its stack.
+// q, k, v and p hold what the kernels of a tier put there: float32, or bf16 in pairs.
 struct alignas(64) Workspace {
-  float q[kRows * kQStride];  // scaled
-  float k[kKeys * kMostSize], v[kKeys * kMostSize];
+  std::byte q[kRows * kQStride * 4];  // scaled
+  std::byte k[kKeys * kMostSize * 4], v[kKeys * kMostSize * 4];
+  std::byte p[kRows * kPStride * 4];
   float scores[kKeys * kRows];  // [keys / 32][kRows][32]
-  float p[kRows * kPStride];
   float next[kRows], shrink[kRows];
   int32_t limit[kRows];  // how many keys of the tile a row sees
   Running split;
@@ -58,8 +61,9 @@ struct KeyRows {
 };
 
 struct AttentionKernels {
-  void (*pack_keys)(const KeyRows& keys, float* out);
-  void (*pack_values)(const KeyRows& values, float* out);
+  void (*load_query)(const float* q, float scale, int size, int row, Workspace& ws);
+  void (*pack_keys)(const KeyRows& keys, Workspace& ws);
+  void (*pack_values)(const KeyRows& values, Workspace& ws);
   // One tile of `keys` keys, packed in ws, for the first `rows` rows: updates ws.split.
   void (*attend)(Workspace& ws, int rows, int keys, int size);
   void (*close)(const Running& split, int row, int size, float* record);
@@ -67,7 +71,8 @@ struct AttentionKernels {
   void (*finish)(const float* record, int size, float* out);   // out [E] = sums / weight
 };
 
-extern const AttentionKernels kAttentionAvx2, kAttentionAvx512;
+// The last rounds q, k, v and p to bf16: towers in that mode.
+extern const AttentionKernels kAttentionAvx2, kAttentionAvx512, kAttentionAvx512Bf16;
 
 // Whether these kernels carry `group` query heads of this size for each KV head.
 inline bool accepts_heads(int64_t group, int64_t size) { return group <= kRows && size <= kMostSize; }

@@ -3,7 +3,6 @@
 #include "ops/cpu/intrinsics.h"
 #include "ops/cpu/tiles.h"
 
-#define QUERN_TILE_ROWS 6
 #pragma GCC target("avx2,fma,f16c")
 
 namespace quern::ops::cpu {
@@ -13,6 +12,8 @@ namespace {
 #include "ops/cpu/math.inc"
 
 #include "ops/cpu/tiles.inc"
+
+#include "ops/cpu/softmax.inc"
 
 #include "ops/cpu/attention.inc"
 }  // namespace

@@ -12,13 +12,6 @@ namespace {
 #include "ops/cpu/tiles.inc"
 }  // namespace
 
-const MatmulTiles kTilesAvx2{
-    .name = "avx2",
-    .rows = 6,
-    .f32 = {{tile<F32, 1>, tile<F32, 2>, tile<F32, 3>, tile<F32, 4>, tile<F32, 5>, tile<F32, 6>}},
-    .bf16 = {{tile_bf16<1>, tile_bf16<2>, tile_bf16<3>, tile_bf16<4>, tile_bf16<5>, tile_bf16<6>}},
-    .f16 = {{tile<F16, 1>, tile<F16, 2>, tile<F16, 3>, tile<F16, 4>, tile<F16, 5>, tile<F16, 6>}},
-    .bf16_dot = nullptr,
-};
+const MatmulTiles kTilesAvx2{.name = "avx2", .rows = Simd::kTileRows, .f32 = kF32, .bf16 = kBf16, .f16 = kF16, .bf16_dot = nullptr};
 
 }  // namespace quern::ops::cpu
