@@ -34,9 +34,11 @@ class KeySource {
     keys.count = values.count = count;
     keys.size = values.size = static_cast<int>(size_);
     keys.is_bf16 = values.is_bf16 = k_.dtype() == DType::bf16;
+    const int64_t element = bits_of(k_.dtype()) / 8;
+    const std::byte *k = k_.raw(), *v = v_.raw();
     for (int i = 0; i < count; ++i) {
-      keys.row[i] = k_.raw() + bytes_of(k_.dtype(), at(begin + i, k_));
-      values.row[i] = v_.raw() + bytes_of(v_.dtype(), at(begin + i, v_));
+      keys.row[i] = k + at(begin + i, k_) * element;
+      values.row[i] = v + at(begin + i, v_) * element;
     }
   }
 

@@ -21,7 +21,7 @@
 
 namespace quern::ops::cpu {
 
-constexpr int kRows = 96;       // a multiple of every tile height and register
+constexpr int kRows = 192;      // a multiple of every tile height and register
 constexpr int kKeys = 128;      // a multiple of kPanel
 constexpr int kSplit = 512;     // a multiple of kKeys
 constexpr int kMostSize = 256;  // head size
