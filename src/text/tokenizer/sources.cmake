@@ -5,5 +5,8 @@ set(TOKENIZER_SOURCES
   tokenizer/post_processor.cc tokenizer/pre_tokenizer.cc tokenizer/regex.cc tokenizer/tiktoken.cc tokenizer/tokenizer.cc
   tokenizer/tokenizer_config.cc tokenizer/tokenizer_json.cc tokenizer/tokenizer_parts.cc tokenizer/unicode.cc
   tokenizer/utf8.cc tokenizer/word_patterns.cc)
-set(TOKENIZER_TESTS tokenizer/golden_test.cc)
+set(TOKENIZER_TESTS
+  tokenizer/bpe_test.cc tokenizer/detokenizer_test.cc tokenizer/gguf_vocabulary_test.cc tokenizer/golden_test.cc
+  tokenizer/pre_tokenizer_test.cc tokenizer/tokenizer_json_test.cc tokenizer/tokenizer_test.cc
+  tokenizer/unicode_test.cc)
 set(TOKENIZER_FUZZERS tokenizer/tokenizer_json_fuzz.cc)
