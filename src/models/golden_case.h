@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// For the tests of this room: one golden folder and the model loaded from it. tests/golden/README.md says what the fields mean.
+// For the tests of this room: one golden folder and the model loaded from it.
+// tests/golden/README.md says what the fields mean.
 #pragma once
 
 #include <cmath>
@@ -27,19 +28,25 @@ inline std::vector<std::string> golden_models() {
     if (read_json_file(folder + "/expected.json").value("kind", "") != "model") continue;
     const Config config = Config::read(folder + "/config.json");
     const std::string architecture = config.strings("architectures").at(0);
-    const bool is_known = std::ranges::any_of(model_table(), [&](const ModelEntry& e) { return e.architecture == architecture; });
-    if (is_known && !config.has("quantization_config")) out.push_back(entry.path().filename().string());
+    const bool is_known = std::ranges::any_of(
+        model_table(), [&](const ModelEntry& e) { return e.architecture == architecture; });
+    if (is_known && !config.has("quantization_config"))
+      out.push_back(entry.path().filename().string());
   }
   std::ranges::sort(out);
   return out;
 }
 
 // Largest amount by which a value is off beyond atol + rtol |expected|; at most 0 where all hold.
-inline double excess(std::span<const float> got, std::span<const float> expected, double atol, double rtol) {
+inline double excess(std::span<const float> got,
+                     std::span<const float> expected,
+                     double atol,
+                     double rtol) {
   if (got.size() != expected.size()) return INFINITY;
   double worst = -INFINITY;
   for (size_t i = 0; i < got.size(); ++i) {
-    const double error = std::abs(static_cast<double>(got[i]) - expected[i]) - rtol * std::abs(expected[i]) - atol;
+    const double error =
+        std::abs(static_cast<double>(got[i]) - expected[i]) - rtol * std::abs(expected[i]) - atol;
     worst = std::isnan(error) ? INFINITY : std::max(worst, error);
   }
   return worst;
@@ -48,7 +55,10 @@ inline double excess(std::span<const float> got, std::span<const float> expected
 class GoldenCase {
  public:
   GoldenCase(const std::string& name, Isa isa)
-      : owned_({.threads = isa == Isa::scalar ? 1 : 2, .isa = isa, .activation = Activation::f32, .arena_bytes = 1 << 24}),
+      : owned_({.threads = isa == Isa::scalar ? 1 : 2,
+                .isa = isa,
+                .activation = Activation::f32,
+                .arena_bytes = 1 << 24}),
         expected_(read_json_file(kGoldenFolder + name + "/expected.json")),
         tensors_(open_checkpoint(kGoldenFolder + name + "/expected.safetensors")),
         checkpoint_(open_checkpoint(kGoldenFolder + name)),
@@ -71,7 +81,9 @@ class GoldenCase {
     return {t.data<int64_t>(), t.data<int64_t>() + t.numel()};
   }
   bool is_close(const Tensor& got, const Tensor& expected) const {
-    return excess(got.contiguous().span<float>(), expected.contiguous().span<float>(), atol, rtol) <= 0;
+    return excess(
+               got.contiguous().span<float>(), expected.contiguous().span<float>(), atol, rtol) <=
+           0;
   }
 
   double atol = 0, rtol = 0;
@@ -84,14 +96,18 @@ class GoldenCase {
   std::unique_ptr<Model> model_;
 };
 
-// The pictures (or clips) of a prompt as the tower takes them; empty where the pixels are not stored.
-inline std::vector<MediaInput> stored_media(const GoldenCase& c, const std::string& prompt, MediaKind kind) {
+// The pictures (or clips) of a prompt as the tower takes them; empty where the pixels are not
+// stored.
+inline std::vector<MediaInput> stored_media(const GoldenCase& c,
+                                            const std::string& prompt,
+                                            MediaKind kind) {
   const bool is_image = kind == MediaKind::image;
   const std::string field = prompt + (is_image ? ".pixel_values" : ".pixel_values_videos");
   std::vector<MediaInput> out;
   if (!c.has(field)) return out;
   const Tensor pixels = c.floats(field);
-  const std::vector<int32_t> grids = c.integers(prompt + (is_image ? ".image_grid_thw" : ".video_grid_thw"));
+  const std::vector<int32_t> grids =
+      c.integers(prompt + (is_image ? ".image_grid_thw" : ".video_grid_thw"));
   int64_t row = 0;
   for (size_t i = 0; i + 2 < grids.size(); i += 3) {
     MediaInput media;
@@ -107,14 +123,17 @@ inline std::vector<MediaInput> stored_media(const GoldenCase& c, const std::stri
   return out;
 }
 
-// The rows of all pictures (or clips) of a prompt: of the tower where the pixels are stored, else as stored.
+// The rows of all pictures (or clips) of a prompt: of the tower where the pixels are stored, else
+// as stored.
 inline Tensor media_rows(GoldenCase& c, const std::string& prompt, MediaKind kind) {
   const std::vector<MediaInput> media = stored_media(c, prompt, kind);
-  const std::string stored = prompt + (kind == MediaKind::image ? ".image_embeds" : ".video_embeds");
+  const std::string stored =
+      prompt + (kind == MediaKind::image ? ".image_embeds" : ".video_embeds");
   if (media.empty()) return c.has(stored) ? c.floats(stored) : Tensor();
   std::vector<Tensor> parts;
   int64_t rows = 0;
-  for (const MediaInput& one : media) rows += parts.emplace_back(c.model().encode(c.ctx(), one)).dim(0);
+  for (const MediaInput& one : media)
+    rows += parts.emplace_back(c.model().encode(c.ctx(), one)).dim(0);
   Tensor out = Tensor::empty({rows, parts[0].dim(1)}, DType::f32);
   float* at = out.data<float>();
   for (const Tensor& part : parts) at = std::ranges::copy(part.span<float>(), at).out;
@@ -141,13 +160,15 @@ struct GoldenPrompt {
 
   SequenceInput input() const { return {ids, positions, axes, media}; }
 
-  // What the stored continuation follows. Where a case stores no attention mask, the reference's generate() took tokens with its
-  // padding id 0 for padding and left them out of the context. The case itself shows it: its logits behind the prompt are not
-  // those that the continuation begins with.
+  // What the stored continuation follows. Where a case stores no attention mask, the reference's
+  // generate() took tokens with its padding id 0 for padding and left them out of the context. The
+  // case itself shows it: its logits behind the prompt are not those that the continuation begins
+  // with.
   void leave_out_padding(const GoldenCase& c, const std::string& name) {
     if (c.has(name + ".attention_mask") || !std::ranges::count(ids, 0)) return;
     const Tensor logits = c.floats(name + ".logits");
-    const Tensor behind = logits.select(0, logits.dim(0) - 1), first = c.floats(name + ".greedy_top_logits").select(0, 0);
+    const Tensor behind = logits.select(0, logits.dim(0) - 1),
+                 first = c.floats(name + ".greedy_top_logits").select(0, 0);
     const int32_t best = c.integers(name + ".greedy_ids").at(0);
     const double off = std::abs(behind.data<float>()[best] - first.data<float>()[0]);
     if (off <= c.atol + c.rtol * std::abs(first.data<float>()[0])) return;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every golden model that this build carries, in float32, on the reference kernels and on the machine's best ones.
+// Every golden model that this build carries, in float32, on the reference kernels and on the
+// machine's best ones.
 #include <gtest/gtest.h>
 
 #include "models/golden_case.h"
@@ -28,7 +29,9 @@ class RowProbe final : public Probe {
     const Tensor flat = value.contiguous();
     rows.insert(rows.end(), flat.data<float>(), flat.data<float>() + flat.numel());
   }
-  const std::vector<float>& rows(const std::string& name, int layer = 0) { return seen_[{name, layer}]; }
+  const std::vector<float>& rows(const std::string& name, int layer = 0) {
+    return seen_[{name, layer}];
+  }
 
  private:
   std::map<std::pair<std::string, int>, std::vector<float>> seen_;
@@ -44,8 +47,11 @@ TEST_P(Golden, TowerMatches) {
       for (const std::string field : {"encoder_last_hidden", "embeds"}) {
         if (media.empty()) continue;
         ++compared;
-        const Tensor expected = case_.floats(name + (kind == MediaKind::image ? ".image_" : ".video_") + field);
-        EXPECT_LE(excess(probe.rows("image_" + field), expected.span<float>(), case_.atol, case_.rtol), 0) << field;
+        const Tensor expected =
+            case_.floats(name + (kind == MediaKind::image ? ".image_" : ".video_") + field);
+        EXPECT_LE(
+            excess(probe.rows("image_" + field), expected.span<float>(), case_.atol, case_.rtol), 0)
+            << field;
       }
     }
   });
@@ -64,7 +70,10 @@ TEST_P(Golden, HiddenStatesAndLogitsMatch) {
     for (int64_t layer = 0; layer < hidden.dim(0); ++layer) {
       const std::span<const float> rows = probe.rows("hidden", static_cast<int>(layer));
       ASSERT_GE(rows.size(), width);
-      EXPECT_LE(excess(rows.last(width), hidden.select(0, layer).span<float>(), case_.atol, case_.rtol), 0) << "layer " << layer;
+      EXPECT_LE(
+          excess(rows.last(width), hidden.select(0, layer).span<float>(), case_.atol, case_.rtol),
+          0)
+          << "layer " << layer;
     }
   });
 }
@@ -77,7 +86,8 @@ TEST_P(Golden, GreedyContinuationMatches) {
     const auto margins = expected["greedy_margins"].get<std::vector<double>>();
     const std::vector<int32_t> top_ids = case_.integers(name + ".greedy_top_ids");
     const Tensor top = case_.floats(name + ".greedy_top_logits");
-    SequenceRunner runner(case_.model(), case_.ctx(), static_cast<int64_t>(prompt.ids.size() + ids.size()));
+    SequenceRunner runner(
+        case_.model(), case_.ctx(), static_cast<int64_t>(prompt.ids.size() + ids.size()));
     const int32_t last = static_cast<int32_t>(prompt.ids.size()) - 1;
     Tensor logits = runner.prefill(prompt.input(), {&last, 1});
     for (size_t step = 0; step < ids.size() && margins[step] >= 2 * case_.atol; ++step) {
@@ -85,8 +95,14 @@ TEST_P(Golden, GreedyContinuationMatches) {
       ASSERT_EQ(std::ranges::max_element(row) - row.begin(), ids[step]) << "step " << step;
       std::vector<float> best;
       const auto width = static_cast<size_t>(top.dim(1));
-      for (size_t i = 0; i < width; ++i) best.push_back(row[static_cast<size_t>(top_ids[step * width + i])]);
-      EXPECT_LE(excess(best, top.select(0, static_cast<int64_t>(step)).span<float>(), case_.atol, case_.rtol), 0) << "step " << step;
+      for (size_t i = 0; i < width; ++i)
+        best.push_back(row[static_cast<size_t>(top_ids[step * width + i])]);
+      EXPECT_LE(excess(best,
+                       top.select(0, static_cast<int64_t>(step)).span<float>(),
+                       case_.atol,
+                       case_.rtol),
+                0)
+          << "step " << step;
       logits = runner.decode(ids[step], prompt.next_position + static_cast<int32_t>(step));
     }
   });
@@ -96,13 +112,18 @@ TEST_P(Golden, ChunksAndBlocksChangeNoBit) {
   for_each_prompt([&](const Json&, const std::string& name) {
     const GoldenPrompt prompt(case_, name);
     const auto count = static_cast<int64_t>(prompt.ids.size());
-    const Tensor whole = SequenceRunner(case_.model(), case_.ctx(), count).prefill(prompt.input(), prompt.sample_rows);
+    const Tensor whole = SequenceRunner(case_.model(), case_.ctx(), count)
+                             .prefill(prompt.input(), prompt.sample_rows);
     for (const int size : {1, 7, 16}) {
       SequenceRunner small_blocks(case_.model(), case_.ctx(), count, size);
-      EXPECT_TRUE(std::ranges::equal(small_blocks.prefill(prompt.input(), prompt.sample_rows).span<float>(), whole.span<float>()))
+      EXPECT_TRUE(
+          std::ranges::equal(small_blocks.prefill(prompt.input(), prompt.sample_rows).span<float>(),
+                             whole.span<float>()))
           << "blocks of " << size;
       SequenceRunner chunks(case_.model(), case_.ctx(), count);
-      EXPECT_TRUE(std::ranges::equal(chunks.prefill(prompt.input(), prompt.sample_rows, size).span<float>(), whole.span<float>()))
+      EXPECT_TRUE(
+          std::ranges::equal(chunks.prefill(prompt.input(), prompt.sample_rows, size).span<float>(),
+                             whole.span<float>()))
           << "chunks of " << size;
     }
   });
@@ -113,12 +134,83 @@ std::vector<Isa> tiers() {
   return best == Isa::scalar ? std::vector<Isa>{best} : std::vector<Isa>{Isa::scalar, best};
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, Golden, ::testing::Combine(::testing::ValuesIn(golden_models()), ::testing::ValuesIn(tiers())),
+INSTANTIATE_TEST_SUITE_P(Models,
+                         Golden,
+                         ::testing::Combine(::testing::ValuesIn(golden_models()),
+                                            ::testing::ValuesIn(tiers())),
                          [](const auto& info) {
-                           return std::get<0>(info.param) + "_" + std::string(name_of(std::get<1>(info.param)));
+                           return std::get<0>(info.param) + "_" +
+                                  std::string(name_of(std::get<1>(info.param)));
                          });
 
-TEST(GoldenModels, AreFound) { EXPECT_GE(golden_models().size(), 5u); }
+// A checkpoint that says something else of itself.
+class WithConfig final : public Checkpoint {
+ public:
+  WithConfig(std::shared_ptr<const Checkpoint> tensors, const Json& config)
+      : tensors_(std::move(tensors)), config_(Config::parse(config.dump(), "config.json")) {}
+  const TensorInfo* find(std::string_view name) const override { return tensors_->find(name); }
+  std::vector<std::string> names() const override { return tensors_->names(); }
+  std::span<const std::byte> bytes(std::string_view name) const override {
+    return tensors_->bytes(name);
+  }
+  const Config& config() const override { return config_; }
+  int64_t total_bytes() const override { return tensors_->total_bytes(); }
+
+ private:
+  std::shared_ptr<const Checkpoint> tensors_;
+  Config config_;
+};
+
+// The logits of a golden prompt with the model made from `config`, and with the one that the file's
+// config makes.
+std::pair<Tensor, Tensor> logits_of(const std::string& name, const Json& config) {
+  GoldenCase original(name, Isa::scalar);
+  const auto changed = std::make_shared<WithConfig>(original.checkpoint(), config);
+  const auto model = make_model(Builder(changed, original.ctx()));
+  const GoldenPrompt prompt(original, original.prompts().back()["name"].get<std::string>());
+  const auto run = [&](const Model& m) {
+    SequenceRunner runner(m, original.ctx(), static_cast<int64_t>(prompt.ids.size()));
+    return runner.prefill(prompt.input(), prompt.sample_rows);
+  };
+  return {run(*model), run(original.model())};
+}
+
+bool are_equal(const std::pair<Tensor, Tensor>& both) {
+  return std::ranges::equal(both.first.span<float>(), both.second.span<float>());
+}
+
+// Transformers 5 nests the text model's keys and renames some.
+Json newer_layout(Json config) {
+  Json text = config;
+  for (const char* key : {"architectures", "model_type", "vision_config"}) text.erase(key);
+  text["rope_parameters"] = {{"rope_type", "default"},
+                             {"rope_theta", text["rope_theta"]},
+                             {"mrope_section", text["rope_scaling"]["mrope_section"]}};
+  for (const char* key : {"rope_theta", "rope_scaling"}) text.erase(key);
+  Json out = {{"text_config", text}};
+  for (const char* key : {"architectures", "model_type", "vision_config", "image_token_id"})
+    out[key] = config[key];
+  out["vision_config"].erase("in_chans");
+  out["vision_config"]["in_channels"] = 3;
+  return out;
+}
+
+TEST(GoldenModels, NewerLayoutsOfTheConfigMeanTheSame) {
+  for (const std::string name : {"qwen2_vl", "qwen2_5_vl"}) {
+    const Json config = read_json_file(kGoldenFolder + name + "/config.json");
+    EXPECT_TRUE(are_equal(logits_of(name, newer_layout(config)))) << name;
+  }
+}
+
+TEST(GoldenModels, AnOutputMatrixInTheFileIsUsedWhateverTheFlagSays) {
+  Json config = read_json_file(kGoldenFolder + "qwen2_untied/config.json");
+  config["tie_word_embeddings"] = true;
+  EXPECT_TRUE(are_equal(logits_of("qwen2_untied", config)));
+}
+
+TEST(GoldenModels, AreFound) {
+  EXPECT_GE(golden_models().size(), 5u);
+}
 
 }  // namespace
 }  // namespace quern

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Llama 2 and 3, SmolLM2 and others that share the layout. Touvron et al. 2023, "LLaMA: Open and Efficient Foundation Language
-// Models"; Grattafiori et al. 2024, "The Llama 3 Herd of Models". Reference: transformers 5.23, models/llama.
+// Llama 2 and 3, SmolLM2 and others that share the layout. Touvron et al. 2023, "LLaMA: Open and
+// Efficient Foundation Language Models"; Grattafiori et al. 2024, "The Llama 3 Herd of Models".
+// Reference: transformers 5.23, models/llama.
 //
 //   h = embedding[ids]
 //   per layer:  h += Wo attention(rope(Wq n), rope(Wk n), Wv n),  n = rms_norm(h)
@@ -14,7 +15,9 @@ namespace {
 
 DecoderConfig llama_config(const Config& root) {
   DecoderConfig c = DecoderConfig::from(root);
-  const auto bias = [&](std::string_view key) { return root.boolean_or(key, false) ? Bias::present : Bias::none; };
+  const auto bias = [&](std::string_view key) {
+    return root.boolean_or(key, false) ? Bias::present : Bias::none;
+  };
   c.attention.qkv_bias = c.attention.out_bias = bias("attention_bias");
   c.mlp_bias = bias("mlp_bias");
   return c;
@@ -42,6 +45,8 @@ class Llama final : public Model {
 
 }  // namespace
 
-std::unique_ptr<Model> make_llama(const Builder& b) { return std::make_unique<Llama>(b, llama_config(b.config())); }
+std::unique_ptr<Model> make_llama(const Builder& b) {
+  return std::make_unique<Llama>(b, llama_config(b.config()));
+}
 
 }  // namespace quern

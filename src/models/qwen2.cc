@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Qwen2 and Qwen2.5. Yang et al. 2024, "Qwen2 Technical Report". Reference: transformers 5.23, models/qwen2.
-// Llama's decoder (see llama.cc) with biases on q, k and v and nowhere else.
+// Qwen2 and Qwen2.5. Yang et al. 2024, "Qwen2 Technical Report". Reference: transformers 5.23,
+// models/qwen2. Llama's decoder (see llama.cc) with biases on q, k and v and nowhere else.
 #include "models/families.h"
 #include "nn/decoder.h"
 
@@ -35,6 +35,8 @@ class Qwen2 final : public Model {
 
 }  // namespace
 
-std::unique_ptr<Model> make_qwen2(const Builder& b) { return std::make_unique<Qwen2>(b, qwen2_config(b.config())); }
+std::unique_ptr<Model> make_qwen2(const Builder& b) {
+  return std::make_unique<Qwen2>(b, qwen2_config(b.config()));
+}
 
 }  // namespace quern

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Qwen2.5-VL. Bai et al. 2025, "Qwen2.5-VL Technical Report". Reference: transformers 5.23, models/qwen2_5_vl.
+// Qwen2.5-VL. Bai et al. 2025, "Qwen2.5-VL Technical Report". Reference: transformers 5.23,
+// models/qwen2_5_vl.
 //
-// Qwen2-VL (see qwen2_vl.cc) with another tower: RMSNorm and gated MLPs, and most blocks look at windows of a few patches only.
-// For these the tokens are put in order window by window before the first block, and back after the merger. Positions in
-// seconds of video are made by the prompt, not here.
+// Qwen2-VL (see qwen2_vl.cc) with another tower: RMSNorm and gated MLPs, and most blocks look at
+// windows of a few patches only. For these the tokens are put in order window by window before the
+// first block, and back after the merger. Positions in seconds of video are made by the prompt, not
+// here.
 #include <algorithm>
 
 #include "base/error.h"
@@ -22,10 +24,10 @@ const RopeDefaults kRopeDefaults{.theta = 1e6, .sections = {16, 24, 24}};
 
 struct VisionConfig {
   int64_t depth = 0, width = 0, heads = 0, inner = 0;
-  int64_t patch_values = 0;  // channels x frames x rows x columns of one patch
-  int64_t merge = 0;         // a token stands for merge x merge patches
-  int64_t window = 0;        // side of a window, counted in tokens
-  int64_t out = 0;           // the decoder's width
+  int64_t patch_values = 0;          // channels x frames x rows x columns of one patch
+  int64_t merge = 0;                 // a token stands for merge x merge patches
+  int64_t window = 0;                // side of a window, counted in tokens
+  int64_t out = 0;                   // the decoder's width
   std::vector<int64_t> full_blocks;  // blocks that see whole frames
 
   // Some published files leave keys out: all have the value of the paper as default.
@@ -37,16 +39,26 @@ struct VisionConfig {
     c.heads = vision.integer_or("num_heads", 16, 1, 4096);
     c.inner = vision.integer_or("intermediate_size", 3420, 1, 1 << 20);
     c.merge = vision.integer_or("spatial_merge_size", 2, 1, 64);
-    const int64_t channels = vision.integer_or("in_chans", vision.integer_or("in_channels", 3, 1, 64), 1, 64);
+    const int64_t channels =
+        vision.integer_or("in_chans", vision.integer_or("in_channels", 3, 1, 64), 1, 64);
     const int64_t side = vision.integer_or("patch_size", 14, 1, 1024);
     c.patch_values = channels * vision.integer_or("temporal_patch_size", 2, 1, 64) * side * side;
     c.window = vision.integer_or("window_size", 112, 1, 1 << 20) / c.merge / side;
     c.out = decoder_width;
     c.full_blocks = {7, 15, 23, 31};
-    if (vision.has("fullatt_block_indexes")) c.full_blocks = vision.integers("fullatt_block_indexes");
-    if (c.window < 1) fail(ErrorCode::data_loss, "{}: window_size: expected at least {}", vision.path(), c.merge * side);
+    if (vision.has("fullatt_block_indexes"))
+      c.full_blocks = vision.integers("fullatt_block_indexes");
+    if (c.window < 1)
+      fail(ErrorCode::data_loss,
+           "{}: window_size: expected at least {}",
+           vision.path(),
+           c.merge * side);
     if (c.width % c.heads != 0 || c.width / c.heads % 4 != 0)
-      fail(ErrorCode::data_loss, "{}: {} heads over a width of {}: expected heads of a multiple of 4", vision.path(), c.heads, c.width);
+      fail(ErrorCode::data_loss,
+           "{}: {} heads over a width of {}: expected heads of a multiple of 4",
+           vision.path(),
+           c.heads,
+           c.width);
     return c;
   }
 };
@@ -60,7 +72,10 @@ struct VisionBlock {
         mlp(b / "mlp", c.width, c.inner, Bias::present) {}
 
   // h [P, width], updated in place
-  void operator()(Ctx& ctx, Tensor& h, const RopeTables& rope, std::span<const int32_t> segments) const {
+  void operator()(Ctx& ctx,
+                  Tensor& h,
+                  const RopeTables& rope,
+                  std::span<const int32_t> segments) const {
     ops::add_(ctx, h, attn(ctx, attn_norm(ctx, h), rope, segments));
     ops::add_(ctx, h, mlp(ctx, mlp_norm(ctx, h)));
   }
@@ -71,10 +86,12 @@ struct VisionBlock {
 };
 
 // [2, P] in raster order of tokens -> the same in the order of `patches`.
-std::vector<int32_t> in_order(const std::vector<int32_t>& positions, const std::vector<int32_t>& patches) {
+std::vector<int32_t> in_order(const std::vector<int32_t>& positions,
+                              const std::vector<int32_t>& patches) {
   std::vector<int32_t> out;
   for (size_t axis = 0; axis < 2; ++axis)
-    for (const int32_t p : patches) out.push_back(positions[axis * patches.size() + static_cast<size_t>(p)]);
+    for (const int32_t p : patches)
+      out.push_back(positions[axis * patches.size() + static_cast<size_t>(p)]);
   return out;
 }
 
@@ -94,9 +111,11 @@ class VisionTower {
     const PatchGrid grid = grid_of(media, config_.merge, config_.patch_values);
     const WindowOrder windows = window_order(grid, config_.window);
     const std::vector<int32_t> frames = frame_segments(grid);
-    const RopeTables rope = rope_.tables(ctx, in_order(patch_positions(grid), patches_of_cells(windows.cells, grid)), 2);
+    const RopeTables rope = rope_.tables(
+        ctx, in_order(patch_positions(grid), patches_of_cells(windows.cells, grid)), 2);
     Tensor h = by_windows(ctx, patch_embed_(ctx, patch_values(ctx, media)), windows);
-    for (size_t i = 0; i < blocks_.size(); ++i) blocks_[i](ctx, h, rope, sees_frames(i) ? frames : windows.segments);
+    for (size_t i = 0; i < blocks_.size(); ++i)
+      blocks_[i](ctx, h, rope, sees_frames(i) ? frames : windows.segments);
     // In window order still, as the reference gives it.
     if (probe) probe->record("image_encoder_last_hidden", 0, h);
     const Tensor merged = merger_(ctx, norm_(ctx, h).reshape({grid.cells(), cell_width()}));
@@ -108,10 +127,12 @@ class VisionTower {
  private:
   int64_t cell_width() const { return config_.width * config_.merge * config_.merge; }
   bool sees_frames(size_t block) const {
-    return std::ranges::find(config_.full_blocks, static_cast<int64_t>(block)) != config_.full_blocks.end();
+    return std::ranges::find(config_.full_blocks, static_cast<int64_t>(block)) !=
+           config_.full_blocks.end();
   }
   Tensor by_windows(Ctx& ctx, const Tensor& patches, const WindowOrder& windows) const {
-    const Tensor cells = patches.reshape({static_cast<int64_t>(windows.cells.size()), cell_width()});
+    const Tensor cells =
+        patches.reshape({static_cast<int64_t>(windows.cells.size()), cell_width()});
     return ops::gather_rows(ctx, cells, windows.cells).reshape(patches.shape());
   }
 
@@ -130,7 +151,8 @@ DecoderConfig text_config(const Config& root) {
 }
 
 Rope text_rope(const Builder& b, const DecoderConfig& c) {
-  return Rope::from(b, b.config().sub_or_self("text_config"), c.attention.sizes.head_size, kRopeDefaults);
+  return Rope::from(
+      b, b.config().sub_or_self("text_config"), c.attention.sizes.head_size, kRopeDefaults);
 }
 
 class Qwen25Vl final : public Model {
@@ -141,8 +163,10 @@ class Qwen25Vl final : public Model {
         info_(decoder_.info("Qwen2_5_VLForConditionalGeneration", "qwen2_5_vl")),
         weight_bytes_(b.loaded_bytes()) {
     info_.has_vision = true;
-    info_.image_token = static_cast<int32_t>(b.config().integer_or("image_token_id", 151655, 0, c.vocab - 1));
-    info_.video_token = static_cast<int32_t>(b.config().integer_or("video_token_id", 151656, 0, c.vocab - 1));
+    info_.image_token =
+        static_cast<int32_t>(b.config().integer_or("image_token_id", 151655, 0, c.vocab - 1));
+    info_.video_token =
+        static_cast<int32_t>(b.config().integer_or("video_token_id", 151656, 0, c.vocab - 1));
   }
 
   const ModelInfo& info() const override { return info_; }
@@ -166,6 +190,8 @@ class Qwen25Vl final : public Model {
 
 }  // namespace
 
-std::unique_ptr<Model> make_qwen2_5_vl(const Builder& b) { return std::make_unique<Qwen25Vl>(b, text_config(b.config())); }
+std::unique_ptr<Model> make_qwen2_5_vl(const Builder& b) {
+  return std::make_unique<Qwen25Vl>(b, text_config(b.config()));
+}
 
 }  // namespace quern

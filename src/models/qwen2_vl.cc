@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Qwen2-VL. Wang et al. 2024, "Qwen2-VL: Enhancing Vision-Language Model's Perception of the World at Any Resolution".
-// Reference: transformers 5.23, models/qwen2_vl.
+// Qwen2-VL. Wang et al. 2024, "Qwen2-VL: Enhancing Vision-Language Model's Perception of the World
+// at Any Resolution". Reference: transformers 5.23, models/qwen2_vl.
 //
-// A picture of any size is cut into patches of 14 x 14 pixels over two frames. The tower sees them all with a rotary
-// embedding of row and column; every 2 x 2 patches then become one token of Qwen2's decoder, whose rotary embedding has three
-// axes: time, row, column.
+// A picture of any size is cut into patches of 14 x 14 pixels over two frames. The tower sees them
+// all with a rotary embedding of row and column; every 2 x 2 patches then become one token of
+// Qwen2's decoder, whose rotary embedding has three axes: time, row, column.
 #include "base/error.h"
 #include "models/families.h"
 #include "nn/decoder.h"
@@ -23,10 +23,11 @@ struct VisionConfig {
   int64_t depth = 0, width = 0, heads = 0, inner = 0;
   int64_t patch_values = 0;  // channels x frames x rows x columns of one patch
   int64_t merge = 0;         // a token stands for merge x merge patches
-  int64_t out = 0;           // the decoder's width; the file's `hidden_size` is wrong in some repositories
+  int64_t out = 0;  // the decoder's width; the file's `hidden_size` is wrong in some repositories
   InPlaceOp act = nullptr;
 
-  // Several published repositories carry next to none of these keys: all have the value of the paper as default.
+  // Several published repositories carry next to none of these keys: all have the value of the
+  // paper as default.
   static VisionConfig from(const Config& vision, int64_t decoder_width) {
     VisionConfig c;
     c.depth = vision.integer_or("depth", 32, 1, 1000);
@@ -34,13 +35,18 @@ struct VisionConfig {
     c.heads = vision.integer_or("num_heads", 16, 1, 4096);
     c.inner = c.width * vision.integer_or("mlp_ratio", 4, 1, 64);
     c.merge = vision.integer_or("spatial_merge_size", 2, 1, 64);
-    const int64_t channels = vision.integer_or("in_chans", vision.integer_or("in_channels", 3, 1, 64), 1, 64);
+    const int64_t channels =
+        vision.integer_or("in_chans", vision.integer_or("in_channels", 3, 1, 64), 1, 64);
     const int64_t side = vision.integer_or("patch_size", 14, 1, 1024);
     c.patch_values = channels * vision.integer_or("temporal_patch_size", 2, 1, 64) * side * side;
     c.out = decoder_width;
     c.act = activation_op(vision.string_or("hidden_act", "quick_gelu"), vision.path());
     if (c.width % c.heads != 0 || c.width / c.heads % 4 != 0)
-      fail(ErrorCode::data_loss, "{}: {} heads over a width of {}: expected heads of a multiple of 4", vision.path(), c.heads, c.width);
+      fail(ErrorCode::data_loss,
+           "{}: {} heads over a width of {}: expected heads of a multiple of 4",
+           vision.path(),
+           c.heads,
+           c.width);
     return c;
   }
 };
@@ -54,7 +60,10 @@ struct VisionBlock {
         mlp(b / "mlp", "fc1", "fc2", {c.width, c.inner, c.width}, c.act) {}
 
   // h [P, width], updated in place
-  void operator()(Ctx& ctx, Tensor& h, const RopeTables& rope, std::span<const int32_t> segments) const {
+  void operator()(Ctx& ctx,
+                  Tensor& h,
+                  const RopeTables& rope,
+                  std::span<const int32_t> segments) const {
     ops::add_(ctx, h, attn(ctx, attn_norm(ctx, h), rope, segments));
     ops::add_(ctx, h, mlp(ctx, mlp_norm(ctx, h)));
   }
@@ -107,7 +116,8 @@ DecoderConfig text_config(const Config& root) {
 }
 
 Rope text_rope(const Builder& b, const DecoderConfig& c) {
-  return Rope::from(b, b.config().sub_or_self("text_config"), c.attention.sizes.head_size, kRopeDefaults);
+  return Rope::from(
+      b, b.config().sub_or_self("text_config"), c.attention.sizes.head_size, kRopeDefaults);
 }
 
 class Qwen2Vl final : public Model {
@@ -118,8 +128,10 @@ class Qwen2Vl final : public Model {
         info_(decoder_.info("Qwen2VLForConditionalGeneration", "qwen2_vl")),
         weight_bytes_(b.loaded_bytes()) {
     info_.has_vision = true;
-    info_.image_token = static_cast<int32_t>(b.config().integer_or("image_token_id", 151655, 0, c.vocab - 1));
-    info_.video_token = static_cast<int32_t>(b.config().integer_or("video_token_id", 151656, 0, c.vocab - 1));
+    info_.image_token =
+        static_cast<int32_t>(b.config().integer_or("image_token_id", 151655, 0, c.vocab - 1));
+    info_.video_token =
+        static_cast<int32_t>(b.config().integer_or("video_token_id", 151656, 0, c.vocab - 1));
   }
 
   const ModelInfo& info() const override { return info_; }
@@ -143,6 +155,8 @@ class Qwen2Vl final : public Model {
 
 }  // namespace
 
-std::unique_ptr<Model> make_qwen2_vl(const Builder& b) { return std::make_unique<Qwen2Vl>(b, text_config(b.config())); }
+std::unique_ptr<Model> make_qwen2_vl(const Builder& b) {
+  return std::make_unique<Qwen2Vl>(b, text_config(b.config()));
+}
 
 }  // namespace quern

@@ -18,30 +18,42 @@ constexpr ModelEntry kTable[] = {
 
 std::string known_architectures() {
   std::string out;
-  for (const ModelEntry& entry : kTable) out += format("{}{}", out.empty() ? "" : ", ", entry.architecture);
+  for (const ModelEntry& entry : kTable)
+    out += format("{}{}", out.empty() ? "" : ", ", entry.architecture);
   return out;
 }
 
 // `architectures` decides; a config without it is known by its model_type.
 const ModelEntry& entry_for(const Config& config) {
-  const auto architectures = config.has("architectures") ? config.strings("architectures") : std::vector<std::string>{};
+  const auto architectures =
+      config.has("architectures") ? config.strings("architectures") : std::vector<std::string>{};
   const std::string type = config.string_or("model_type", "");
   for (const ModelEntry& entry : kTable) {
-    const bool matches = architectures.empty() ? entry.model_type == type
-                                               : std::ranges::find(architectures, entry.architecture) != architectures.end();
+    const bool matches =
+        architectures.empty()
+            ? entry.model_type == type
+            : std::ranges::find(architectures, entry.architecture) != architectures.end();
     if (matches) return entry;
   }
-  const std::string asked = architectures.empty() ? format("model_type \"{}\"", type) : architectures.front();
-  fail(ErrorCode::unsupported, "{}: {}: this build has {}", config.path(), asked, known_architectures());
+  const std::string asked =
+      architectures.empty() ? format("model_type \"{}\"", type) : architectures.front();
+  fail(ErrorCode::unsupported,
+       "{}: {}: this build has {}",
+       config.path(),
+       asked,
+       known_architectures());
 }
 
 }  // namespace
 
-std::span<const ModelEntry> model_table() { return kTable; }
+std::span<const ModelEntry> model_table() {
+  return kTable;
+}
 
 std::unique_ptr<Model> make_model(const Builder& b) {
   const ModelEntry& entry = entry_for(b.config());
-  return with_context(format("while loading {}", entry.architecture), [&] { return entry.make(b); });
+  return with_context(format("while loading {}", entry.architecture),
+                      [&] { return entry.make(b); });
 }
 
 }  // namespace quern

@@ -22,8 +22,9 @@ struct ModelEntry {
 
 std::span<const ModelEntry> model_table();
 
-// The model that config.json asks for, its weights loaded through `b` (at the checkpoint's root; on Device::meta shapes only).
-// Throws unsupported naming the architecture and those that this build has.
+// The model that config.json asks for, its weights loaded through `b` (at the checkpoint's root; on
+// Device::meta shapes only). Throws unsupported naming the architecture and those that this build
+// has.
 std::unique_ptr<Model> make_model(const Builder& b);
 
 }  // namespace quern

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every model on Device::meta: for one rank of up to eight, with the shapes of the file or by config.json alone; and that what
-// a run on meta says of the arena holds for the run on the CPU.
+// Every model on Device::meta: for one rank of up to eight, with the shapes of the file or by
+// config.json alone; and that what a run on meta says of the arena holds for the run on the CPU.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -20,47 +20,63 @@ struct Published {
 
 // The keys of published config.json files that say shapes.
 constexpr Published kPublished[] = {
-    {"Llama-3.1-8B", R"({"architectures": ["LlamaForCausalLM"], "hidden_size": 4096, "num_hidden_layers": 32,
+    {"Llama-3.1-8B",
+     R"({"architectures": ["LlamaForCausalLM"], "hidden_size": 4096, "num_hidden_layers": 32,
       "num_attention_heads": 32, "num_key_value_heads": 8, "intermediate_size": 14336, "vocab_size": 128256, "rms_norm_eps": 1e-5,
       "rope_theta": 500000.0, "torch_dtype": "bfloat16", "tie_word_embeddings": false, "rope_scaling": {"factor": 8.0,
       "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192, "rope_type": "llama3"}})",
-     8030261248, 128256 * 4096},
-    {"SmolLM2-135M", R"({"architectures": ["LlamaForCausalLM"], "hidden_size": 576, "num_hidden_layers": 30,
+     8030261248,
+     128256 * 4096},
+    {"SmolLM2-135M",
+     R"({"architectures": ["LlamaForCausalLM"], "hidden_size": 576, "num_hidden_layers": 30,
       "num_attention_heads": 9, "num_key_value_heads": 3, "intermediate_size": 1536, "vocab_size": 49152, "rms_norm_eps": 1e-5,
       "rope_theta": 100000, "torch_dtype": "bfloat16", "tie_word_embeddings": true})",
-     134515008, 49152 * 576},
-    {"Qwen2.5-7B", R"({"architectures": ["Qwen2ForCausalLM"], "hidden_size": 3584, "num_hidden_layers": 28,
+     134515008,
+     49152 * 576},
+    {"Qwen2.5-7B",
+     R"({"architectures": ["Qwen2ForCausalLM"], "hidden_size": 3584, "num_hidden_layers": 28,
       "num_attention_heads": 28, "num_key_value_heads": 4, "intermediate_size": 18944, "vocab_size": 152064, "rms_norm_eps": 1e-6,
       "rope_theta": 1000000.0, "torch_dtype": "bfloat16", "tie_word_embeddings": false})",
-     7615616512, 152064 * 3584},
-    {"Qwen2-VL-2B", R"({"architectures": ["Qwen2VLForConditionalGeneration"], "hidden_size": 1536, "num_hidden_layers": 28,
+     7615616512,
+     152064 * 3584},
+    {"Qwen2-VL-2B",
+     R"({"architectures": ["Qwen2VLForConditionalGeneration"], "hidden_size": 1536, "num_hidden_layers": 28,
       "num_attention_heads": 12, "num_key_value_heads": 2, "intermediate_size": 8960, "vocab_size": 151936, "rms_norm_eps": 1e-6,
       "rope_theta": 1000000.0, "torch_dtype": "bfloat16", "tie_word_embeddings": true, "rope_scaling": {"type": "mrope",
       "mrope_section": [16, 24, 24]}, "vision_config": {"depth": 32, "embed_dim": 1280, "mlp_ratio": 4, "num_heads": 16,
       "in_chans": 3, "hidden_size": 1536, "patch_size": 14, "spatial_merge_size": 2, "spatial_patch_size": 14,
       "temporal_patch_size": 2}})",
-     2208985600, 151936 * 1536},
-    {"Qwen2-VL-7B with next to no vision keys", R"({"architectures": ["Qwen2VLForConditionalGeneration"], "hidden_size": 3584,
+     2208985600,
+     151936 * 1536},
+    {"Qwen2-VL-7B with next to no vision keys",
+     R"({"architectures": ["Qwen2VLForConditionalGeneration"], "hidden_size": 3584,
       "num_hidden_layers": 28, "num_attention_heads": 28, "num_key_value_heads": 4, "intermediate_size": 18944,
       "vocab_size": 152064, "rms_norm_eps": 1e-6, "rope_theta": 1000000.0, "torch_dtype": "bfloat16", "tie_word_embeddings": false,
       "rope_scaling": {"rope_type": "default", "type": "default", "mrope_section": [16, 24, 24]}, "vision_config": {"in_chans": 3,
       "model_type": "qwen2_vl", "spatial_patch_size": 14}})",
-     8291375616, 152064 * 3584},
-    {"Qwen2-VL-72B", R"({"architectures": ["Qwen2VLForConditionalGeneration"], "hidden_size": 8192, "num_hidden_layers": 80,
+     8291375616,
+     152064 * 3584},
+    {"Qwen2-VL-72B",
+     R"({"architectures": ["Qwen2VLForConditionalGeneration"], "hidden_size": 8192, "num_hidden_layers": 80,
       "num_attention_heads": 64, "num_key_value_heads": 8, "intermediate_size": 29568, "vocab_size": 152064, "rms_norm_eps": 1e-6,
       "rope_theta": 1000000.0, "torch_dtype": "bfloat16", "tie_word_embeddings": false, "rope_scaling": {"type": "mrope",
       "mrope_section": [16, 24, 24]}, "vision_config": {"hidden_size": 8192, "in_chans": 3}})",
-     73405560320, int64_t{152064} * 8192},
-    {"Qwen2.5-VL-7B in the newer layout", R"({"architectures": ["Qwen2_5_VLForConditionalGeneration"], "dtype": "bfloat16",
+     73405560320,
+     int64_t{152064} * 8192},
+    {"Qwen2.5-VL-7B in the newer layout",
+     R"({"architectures": ["Qwen2_5_VLForConditionalGeneration"], "dtype": "bfloat16",
       "image_token_id": 151655, "video_token_id": 151656, "tie_word_embeddings": false, "text_config": {"hidden_size": 3584,
       "num_hidden_layers": 28, "num_attention_heads": 28, "num_key_value_heads": 4, "intermediate_size": 18944,
       "vocab_size": 152064, "rms_norm_eps": 1e-6, "rope_parameters": {"rope_type": "default", "rope_theta": 1000000.0,
       "mrope_section": [16, 24, 24]}}, "vision_config": {"hidden_size": 1280, "intermediate_size": 3420, "out_hidden_size": 3584,
       "window_size": 112, "fullatt_block_indexes": [7, 15, 23, 31]}})",
-     8292166656, 152064 * 3584},
+     8292166656,
+     152064 * 3584},
 };
 
-std::shared_ptr<const Checkpoint> by_config_alone(Config config) { return shapes_only_checkpoint(std::move(config), {}); }
+std::shared_ptr<const Checkpoint> by_config_alone(Config config) {
+  return shapes_only_checkpoint(std::move(config), {});
+}
 
 // A picture of grid_h x grid_w patches; values only where a tower will read them.
 MediaInput picture(int64_t grid_h, int64_t grid_w) {
@@ -77,7 +93,8 @@ SequenceInput counting(std::vector<int32_t>& ids, int64_t count) {
   return {.ids = ids, .positions = {}, .axes = 1, .media = {}};
 }
 
-// One rank runs a step of 40 tokens, and its tower a picture: every shape meets the next. Returns its weights' bytes.
+// One rank runs a step of 40 tokens, and its tower a picture: every shape meets the next. Returns
+// its weights' bytes.
 int64_t run_rank(const std::shared_ptr<const Checkpoint>& checkpoint, Shard shard) {
   OwnedCtx meta = OwnedCtx::meta(Isa::avx2);
   const std::unique_ptr<Model> model = make_model(Builder(checkpoint, meta.ctx(), shard));
@@ -97,10 +114,12 @@ TEST(Shapes, PublishedModelsHoldOnOneToEightRanks) {
     const auto checkpoint = by_config_alone(Config::parse(published.config, published.name));
     for (int ranks = 1; ranks <= 8; ++ranks) {
       double bytes = 0;
-      for (int rank = 0; rank < ranks; ++rank) bytes += static_cast<double>(run_rank(checkpoint, Shard(rank, ranks)));
+      for (int rank = 0; rank < ranks; ++rank)
+        bytes += static_cast<double>(run_rank(checkpoint, Shard(rank, ranks)));
       const bool is_tied = checkpoint->config().boolean_or("tie_word_embeddings", false);
       // The output matrix is packed, so a tied table is held twice.
-      const double expected = 2 * (published.parameters + (is_tied ? static_cast<double>(published.table) : 0));
+      const double expected =
+          2 * (published.parameters + (is_tied ? static_cast<double>(published.table) : 0));
       EXPECT_GE(bytes, 0.99 * expected) << published.name << " on " << ranks;
       // Beyond one rank come copies of KV heads, vectors held by all, and rounding to whole panels.
       EXPECT_LE(bytes, (ranks == 1 ? 1.01 : 1.2) * expected) << published.name << " on " << ranks;
@@ -114,7 +133,8 @@ TEST(Shapes, GoldenModelsHoldOnOneToEightRanks) {
     const auto config_only = by_config_alone(Config::read(kGoldenFolder + name + "/config.json"));
     for (int ranks = 1; ranks <= 8; ++ranks)
       for (int rank = 0; rank < ranks; ++rank)
-        EXPECT_EQ(run_rank(file, Shard(rank, ranks)), run_rank(config_only, Shard(rank, ranks))) << name;
+        EXPECT_EQ(run_rank(file, Shard(rank, ranks)), run_rank(config_only, Shard(rank, ranks)))
+            << name;
   }
 }
 
@@ -123,7 +143,8 @@ std::vector<int64_t> peaks(const Model& model, Ctx& ctx, Arena& arena) {
   std::vector<int64_t> out;
   if (model.info().has_vision) {
     MediaInput media = picture(12, 10);
-    if (!ctx.device.is_meta()) media.values.assign(static_cast<size_t>(media.rows * media.row_size), 0.5f);
+    if (!ctx.device.is_meta())
+      media.values.assign(static_cast<size_t>(media.rows * media.row_size), 0.5f);
     arena.reset_peak();
     model.encode(ctx, media);
     out.push_back(arena.peak_bytes());
@@ -142,7 +163,9 @@ TEST(Shapes, TheArenaNeedsOnTheCpuWhatMetaSaid) {
       GoldenCase real(name, isa);
       OwnedCtx meta = OwnedCtx::meta(isa);
       const std::unique_ptr<Model> shapes = make_model(Builder(real.checkpoint(), meta.ctx()));
-      EXPECT_EQ(peaks(*shapes, meta.ctx(), meta.arena()), peaks(real.model(), real.ctx(), real.arena())) << name;
+      EXPECT_EQ(peaks(*shapes, meta.ctx(), meta.arena()),
+                peaks(real.model(), real.ctx(), real.arena()))
+          << name;
       EXPECT_EQ(real.arena().overflow_bytes(), 0) << name;
       EXPECT_EQ(shapes->weight_bytes(), real.model().weight_bytes()) << name;
     }
@@ -151,7 +174,8 @@ TEST(Shapes, TheArenaNeedsOnTheCpuWhatMetaSaid) {
 TEST(Shapes, ATowerNeedsMemoryInProportionToThePicture) {
   for (const Published& published : kPublished) {
     OwnedCtx meta = OwnedCtx::meta(Isa::avx2);
-    const auto model = make_model(Builder(by_config_alone(Config::parse(published.config, published.name)), meta.ctx()));
+    const auto model = make_model(
+        Builder(by_config_alone(Config::parse(published.config, published.name)), meta.ctx()));
     if (!model->info().has_vision) continue;
     const auto peak = [&](int64_t rows, int64_t columns) {
       meta.arena().reset_peak();
@@ -167,20 +191,30 @@ TEST(Shapes, ATowerNeedsMemoryInProportionToThePicture) {
 TEST(Registry, FindsAModelByArchitectureOrType) {
   OwnedCtx meta = OwnedCtx::meta(Isa::avx2);
   std::string config = kPublished[1].config;
-  EXPECT_EQ(make_model(Builder(by_config_alone(Config::parse(config, "c")), meta.ctx()))->info().model_type, "llama");
+  EXPECT_EQ(make_model(Builder(by_config_alone(Config::parse(config, "c")), meta.ctx()))
+                ->info()
+                .model_type,
+            "llama");
   const std::string architectures = R"("architectures": ["LlamaForCausalLM"])";
   config.replace(config.find(architectures), architectures.size(), R"("model_type": "llama")");
-  EXPECT_EQ(make_model(Builder(by_config_alone(Config::parse(config, "c")), meta.ctx()))->info().architecture, "LlamaForCausalLM");
+  EXPECT_EQ(make_model(Builder(by_config_alone(Config::parse(config, "c")), meta.ctx()))
+                ->info()
+                .architecture,
+            "LlamaForCausalLM");
 }
 
 TEST(Registry, NamesWhatItHas) {
   OwnedCtx meta = OwnedCtx::meta(Isa::avx2);
   try {
-    make_model(Builder(by_config_alone(Config::parse(R"({"architectures": ["MambaForCausalLM"]})", "config.json")), meta.ctx()));
+    make_model(Builder(
+        by_config_alone(Config::parse(R"({"architectures": ["MambaForCausalLM"]})", "config.json")),
+        meta.ctx()));
     FAIL();
   } catch (const Error& e) {
     EXPECT_EQ(e.code(), ErrorCode::unsupported);
-    EXPECT_THAT(e.what(), ::testing::HasSubstr("MambaForCausalLM: this build has LlamaForCausalLM, Qwen2ForCausalLM"));
+    EXPECT_THAT(e.what(),
+                ::testing::HasSubstr(
+                    "MambaForCausalLM: this build has LlamaForCausalLM, Qwen2ForCausalLM"));
   }
 }
 

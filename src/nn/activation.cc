@@ -11,12 +11,18 @@ InPlaceOp activation_op(std::string_view name, std::string_view where) {
   if (name == "gelu") return ops::gelu_;
   if (name == "gelu_pytorch_tanh" || name == "gelu_new") return ops::gelu_tanh_;
   if (name == "quick_gelu") return ops::quick_gelu_;
-  fail(ErrorCode::unsupported, "{}: hidden_act {}: expected silu, gelu, gelu_pytorch_tanh or quick_gelu", where, name);
+  fail(ErrorCode::unsupported,
+       "{}: hidden_act {}: expected silu, gelu, gelu_pytorch_tanh or quick_gelu",
+       where,
+       name);
 }
 
 void require_silu(std::string_view name, std::string_view where) {
   if (name != "silu" && name != "swish")
-    fail(ErrorCode::unsupported, "{}: hidden_act {}: gated layers are carried with silu only", where, name);
+    fail(ErrorCode::unsupported,
+         "{}: hidden_act {}: gated layers are carried with silu only",
+         where,
+         name);
 }
 
 }  // namespace quern

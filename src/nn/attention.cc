@@ -7,9 +7,13 @@ namespace quern {
 namespace {
 
 Linear stacked_qkv(const Builder& b, const AttentionConfig& config, const HeadLayout& layout) {
-  const int64_t q = config.sizes.heads * config.sizes.head_size, kv = config.sizes.kv_heads * config.sizes.head_size;
-  return b.stack({{"q_proj", q, {layout.q_rows()}}, {"k_proj", kv, layout.kv_rows()}, {"v_proj", kv, layout.kv_rows()}},
-                 config.hidden, config.qkv_bias);
+  const int64_t q = config.sizes.heads * config.sizes.head_size,
+                kv = config.sizes.kv_heads * config.sizes.head_size;
+  return b.stack({{"q_proj", q, {layout.q_rows()}},
+                  {"k_proj", kv, layout.kv_rows()},
+                  {"v_proj", kv, layout.kv_rows()}},
+                 config.hidden,
+                 config.qkv_bias);
 }
 
 }  // namespace
@@ -19,11 +23,16 @@ Attention::Attention(const Builder& b, const AttentionConfig& config)
       rope_style_(config.rope_style),
       scale_(1.0f / std::sqrt(static_cast<float>(config.sizes.head_size))),
       qkv_(stacked_qkv(b, config, layout_)),
-      out_(b.rows("o_proj", config.hidden, {config.sizes.heads * config.sizes.head_size, layout_.q_rows()}, config.out_bias)) {}
+      out_(b.rows("o_proj",
+                  config.hidden,
+                  {config.sizes.heads * config.sizes.head_size, layout_.q_rows()},
+                  config.out_bias)) {}
 
 Tensor Attention::operator()(Ctx& ctx, const Tensor& x, const Step& s, int layer) const {
   const int64_t h = layout_.heads(), g = layout_.kv_heads();
-  if (h == 0) return out_(ctx, ctx.empty({x.dim(0), 0}));  // more ranks than heads: this one only joins the sum
+  if (h == 0)
+    return out_(ctx,
+                ctx.empty({x.dim(0), 0}));  // more ranks than heads: this one only joins the sum
   const Tensor qkv = qkv_(ctx, x).reshape({x.dim(0), h + 2 * g, layout_.head_size()});
   Tensor rotated = qkv.slice(1, 0, h + g);
   ops::rope_(ctx, rotated, s.rope.cos, s.rope.sin, rope_style_);

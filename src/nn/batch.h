@@ -28,12 +28,13 @@ struct Batch {
   std::vector<int32_t> positions;  // [A, T] row-major
   int axes = 1;                    // A
 
-  std::vector<int32_t> offsets;          // [S + 1]: sequence s owns step rows offsets[s] .. offsets[s + 1]
-  std::vector<int32_t> context_lengths;  // [S]: tokens in the cache after this step, its own included
-  std::vector<int32_t> block_tables;     // [S, blocks_per_row], padded with -1
+  std::vector<int32_t> offsets;  // [S + 1]: sequence s owns step rows offsets[s] .. offsets[s + 1]
+  std::vector<int32_t>
+      context_lengths;                // [S]: tokens in the cache after this step, its own included
+  std::vector<int32_t> block_tables;  // [S, blocks_per_row], padded with -1
   int32_t blocks_per_row = 0;
-  int32_t block_size = 16;               // tokens per block
-  std::vector<int32_t> slots;            // [T]: block * block_size + offset, where each token's K and V go
+  int32_t block_size = 16;     // tokens per block
+  std::vector<int32_t> slots;  // [T]: block * block_size + offset, where each token's K and V go
 
   std::vector<int32_t> sample_rows;  // step rows whose logits are wanted
   std::vector<MediaRows> media;

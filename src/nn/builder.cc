@@ -11,7 +11,8 @@
 namespace quern {
 namespace {
 
-// The type that a checkpoint without weights would have: what config.json says, in the older or the newer spelling.
+// The type that a checkpoint without weights would have: what config.json says, in the older or the
+// newer spelling.
 DType stated_dtype(const Config& config) {
   const std::string name = config.string_or("torch_dtype", config.string_or("dtype", "bfloat16"));
   if (name == "float32") return DType::f32;
@@ -19,17 +20,21 @@ DType stated_dtype(const Config& config) {
 }
 
 int64_t row_count(const std::vector<Range>& rows) {
-  return std::accumulate(rows.begin(), rows.end(), int64_t{0}, [](int64_t sum, Range r) { return sum + r.size(); });
+  return std::accumulate(
+      rows.begin(), rows.end(), int64_t{0}, [](int64_t sum, Range r) { return sum + r.size(); });
 }
 
 int64_t bytes_of(const QuantMatrix& m) {
   int64_t bytes = 0;
-  for (const Tensor* t : {&m.codes, &m.scales, &m.super_scales, &m.zeros, &m.minimums, &m.super_minimums})
+  for (const Tensor* t :
+       {&m.codes, &m.scales, &m.super_scales, &m.zeros, &m.minimums, &m.super_minimums})
     if (t->defined()) bytes += t->bytes();
   return bytes;
 }
 
-bool is_border(int64_t at, int64_t granule, int64_t length) { return at % granule == 0 || at == length; }
+bool is_border(int64_t at, int64_t granule, int64_t length) {
+  return at % granule == 0 || at == length;
+}
 
 }  // namespace
 
@@ -60,15 +65,31 @@ Builder Builder::operator/(std::string_view part) const {
   return below;
 }
 
-Builder Builder::operator/(int64_t index) const { return *this / std::string_view(std::to_string(index)); }
+Builder Builder::operator/(int64_t index) const {
+  return *this / std::string_view(std::to_string(index));
+}
 
-const Config& Builder::config() const { return loading_->checkpoint->config(); }
-const Ctx& Builder::ctx() const { return *loading_->ctx; }
-const Shard& Builder::shard() const { return loading_->shard; }
-const std::shared_ptr<const Checkpoint>& Builder::checkpoint() const { return loading_->checkpoint; }
-bool Builder::has_weights() const { return loading_->has_weights; }
-bool Builder::has(std::string_view name) const { return loading_->checkpoint->has(path_of(name)); }
-int64_t Builder::loaded_bytes() const { return loading_->bytes; }
+const Config& Builder::config() const {
+  return loading_->checkpoint->config();
+}
+const Ctx& Builder::ctx() const {
+  return *loading_->ctx;
+}
+const Shard& Builder::shard() const {
+  return loading_->shard;
+}
+const std::shared_ptr<const Checkpoint>& Builder::checkpoint() const {
+  return loading_->checkpoint;
+}
+bool Builder::has_weights() const {
+  return loading_->has_weights;
+}
+bool Builder::has(std::string_view name) const {
+  return loading_->checkpoint->has(path_of(name));
+}
+int64_t Builder::loaded_bytes() const {
+  return loading_->bytes;
+}
 
 std::string Builder::path_of(std::string_view name) const {
   return prefix_.empty() ? std::string(name) : format("{}.{}", prefix_, name);
@@ -91,8 +112,13 @@ void Builder::check_shape(const std::string& path, int64_t n, int64_t k) const {
   const Shape stored = format_of(*loading_->checkpoint, path).shape(*loading_->checkpoint, path);
   if (stored == Shape{n, k}) return;
   fail(ErrorCode::data_loss,
-       "{}: expected [{}, {}] by {}, got {} in the file: the two do not belong together, or one of them was padded or cut",
-       path, n, k, config().path(), stored.text());
+       "{}: expected [{}, {}] by {}, got {} in the file: the two do not belong together, or one of "
+       "them was padded or cut",
+       path,
+       n,
+       k,
+       config().path(),
+       stored.text());
 }
 
 QuantMatrix Builder::read(std::string_view name, const Shape& whole, Range rows, Range cols) const {
@@ -106,10 +132,17 @@ QuantMatrix Builder::read(std::string_view name, const Shape& whole, Range rows,
   const std::string path = path_of(name);
   const WeightFormat& format = format_of(checkpoint, path);
   const Granule granule = format.granule(checkpoint, path);
-  for (const auto& [range, step, length] : {std::tuple{rows, granule.rows, whole[0]}, {cols, granule.cols, whole[1]}})
+  for (const auto& [range, step, length] :
+       {std::tuple{rows, granule.rows, whole[0]}, {cols, granule.cols, whole[1]}})
     if (!is_border(range.begin, step, length) || !is_border(range.end, step, length))
-      fail(ErrorCode::unsupported, "{}: a rank's part [{}, {}) cuts through the blocks of {} that {} stores; use fewer ranks",
-           path, range.begin, range.end, step, format.name());
+      fail(ErrorCode::unsupported,
+           "{}: a rank's part [{}, {}) cuts through the blocks of {} that {} stores; use fewer "
+           "ranks",
+           path,
+           range.begin,
+           range.end,
+           step,
+           format.name());
   return format.read(checkpoint, path, rows, cols, ctx().device);
 }
 
@@ -122,7 +155,9 @@ Tensor Builder::bias_of(const std::vector<RowPart>& parts) const {
     const Tensor stored = vector(part.name + ".bias", part.length);
     for (const Range rows : part.rows) {
       if (out.raw() != nullptr && !rows.is_empty())
-        std::memcpy(out.data<float>() + at, stored.data<float>() + rows.begin, static_cast<size_t>(rows.size()) * sizeof(float));
+        std::memcpy(out.data<float>() + at,
+                    stored.data<float>() + rows.begin,
+                    static_cast<size_t>(rows.size()) * sizeof(float));
       at += rows.size();
     }
   }
@@ -154,7 +189,8 @@ Linear Builder::whole(Names names, int64_t n, int64_t k, Bias bias) const {
 
 Linear Builder::columns(Names names, const Cut& n, int64_t k, Bias bias) const {
   std::vector<RowPart> parts;
-  for (const std::string_view name : names) parts.push_back({std::string(name), n.length, {n.part}});
+  for (const std::string_view name : names)
+    parts.push_back({std::string(name), n.length, {n.part}});
   return stack(parts, k, bias);
 }
 
@@ -183,7 +219,12 @@ Tensor Builder::vector(std::string_view name, int64_t length) const {
     const std::string path = path_of(name);
     out = read_f32(*loading_->checkpoint, path, ctx().device);
     if (out.numel() != length)
-      fail(ErrorCode::data_loss, "{}: expected [{}] by {}, got {} in the file", path, length, config().path(), out.shape().text());
+      fail(ErrorCode::data_loss,
+           "{}: expected [{}] by {}, got {} in the file",
+           path,
+           length,
+           config().path(),
+           out.shape().text());
     out = out.reshape({length});
   }
   loading_->bytes += out.bytes();

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Builder: a cursor into a checkpoint. `b / "mlp"` steps down; asking it for a layer loads this rank's part and packs it.
+// Builder: a cursor into a checkpoint. `b / "mlp"` steps down; asking it for a layer loads this
+// rank's part and packs it.
 //
-// The model states the size it expects of every matrix and vector; what the file holds is checked against that. On
-// Device::meta with a checkpoint that has a config and no weights, the expected size is taken for the file's.
+// The model states the size it expects of every matrix and vector; what the file holds is checked
+// against that. On Device::meta with a checkpoint that has a config and no weights, the expected
+// size is taken for the file's.
 #pragma once
 
 #include <initializer_list>
@@ -19,7 +21,8 @@
 
 namespace quern {
 
-// Whether the architecture has a bias there. A bias in the file that the architecture lacks is skipped.
+// Whether the architecture has a bias there. A bias in the file that the architecture lacks is
+// skipped.
 enum class Bias : bool { none, present };
 
 // An axis of `length` elements and the part of it that this rank holds.
@@ -39,7 +42,8 @@ class Builder {
  public:
   using Names = std::initializer_list<std::string_view>;
 
-  // Layers are packed for ctx (its device and ISA) with ctx.pool; ctx must outlive the Builder, not the layers.
+  // Layers are packed for ctx (its device and ISA) with ctx.pool; ctx must outlive the Builder, not
+  // the layers.
   Builder(std::shared_ptr<const Checkpoint> checkpoint, const Ctx& ctx, Shard shard = {});
 
   Builder operator/(std::string_view part) const;  // may hold dots: b / "mlp.0"
@@ -51,24 +55,36 @@ class Builder {
   const std::string& prefix() const { return prefix_; }
   const std::shared_ptr<const Checkpoint>& checkpoint() const;  // what borrowed tables keep alive
   bool has_weights() const;  // false: every size is the expected one
-  bool has(std::string_view name) const;  // a tensor of this full name below the cursor, e.g. "q_norm.weight"
+  bool has(std::string_view name)
+      const;  // a tensor of this full name below the cursor, e.g. "q_norm.weight"
 
-  // Cuts an inner axis that is the N of `columns` and the K of `rows`, at borders that all their formats can be cut at.
+  // Cuts an inner axis that is the N of `columns` and the K of `rows`, at borders that all their
+  // formats can be cut at.
   Cut cut(int64_t length, Names columns, Names rows) const;
 
-  // Each returns one packed product; several matrices are stacked along N. Throws data_loss where sizes differ from what is
-  // stated, not_found for a missing matrix or bias, unsupported for a format that cannot be cut there.
+  // Each returns one packed product; several matrices are stacked along N. Throws data_loss where
+  // sizes differ from what is stated, not_found for a missing matrix or bias, unsupported for a
+  // format that cannot be cut there.
   Linear whole(Names names, int64_t n, int64_t k, Bias bias = Bias::none) const;
-  Linear columns(Names names, const Cut& n, int64_t k, Bias bias = Bias::none) const;  // this rank's outputs
-  Linear rows(std::string_view name, int64_t n, const Cut& k, Bias bias = Bias::none) const;  // summed over ranks
+  Linear columns(Names names,
+                 const Cut& n,
+                 int64_t k,
+                 Bias bias = Bias::none) const;  // this rank's outputs
+  Linear rows(std::string_view name,
+              int64_t n,
+              const Cut& k,
+              Bias bias = Bias::none) const;  // summed over ranks
   Linear stack(const std::vector<RowPart>& parts, int64_t k, Bias bias = Bias::none) const;
 
-  // This rank's rows of a matrix, unpacked: embedding tables. Borrows from the checkpoint where it can.
+  // This rank's rows of a matrix, unpacked: embedding tables. Borrows from the checkpoint where it
+  // can.
   QuantMatrix table(std::string_view name, const Cut& n, int64_t k) const;
-  // A whole vector as float32: `name` is the full tensor name below the cursor ("input_layernorm.weight").
+  // A whole vector as float32: `name` is the full tensor name below the cursor
+  // ("input_layernorm.weight").
   Tensor vector(std::string_view name, int64_t length) const;
 
-  // Bytes of all that was loaded through this Builder and its copies, as packed; tables that are borrowed count too.
+  // Bytes of all that was loaded through this Builder and its copies, as packed; tables that are
+  // borrowed count too.
   int64_t loaded_bytes() const;
 
  private:

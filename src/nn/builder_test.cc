@@ -35,7 +35,8 @@ class BuilderTest : public ::testing::Test {
     return "no error";
   }
 
-  std::shared_ptr<TestCheckpoint> checkpoint_ = std::make_shared<TestCheckpoint>(R"({"torch_dtype": "float16"})");
+  std::shared_ptr<TestCheckpoint> checkpoint_ =
+      std::make_shared<TestCheckpoint>(R"({"torch_dtype": "float16"})");
   OwnedCtx cpu_{{}};
   OwnedCtx meta_ = OwnedCtx::meta(Isa::scalar);
 };
@@ -63,8 +64,10 @@ TEST_F(BuilderTest, TakesTheRowsThatARankHoldsInTheirOrder) {
   std::vector<float> bias(12);
   for (size_t i = 0; i < 12; ++i) bias[i] = static_cast<float>(i) / 16;
   checkpoint_->add_f32("qkv.bias", {12}, bias);
-  const Linear y = builder(cpu_.ctx()).stack({{"qkv", 12, {{2, 4}, {6, 7}, {11, 12}}}}, 2, Bias::present);
-  EXPECT_THAT(column(y, 1), ElementsAre(201 + 2 / 16.0f, 301 + 3 / 16.0f, 601 + 6 / 16.0f, 1101 + 11 / 16.0f));
+  const Linear y =
+      builder(cpu_.ctx()).stack({{"qkv", 12, {{2, 4}, {6, 7}, {11, 12}}}}, 2, Bias::present);
+  EXPECT_THAT(column(y, 1),
+              ElementsAre(201 + 2 / 16.0f, 301 + 3 / 16.0f, 601 + 6 / 16.0f, 1101 + 11 / 16.0f));
 }
 
 TEST_F(BuilderTest, SkipsABiasThatTheArchitectureLacks) {
@@ -88,7 +91,8 @@ TEST_F(BuilderTest, RanksTogetherHoldTheWhole) {
       inputs += part.cols();
       if (part.cols() == 0) continue;
       // This rank's summand, past the sum that needs the other ranks.
-      const Tensor ones = Tensor::from(std::vector<float>(static_cast<size_t>(part.cols()), 1.0f), {1, part.cols()});
+      const Tensor ones = Tensor::from(std::vector<float>(static_cast<size_t>(part.cols()), 1.0f),
+                                       {1, part.cols()});
       const Tensor y = ops::matmul(cpu_.ctx(), ones, *part.weight());
       for (int64_t n = 0; n < 4; ++n) sum[static_cast<size_t>(n)] += y.data<float>()[n];
     }
@@ -110,14 +114,17 @@ TEST_F(BuilderTest, CutsQuantizedInputsAtBlocks) {
       EXPECT_EQ(mlp.gate_up.rows(), 2 * mlp.down.cols());
       EXPECT_EQ(mlp(meta_.ctx(), meta_.ctx().empty({5, 4})).shape(), Shape({5, 4}));
     }
-  EXPECT_THAT(message_of([&] { builder(cpu_.ctx()).rows("mlp.down_proj", 4, {96, {0, 40}}); }),
+  EXPECT_THAT(message_of([&] {
+                builder(cpu_.ctx()).rows("mlp.down_proj", 4, {96, {0, 40}});
+              }),
               HasSubstr("mlp.down_proj: a rank's part [0, 40) cuts through the blocks of 32"));
 }
 
 TEST_F(BuilderTest, AnEmptyPartGivesTheBiasOnce) {
   checkpoint_->add_counting("down.weight", 2, 3);
   checkpoint_->add_f32("down.bias", {2}, {5, 6});
-  const Linear first = builder(meta_.ctx(), Shard(0, 8)).rows("down", 2, {3, {0, 0}}, Bias::present);
+  const Linear first =
+      builder(meta_.ctx(), Shard(0, 8)).rows("down", 2, {3, {0, 0}}, Bias::present);
   EXPECT_EQ(first(meta_.ctx(), meta_.ctx().empty({3, 0})).shape(), Shape({3, 2}));
   const Linear alone(nullptr, Tensor::from(std::vector<float>{5, 6}, {2}), 2, 0);
   const Tensor y = alone(cpu_.ctx(), Tensor::empty({2, 0}, DType::f32));
@@ -128,7 +135,10 @@ TEST_F(BuilderTest, SaysWhenSeveralRanksMeetWithoutAWay) {
   checkpoint_->add_counting("down.weight", 2, 4);
   const Builder b = builder(cpu_.ctx(), Shard(1, 2));
   const Linear part = b.rows("down", 2, b.cut(4, {}, {"down"}));
-  EXPECT_THAT(message_of([&] { part(cpu_.ctx(), Tensor::zeros({1, 2}, DType::f32)); }), HasSubstr("unsupported: 2 ranks on cpu"));
+  EXPECT_THAT(message_of([&] {
+                part(cpu_.ctx(), Tensor::zeros({1, 2}, DType::f32));
+              }),
+              HasSubstr("unsupported: 2 ranks on cpu"));
 }
 
 TEST_F(BuilderTest, NamesSizesThatDisagree) {
@@ -137,18 +147,22 @@ TEST_F(BuilderTest, NamesSizesThatDisagree) {
   const Builder b = builder(cpu_.ctx());
   EXPECT_THAT(message_of([&] { b.whole({"mlp.down_proj"}, 4, 128); }),
               HasSubstr("data_loss: mlp.down_proj: expected [4, 128] by config.json, got [4, 96]"));
-  EXPECT_THAT(message_of([&] { b.vector("norm.weight", 4); }), HasSubstr("norm.weight: expected [4]"));
+  EXPECT_THAT(message_of([&] { b.vector("norm.weight", 4); }),
+              HasSubstr("norm.weight: expected [4]"));
   EXPECT_THAT(message_of([&] { b.vector("norms.weight", 3); }), HasSubstr("not_found"));
-  EXPECT_THAT(message_of([&] { b.whole({"mlp.down_proj"}, 4, 96, Bias::present); }), HasSubstr("mlp.down_proj.bias"));
+  EXPECT_THAT(message_of([&] { b.whole({"mlp.down_proj"}, 4, 96, Bias::present); }),
+              HasSubstr("mlp.down_proj.bias"));
 }
 
 TEST_F(BuilderTest, TakesTheConfigAtItsWordWithoutWeights) {
   const Builder b = builder(meta_.ctx());
   EXPECT_FALSE(b.has_weights());
-  const Linear y = b.columns({"gate_proj", "up_proj"}, b.cut(96, {"gate_proj", "up_proj"}, {"down_proj"}), 32);
+  const Linear y =
+      b.columns({"gate_proj", "up_proj"}, b.cut(96, {"gate_proj", "up_proj"}, {"down_proj"}), 32);
   EXPECT_EQ(y.rows(), 192);
   EXPECT_GE(b.loaded_bytes(), 192 * 32 * 2);  // float16, as the config says
-  EXPECT_THAT(message_of([&] { builder(cpu_.ctx()); }), HasSubstr("not_found: config.json: there are no weights"));
+  EXPECT_THAT(message_of([&] { builder(cpu_.ctx()); }),
+              HasSubstr("not_found: config.json: there are no weights"));
 }
 
 }  // namespace

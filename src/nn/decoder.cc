@@ -14,11 +14,20 @@ HeadSizes head_sizes(const Config& text, int64_t hidden) {
   s.heads = text.integer("num_attention_heads", 1, 4096);
   s.kv_heads = text.integer_or("num_key_value_heads", s.heads, 1, 4096);
   if (!text.has("head_dim") && hidden % s.heads != 0)
-    fail(ErrorCode::data_loss, "{}: hidden_size {} is no multiple of num_attention_heads {}", text.path(), hidden, s.heads);
+    fail(ErrorCode::data_loss,
+         "{}: hidden_size {} is no multiple of num_attention_heads {}",
+         text.path(),
+         hidden,
+         s.heads);
   s.head_size = text.integer_or("head_dim", hidden / s.heads, 2, 4096);
   if (s.heads % s.kv_heads != 0)
-    fail(ErrorCode::data_loss, "{}: num_attention_heads {} is no multiple of num_key_value_heads {}", text.path(), s.heads, s.kv_heads);
-  if (s.head_size % 2 != 0) fail(ErrorCode::data_loss, "{}: head size {}: expected an even one", text.path(), s.head_size);
+    fail(ErrorCode::data_loss,
+         "{}: num_attention_heads {} is no multiple of num_key_value_heads {}",
+         text.path(),
+         s.heads,
+         s.kv_heads);
+  if (s.head_size % 2 != 0)
+    fail(ErrorCode::data_loss, "{}: head size {}: expected an even one", text.path(), s.head_size);
   return s;
 }
 
@@ -27,6 +36,11 @@ std::vector<DecoderBlock> load_blocks(const Builder& b, const DecoderConfig& con
   blocks.reserve(static_cast<size_t>(config.layers));
   for (int i = 0; i < config.layers; ++i) blocks.emplace_back(b / int64_t{i}, config);
   return blocks;
+}
+
+// Where the file has an output matrix of its own, the reference uses it, whatever the flag says.
+std::string_view head_name(const Builder& b, const DecoderConfig& config) {
+  return config.is_tied && !b.has("lm_head.weight") ? "model.embed_tokens" : "lm_head";
 }
 
 }  // namespace
@@ -41,11 +55,16 @@ DecoderConfig DecoderConfig::from(const Config& root, double default_eps) {
   c.max_positions = text.integer_or("max_position_embeddings", 2048, 1);
   c.layers = static_cast<int>(text.integer("num_hidden_layers", 1, kMaxLayers));
   c.norm_eps = text.number_or("rms_norm_eps", default_eps);
-  // Layers from max_window_layers on would see a window only; the published files set the flag for none.
-  if (text.boolean_or("use_sliding_window", false) && text.integer_or("max_window_layers", 0) < c.layers)
-    fail(ErrorCode::unsupported, "{}: use_sliding_window: this build attends to the whole context only", text.path());
-  // Newer saves keep the flag at the top, older ones have nothing else.
-  c.is_tied = text.boolean_or("tie_word_embeddings", root.boolean_or("tie_word_embeddings", false));
+  // Layers from max_window_layers on would see a window only; the published files set the flag for
+  // none.
+  if (text.boolean_or("use_sliding_window", false) &&
+      text.integer_or("max_window_layers", 0) < c.layers)
+    fail(ErrorCode::unsupported,
+         "{}: use_sliding_window: this build attends to the whole context only",
+         text.path());
+  // Saves of different age keep the flag at the top or with the text model.
+  c.is_tied = text.boolean_or("tie_word_embeddings", false) ||
+              root.boolean_or("tie_word_embeddings", false);
   c.attention.hidden = c.hidden;
   c.attention.sizes = head_sizes(text, c.hidden);
   return c;
@@ -69,7 +88,7 @@ Decoder::Decoder(const Builder& b, const DecoderConfig& config, Rope rope)
       embedding_(b, "model.embed_tokens", config.vocab, config.hidden),
       blocks_(load_blocks(b / "model.layers", config)),
       norm_(b / "model.norm", config.hidden, config.norm_eps),
-      head_(b, config.is_tied ? "model.embed_tokens" : "lm_head", config.vocab, config.hidden) {}
+      head_(b, head_name(b, config), config.vocab, config.hidden) {}
 
 ModelInfo Decoder::info(std::string_view architecture, std::string_view model_type) const {
   ModelInfo info;
@@ -85,15 +104,21 @@ ModelInfo Decoder::info(std::string_view architecture, std::string_view model_ty
 
 KvSpec Decoder::kv_spec() const {
   KvSpec spec;
-  spec.groups.push_back({.kind = KvKind::paged, .layers = config_.layers, .kv_heads = heads_.kv_heads(), .head_size = heads_.head_size()});
+  spec.groups.push_back({.kind = KvKind::paged,
+                         .layers = config_.layers,
+                         .kv_heads = heads_.kv_heads(),
+                         .head_size = heads_.head_size()});
   return spec;
 }
 
 Tensor Decoder::embed(Ctx& ctx, const Batch& batch) const {
   Tensor h = embedding_(ctx, batch.tokens);
   for (const MediaRows& media : batch.media) {
-    QUERN_CHECK(media.first_row >= 0 && media.first_row + media.rows.dim(0) <= h.dim(0), "media rows {} at {} of {}",
-                media.rows.shape().text(), media.first_row, h.dim(0));
+    QUERN_CHECK(media.first_row >= 0 && media.first_row + media.rows.dim(0) <= h.dim(0),
+                "media rows {} at {} of {}",
+                media.rows.shape().text(),
+                media.first_row,
+                h.dim(0));
     ops::copy_rows_(ctx, h, media.first_row, media.rows);
   }
   return h;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The pre-norm decoder of Llama and its relatives: embedding, blocks, norm, output matrix. Touvron et al. 2023.
+// The pre-norm decoder of Llama and its relatives: embedding, blocks, norm, output matrix. Touvron
+// et al. 2023.
 //   h += attention(rms_norm(h));  h += mlp(rms_norm(h))
 #pragma once
 
@@ -19,13 +20,13 @@ struct DecoderConfig {
   int64_t vocab = 0, hidden = 0, intermediate = 0, max_positions = 0;
   int layers = 0;
   double norm_eps = 0;
-  bool is_tied = false;  // the output matrix is the embedding table
+  bool is_tied = false;  // without an output matrix, the embedding table serves as one
   AttentionConfig attention;
   Bias mlp_bias = Bias::none;
 
-  // The keys that all these families share; biases are the family's own business. Reads `text_config` where newer saves
-  // nest it. `default_eps` holds where the config has no rms_norm_eps.
-  // Throws data_loss or unsupported naming the key.
+  // The keys that all these families share; biases are the family's own business. Reads
+  // `text_config` where newer saves nest it. `default_eps` holds where the config has no
+  // rms_norm_eps. Throws data_loss or unsupported naming the key.
   static DecoderConfig from(const Config& root, double default_eps = 1e-6);
 };
 

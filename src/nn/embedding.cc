@@ -11,18 +11,24 @@
 namespace quern {
 
 Embedding::Embedding(const Builder& b, std::string_view name, int64_t vocab, int64_t hidden)
-    : checkpoint_(b.checkpoint()), vocab_(vocab), hidden_(hidden), part_(b.shard().range(vocab)), shard_(b.shard()) {
+    : checkpoint_(b.checkpoint()),
+      vocab_(vocab),
+      hidden_(hidden),
+      part_(b.shard().range(vocab)),
+      shard_(b.shard()) {
   table_ = b.table(name, {vocab, part_}, hidden);
 }
 
 Tensor Embedding::look_up(Ctx& ctx, std::span<const int32_t> ids) const {
   const bool is_float = table_.is_plain() && bits_of(table_.codes.dtype()) >= 16;
   if (is_float || ctx.device.is_meta()) return ops::embedding(ctx, ids, table_.codes);
-  // Block types: a step looks up few rows, so they are unpacked one by one and the table stays small.
+  // Block types: a step looks up few rows, so they are unpacked one by one and the table stays
+  // small.
   Tensor out = ctx.empty({static_cast<int64_t>(ids.size()), hidden_});
   ctx.pool->parallel_for(out.dim(0), 1, [&](int64_t begin, int64_t end, int) {
     for (int64_t t = begin; t < end; ++t) {
-      const Tensor row = dequantize_rows(table_, ids[static_cast<size_t>(t)], ids[static_cast<size_t>(t)] + 1);
+      const Tensor row =
+          dequantize_rows(table_, ids[static_cast<size_t>(t)], ids[static_cast<size_t>(t)] + 1);
       std::ranges::copy(row.span<float>(), out.data<float>() + t * hidden_);
     }
   });
@@ -31,7 +37,8 @@ Tensor Embedding::look_up(Ctx& ctx, std::span<const int32_t> ids) const {
 
 Tensor Embedding::operator()(Ctx& ctx, std::span<const int32_t> ids) const {
   for (const int32_t id : ids)
-    if (id < 0 || id >= vocab_) fail(ErrorCode::invalid_argument, "token id {}: the vocabulary has {}", id, vocab_);
+    if (id < 0 || id >= vocab_)
+      fail(ErrorCode::invalid_argument, "token id {}: the vocabulary has {}", id, vocab_);
   if (shard_.size() == 1) return look_up(ctx, ids);
   // Rows of other ranks' words are zero here and come with the sum.
   Tensor out = ctx.empty({static_cast<int64_t>(ids.size()), hidden_});
@@ -49,8 +56,12 @@ Tensor Embedding::operator()(Ctx& ctx, std::span<const int32_t> ids) const {
 }
 
 LmHead::LmHead(const Builder& b, std::string_view name, int64_t vocab, int64_t hidden)
-    : linear_(b.columns({name}, {vocab, b.shard().range(vocab)}, hidden)), vocab_(vocab), shard_(b.shard()) {}
+    : linear_(b.columns({name}, {vocab, b.shard().range(vocab)}, hidden)),
+      vocab_(vocab),
+      shard_(b.shard()) {}
 
-Tensor LmHead::operator()(Ctx& ctx, const Tensor& h) const { return all_gather(ctx, linear_(ctx, h), vocab_, shard_); }
+Tensor LmHead::operator()(Ctx& ctx, const Tensor& h) const {
+  return all_gather(ctx, linear_(ctx, h), vocab_, shard_);
+}
 
 }  // namespace quern

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Embedding: token ids -> rows; LmHead: hidden states -> logits. Both split the vocabulary over ranks.
+// Embedding: token ids -> rows; LmHead: hidden states -> logits. Both split the vocabulary over
+// ranks.
 #pragma once
 
 #include <memory>

@@ -25,7 +25,10 @@ class EmbeddingTest : public ::testing::Test {
     }
     checkpoint_->add(name, stored, {3, 2}, bytes);
   }
-  std::vector<float> rows(const std::string& name, int64_t vocab, int64_t hidden, std::vector<int32_t> ids) {
+  std::vector<float> rows(const std::string& name,
+                          int64_t vocab,
+                          int64_t hidden,
+                          std::vector<int32_t> ids) {
     const Embedding embedding(Builder(checkpoint_, cpu_.ctx()), name, vocab, hidden);
     const Tensor y = embedding(cpu_.ctx(), ids);
     return {y.data<float>(), y.data<float>() + y.numel()};
@@ -73,7 +76,8 @@ TEST_F(EmbeddingTest, EveryRankGetsWholeRowsAndWholeLogits) {
       const Builder b(checkpoint_, meta_.ctx(), Shard(rank, ranks));
       const std::vector<int32_t> ids = {4, 0, 1};
       EXPECT_EQ(Embedding(b, "table", 5, 4)(meta_.ctx(), ids).shape(), Shape({3, 4}));
-      EXPECT_EQ(LmHead(b, "table", 5, 4)(meta_.ctx(), meta_.ctx().empty({2, 4})).shape(), Shape({2, 5}));
+      EXPECT_EQ(LmHead(b, "table", 5, 4)(meta_.ctx(), meta_.ctx().empty({2, 4})).shape(),
+                Shape({2, 5}));
     }
 }
 

@@ -8,7 +8,8 @@ namespace quern {
 HeadLayout::HeadLayout(const Shard& shard, const HeadSizes& sizes)
     : q_(shard.heads(sizes.heads, sizes.kv_heads).q), head_size_(sizes.head_size) {
   const int64_t group = sizes.heads / sizes.kv_heads;
-  // The largest number of neighbouring query heads that always share a KV head: the greatest common divisor of the run lengths.
+  // The largest number of neighbouring query heads that always share a KV head: the greatest common
+  // divisor of the run lengths.
   int64_t shared = 0;
   for (int64_t h = q_.begin; h < q_.end;) {
     const int64_t end = std::min(q_.end, (h / group + 1) * group);

@@ -15,8 +15,9 @@ struct HeadSizes {
   int64_t head_size = 0;  // E
 };
 
-// The heads of one rank. Local query head h reads local KV head h / (heads / kv_heads), as on a single rank: where a rank's
-// query heads do not share their KV heads evenly (28 heads over 4 KV heads on 8 ranks), KV heads are held more than once.
+// The heads of one rank. Local query head h reads local KV head h / (heads / kv_heads), as on a
+// single rank: where a rank's query heads do not share their KV heads evenly (28 heads over 4 KV
+// heads on 8 ranks), KV heads are held more than once.
 class HeadLayout {
  public:
   HeadLayout(const Shard& shard, const HeadSizes& sizes);
@@ -24,7 +25,9 @@ class HeadLayout {
   int64_t heads() const { return q_.size(); }
   int64_t kv_heads() const { return static_cast<int64_t>(kv_.size()); }
   int64_t head_size() const { return head_size_; }
-  Range q_rows() const { return {q_.begin * head_size_, q_.end * head_size_}; }  // of q_proj; the columns of o_proj
+  Range q_rows() const {
+    return {q_.begin * head_size_, q_.end * head_size_};
+  }                                    // of q_proj; the columns of o_proj
   std::vector<Range> kv_rows() const;  // of k_proj and v_proj, in local order; neighbours joined
 
  private:

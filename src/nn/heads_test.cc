@@ -6,13 +6,15 @@
 namespace quern {
 namespace {
 
-constexpr HeadSizes kModels[] = {{12, 2, 128}, {28, 4, 128}, {64, 8, 128}, {9, 3, 64}, {16, 16, 80}, {4, 2, 32}};
+constexpr HeadSizes kModels[] = {
+    {12, 2, 128}, {28, 4, 128}, {64, 8, 128}, {9, 3, 64}, {16, 16, 80}, {4, 2, 32}};
 
 // The KV head that each local KV head holds.
 std::vector<int64_t> held(const HeadLayout& layout) {
   std::vector<int64_t> out;
   for (const Range rows : layout.kv_rows())
-    for (int64_t row = rows.begin; row < rows.end; row += layout.head_size()) out.push_back(row / layout.head_size());
+    for (int64_t row = rows.begin; row < rows.end; row += layout.head_size())
+      out.push_back(row / layout.head_size());
   return out;
 }
 
@@ -29,7 +31,8 @@ TEST(HeadLayout, EveryQueryHeadReadsItsOwnKvHeadAtEveryDegree) {
         for (int64_t local = 0; local < layout.heads(); ++local) {
           const int64_t head = layout.q_rows().begin / sizes.head_size + local;
           ASSERT_EQ(layout.heads() % layout.kv_heads(), 0);
-          EXPECT_EQ(kv[static_cast<size_t>(local / (layout.heads() / layout.kv_heads()))], head / (sizes.heads / sizes.kv_heads))
+          EXPECT_EQ(kv[static_cast<size_t>(local / (layout.heads() / layout.kv_heads()))],
+                    head / (sizes.heads / sizes.kv_heads))
               << sizes.heads << " heads, rank " << rank << " of " << ranks;
         }
       }

@@ -18,7 +18,8 @@ Tensor constant_rows(Ctx& ctx, int64_t count, int64_t width, const Tensor& bias)
     std::ranges::fill(out, 0.0f);
     return y;
   }
-  for (int64_t t = 0; t < count; ++t) std::ranges::copy(bias.span<float>(), out.begin() + t * width);
+  for (int64_t t = 0; t < count; ++t)
+    std::ranges::copy(bias.span<float>(), out.begin() + t * width);
   return y;
 }
 
@@ -27,7 +28,8 @@ Tensor constant_rows(Ctx& ctx, int64_t count, int64_t width, const Tensor& bias)
 Linear::Linear(std::unique_ptr<ops::PackedWeight> weight, Tensor bias, int64_t rows, int64_t cols)
     : weight_(std::move(weight)), bias_(std::move(bias)), rows_(rows), cols_(cols) {
   QUERN_CHECK((weight_ != nullptr) == (rows > 0 && cols > 0));
-  QUERN_CHECK(!weight_ || (weight_->rows() == rows && weight_->cols() == cols), "[{}, {}]", rows, cols);
+  QUERN_CHECK(
+      !weight_ || (weight_->rows() == rows && weight_->cols() == cols), "[{}, {}]", rows, cols);
 }
 
 Linear& Linear::sum_over(const Shard& shard) {
@@ -37,8 +39,10 @@ Linear& Linear::sum_over(const Shard& shard) {
 }
 
 Tensor Linear::operator()(Ctx& ctx, const Tensor& x) const {
-  QUERN_CHECK(x.rank() == 2 && x.dim(1) == cols_, "x {}, weight [{}, {}]", x.shape().text(), rows_, cols_);
-  Tensor y = weight_ ? ops::matmul(ctx, x, *weight_, bias_) : constant_rows(ctx, x.dim(0), rows_, bias_);
+  QUERN_CHECK(
+      x.rank() == 2 && x.dim(1) == cols_, "x {}, weight [{}, {}]", x.shape().text(), rows_, cols_);
+  Tensor y =
+      weight_ ? ops::matmul(ctx, x, *weight_, bias_) : constant_rows(ctx, x.dim(0), rows_, bias_);
   if (split_ == Split::sum) all_reduce_(ctx, y, shard_);
   return y;
 }

@@ -12,22 +12,31 @@ namespace quern {
 struct GatedMlp {
   GatedMlp(const Builder& b, int64_t d, int64_t f, Bias bias = Bias::none)
       : GatedMlp(b, d, b.cut(f, {"gate_proj", "up_proj"}, {"down_proj"}), bias) {}
-  Tensor operator()(Ctx& ctx, const Tensor& x) const { return down(ctx, ops::silu_mul(ctx, gate_up(ctx, x))); }
+  Tensor operator()(Ctx& ctx, const Tensor& x) const {
+    return down(ctx, ops::silu_mul(ctx, gate_up(ctx, x)));
+  }
 
   Linear gate_up, down;
 
  private:
   GatedMlp(const Builder& b, int64_t d, const Cut& f, Bias bias)
-      : gate_up(b.columns({"gate_proj", "up_proj"}, f, d, bias)), down(b.rows("down_proj", d, f, bias)) {}
+      : gate_up(b.columns({"gate_proj", "up_proj"}, f, d, bias)),
+        down(b.rows("down_proj", d, f, bias)) {}
 };
 
-// second(act(first(x))), with biases; names differ from tower to tower ("fc1", "fc2"; "mlp.0", "mlp.2").
+// second(act(first(x))), with biases; names differ from tower to tower ("fc1", "fc2"; "mlp.0",
+// "mlp.2").
 struct PlainMlp {
   struct Sizes {
     int64_t in = 0, inner = 0, out = 0;
   };
-  PlainMlp(const Builder& b, std::string_view first_name, std::string_view second_name, const Sizes& s, InPlaceOp act)
-      : PlainMlp(b, {first_name, second_name}, s, b.cut(s.inner, {first_name}, {second_name}), act) {}
+  PlainMlp(const Builder& b,
+           std::string_view first_name,
+           std::string_view second_name,
+           const Sizes& s,
+           InPlaceOp act)
+      : PlainMlp(
+            b, {first_name, second_name}, s, b.cut(s.inner, {first_name}, {second_name}), act) {}
   Tensor operator()(Ctx& ctx, const Tensor& x) const {
     Tensor y = first(ctx, x);
     activation(ctx, y);

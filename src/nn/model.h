@@ -23,13 +23,15 @@ struct ModelInfo {
   int64_t hidden_size = 0;
   int layers = 0;
   int64_t max_positions = 0;
-  int rope_axes = 1;         // A of Batch::positions
+  int rope_axes = 1;  // A of Batch::positions
   bool has_vision = false, has_audio = false;
   int32_t image_token = -1, video_token = -1;  // placeholders that media rows replace
 };
 
-// Sees intermediate results; for `verify` and tests. Names are those of the golden files: "hidden" with layer 0 = input
-// embedding, i = after layer i, last = after the final norm; "image_encoder_last_hidden"; "image_embeds".
+// Sees intermediate results; for `verify` and tests. Names are those of the golden files: "hidden"
+// with layer 0 = input embedding, i = after layer i, last = after the final norm;
+// "image_encoder_last_hidden" and "image_embeds", for clips too. Where a tower reorders patches
+// into windows, the former has them in window order, as the reference has.
 class Probe {
  public:
   virtual ~Probe() = default;
@@ -43,11 +45,16 @@ class Model {
   virtual KvSpec kv_spec() const = 0;
   virtual int64_t weight_bytes() const = 0;  // packed, on its device
 
-  // A tower's output for one picture, clip or recording: [tokens, D] float32. Throws unsupported for a kind the model lacks.
+  // A tower's output for one picture, clip or recording: [tokens, D] float32. Throws unsupported
+  // for a kind the model lacks.
   virtual Tensor encode(Ctx& ctx, const MediaInput& media, Probe* probe = nullptr) const;
-  // One step: writes K and V of every token, returns logits [batch.sample_rows, V] float32 (this rank's part gathered).
-  // A row of the result depends on its own sequence alone: bit-equal for any company, chunk and block size.
-  virtual Tensor forward(Ctx& ctx, const Batch& batch, KvCache& kv, Probe* probe = nullptr) const = 0;
+  // One step: writes K and V of every token, returns logits [batch.sample_rows, V] float32 (this
+  // rank's part gathered). A row of the result depends on its own sequence alone: bit-equal for any
+  // company, chunk and block size.
+  virtual Tensor forward(Ctx& ctx,
+                         const Batch& batch,
+                         KvCache& kv,
+                         Probe* probe = nullptr) const = 0;
 };
 
 }  // namespace quern

@@ -10,8 +10,11 @@ namespace quern {
 class RmsNorm {
  public:
   // b stands at the layer itself: b / "input_layernorm".
-  RmsNorm(const Builder& b, int64_t size, double eps) : weight_(b.vector("weight", size)), eps_(static_cast<float>(eps)) {}
-  Tensor operator()(Ctx& ctx, const Tensor& x) const { return ops::rms_norm(ctx, x, weight_, eps_); }
+  RmsNorm(const Builder& b, int64_t size, double eps)
+      : weight_(b.vector("weight", size)), eps_(static_cast<float>(eps)) {}
+  Tensor operator()(Ctx& ctx, const Tensor& x) const {
+    return ops::rms_norm(ctx, x, weight_, eps_);
+  }
 
  private:
   Tensor weight_;
@@ -21,8 +24,12 @@ class RmsNorm {
 class LayerNorm {
  public:
   LayerNorm(const Builder& b, int64_t size, double eps)
-      : weight_(b.vector("weight", size)), bias_(b.vector("bias", size)), eps_(static_cast<float>(eps)) {}
-  Tensor operator()(Ctx& ctx, const Tensor& x) const { return ops::layer_norm(ctx, x, weight_, bias_, eps_); }
+      : weight_(b.vector("weight", size)),
+        bias_(b.vector("bias", size)),
+        eps_(static_cast<float>(eps)) {}
+  Tensor operator()(Ctx& ctx, const Tensor& x) const {
+    return ops::layer_norm(ctx, x, weight_, bias_, eps_);
+  }
 
  private:
   Tensor weight_, bias_;

@@ -15,7 +15,8 @@ OwnedCtx::OwnedCtx(Device device, const Options& options)
 OwnedCtx::OwnedCtx(const Options& options) : OwnedCtx(Device::cpu(), options) {}
 
 OwnedCtx OwnedCtx::meta(Isa isa, Activation activation) {
-  return OwnedCtx(Device::meta(), {.threads = 1, .isa = isa, .activation = activation, .arena_bytes = 0});
+  return OwnedCtx(Device::meta(),
+                  {.threads = 1, .isa = isa, .activation = activation, .arena_bytes = 0});
 }
 
 }  // namespace quern

@@ -21,7 +21,8 @@ class OwnedCtx {
   };
 
   explicit OwnedCtx(const Options& options);
-  // Shapes only. The arena's peak and the packed bytes are those of a run on this tier with this activation.
+  // Shapes only. The arena's peak and the packed bytes are those of a run on this tier with this
+  // activation.
   static OwnedCtx meta(Isa isa, Activation activation = Activation::f32);
 
   // Points into this object, which must outlive its users.

@@ -8,8 +8,10 @@ namespace {
 
 void require_meta(const Ctx& ctx, const Shard& shard) {
   if (ctx.device.is_meta()) return;
-  fail(ErrorCode::unsupported, "{} ranks on {}: this build runs a model on one rank; start with --tensor-parallel-size 1",
-       shard.size(), ctx.device.text());
+  fail(ErrorCode::unsupported,
+       "{} ranks on {}: this build runs a model on one rank; start with --tensor-parallel-size 1",
+       shard.size(),
+       ctx.device.text());
 }
 
 }  // namespace

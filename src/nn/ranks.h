@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The two places where ranks meet inside a forward pass. With one rank both return at once; on `meta` they give shapes.
+// The two places where ranks meet inside a forward pass. With one rank both return at once; on
+// `meta` they give shapes.
 #pragma once
 
 #include "tensor/ctx.h"
@@ -7,8 +8,8 @@
 
 namespace quern {
 
-// y += the y of every other rank: after a layer that is split along K. Throws unsupported for more than one rank on a real
-// device: this build has no way between ranks.
+// y += the y of every other rank: after a layer that is split along K. Throws unsupported for more
+// than one rank on a real device: this build has no way between ranks.
 void all_reduce_(Ctx& ctx, Tensor& y, const Shard& shard);
 
 // Puts the ranks' [T, n_r] side by side: [T, length].

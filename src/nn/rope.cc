@@ -19,15 +19,19 @@ std::vector<float> base_frequencies(int64_t size, double theta) {
   return out;
 }
 
-// Llama 3.1: wavelengths beyond the original context are stretched by `factor`, short ones kept, those between blended.
-// Source of the formula: transformers 5.23, modeling_rope_utils, llama3.
+// Llama 3.1: wavelengths beyond the original context are stretched by `factor`, short ones kept,
+// those between blended. Source of the formula: transformers 5.23, modeling_rope_utils, llama3.
 void scale_llama3(std::vector<float>& frequencies, const Config& scaling) {
   const double factor = scaling.number("factor"), low = scaling.number("low_freq_factor");
   const double high = scaling.number("high_freq_factor");
   const auto original = static_cast<double>(scaling.integer("original_max_position_embeddings"));
   if (!(factor >= 1) || !(low > 0) || !(high > low))
-    fail(ErrorCode::data_loss, "{}: expected factor >= 1 and high_freq_factor > low_freq_factor > 0, got {}, {}, {}",
-         scaling.path(), factor, high, low);
+    fail(ErrorCode::data_loss,
+         "{}: expected factor >= 1 and high_freq_factor > low_freq_factor > 0, got {}, {}, {}",
+         scaling.path(),
+         factor,
+         high,
+         low);
   for (float& f : frequencies) {
     const double wavelength = 2 * std::numbers::pi / f;
     if (wavelength > original / low) {
@@ -44,23 +48,34 @@ void scale(std::vector<float>& frequencies, const Config& scaling) {
   if (type == "default" || type == "mrope") return;
   if (type == "linear") {
     const double factor = scaling.number("factor");
-    if (!(factor >= 1)) fail(ErrorCode::data_loss, "{}: factor: expected at least 1, got {}", scaling.path(), factor);
+    if (!(factor >= 1))
+      fail(ErrorCode::data_loss, "{}: factor: expected at least 1, got {}", scaling.path(), factor);
     for (float& f : frequencies) f = static_cast<float>(f / factor);
   } else if (type == "llama3") {
     scale_llama3(frequencies, scaling);
   } else {
-    fail(ErrorCode::unsupported, "{}: type {}: this build carries default, mrope, linear and llama3", scaling.path(), type);
+    fail(ErrorCode::unsupported,
+         "{}: type {}: this build carries default, mrope, linear and llama3",
+         scaling.path(),
+         type);
   }
 }
 
 // The axis of each pair. `where` names the config.
-std::vector<uint8_t> axes_of_pairs(const std::vector<int64_t>& lengths, size_t pairs, std::string_view where) {
+std::vector<uint8_t> axes_of_pairs(const std::vector<int64_t>& lengths,
+                                   size_t pairs,
+                                   std::string_view where) {
   std::vector<uint8_t> out;
   for (size_t axis = 0; axis < lengths.size() && axis < 3; ++axis)
-    for (int64_t i = 0; i < lengths[axis] && out.size() <= pairs; ++i) out.push_back(static_cast<uint8_t>(axis));
+    for (int64_t i = 0; i < lengths[axis] && out.size() <= pairs; ++i)
+      out.push_back(static_cast<uint8_t>(axis));
   if (lengths.size() != 3 || out.size() != pairs)
-    fail(ErrorCode::data_loss, "{}: mrope_section: expected 3 lengths that sum to {}, got {} that sum to {}", where, pairs,
-         lengths.size(), std::accumulate(lengths.begin(), lengths.end(), int64_t{0}));
+    fail(ErrorCode::data_loss,
+         "{}: mrope_section: expected 3 lengths that sum to {}, got {} that sum to {}",
+         where,
+         pairs,
+         lengths.size(),
+         std::accumulate(lengths.begin(), lengths.end(), int64_t{0}));
   return out;
 }
 
@@ -73,16 +88,21 @@ Rope Rope::plain(int64_t rotary_size, double theta) {
   return rope;
 }
 
-Rope Rope::from(const Builder& b, const Config& text, int64_t rotary_size, const RopeDefaults& defaults) {
+Rope Rope::from(const Builder& b,
+                const Config& text,
+                int64_t rotary_size,
+                const RopeDefaults& defaults) {
   std::optional<Config> scaling = text.find("rope_parameters");
   if (!scaling) scaling = text.find("rope_scaling");
   const double outer = text.number_or("rope_theta", defaults.theta);
   const double theta = scaling ? scaling->number_or("rope_theta", outer) : outer;
-  if (!(theta > 1)) fail(ErrorCode::data_loss, "{}: rope_theta: expected more than 1, got {}", text.path(), theta);
+  if (!(theta > 1))
+    fail(ErrorCode::data_loss, "{}: rope_theta: expected more than 1, got {}", text.path(), theta);
   Rope rope = plain(rotary_size, theta);
   if (scaling) scale(rope.frequencies_, *scaling);
   const bool has_sections = scaling && scaling->has("mrope_section");
-  const std::vector<int64_t> lengths = has_sections ? scaling->integers("mrope_section") : defaults.sections;
+  const std::vector<int64_t> lengths =
+      has_sections ? scaling->integers("mrope_section") : defaults.sections;
   if (!lengths.empty()) {
     rope.axis_ = axes_of_pairs(lengths, rope.frequencies_.size(), text.path());
     rope.axes_ = 3;
@@ -101,7 +121,8 @@ Rope Rope::rows_and_columns(int64_t rotary_size, double theta) {
   Rope rope;
   rope.axes_ = 2;
   for (uint8_t axis = 0; axis < 2; ++axis) {
-    rope.frequencies_.insert(rope.frequencies_.end(), one.frequencies_.begin(), one.frequencies_.end());
+    rope.frequencies_.insert(
+        rope.frequencies_.end(), one.frequencies_.begin(), one.frequencies_.end());
     rope.axis_.insert(rope.axis_.end(), one.frequencies_.size(), axis);
   }
   return rope;
@@ -118,7 +139,8 @@ RopeTables Rope::tables(Ctx& ctx, std::span<const int32_t> positions, int axes) 
     for (int64_t t = begin; t < end; ++t)
       for (int64_t j = 0; j < pairs(); ++j) {
         const int64_t row = axes == 1 ? 0 : axis_[static_cast<size_t>(j)];
-        const float angle = static_cast<float>(positions[static_cast<size_t>(row * count + t)]) * frequencies_[static_cast<size_t>(j)];
+        const float angle = static_cast<float>(positions[static_cast<size_t>(row * count + t)]) *
+                            frequencies_[static_cast<size_t>(j)];
         cos[t * pairs() + j] = std::cos(angle);
         sin[t * pairs() + j] = std::sin(angle);
       }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rope: the angles of rotary position embedding. Frequencies come from the config once; cos and sin are made once per step.
+// Rope: the angles of rotary position embedding. Frequencies come from the config once; cos and sin
+// are made once per step.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +19,8 @@ struct RopeTables {
   Tensor cos, sin;
 };
 
-// What holds where the config is silent. Sections: how many pairs turn with time, row and column (M-RoPE); empty: one axis.
+// What holds where the config is silent. Sections: how many pairs turn with time, row and column
+// (M-RoPE); empty: one axis.
 struct RopeDefaults {
   double theta = 10000.0;
   std::vector<int64_t> sections = {};
@@ -29,18 +31,23 @@ class Rope {
   Rope() = default;
   // R/2 frequencies theta^(-2j/R), on position axis 0, without scaling.
   static Rope plain(int64_t rotary_size, double theta);
-  // What a decoder's config asks for: rope_theta; rope_scaling or rope_parameters of type default, mrope, linear or llama3
-  // (throws unsupported for others); mrope_section assigns runs of frequencies to position axes. A tensor rope_freqs.weight
-  // (llama3 scaling as GGUF stores it) divides the frequencies.
-  static Rope from(const Builder& b, const Config& text, int64_t rotary_size, const RopeDefaults& defaults = {});
-  // Vision towers: the first R/4 pairs turn with the patch's row (axis 0), the next with its column (axis 1), each with the
-  // frequencies theta^(-2j/(R/2)).
+  // What a decoder's config asks for: rope_theta; rope_scaling or rope_parameters of type default,
+  // mrope, linear or llama3 (throws unsupported for others); mrope_section assigns runs of
+  // frequencies to position axes. A tensor rope_freqs.weight (llama3 scaling as GGUF stores it)
+  // divides the frequencies.
+  static Rope from(const Builder& b,
+                   const Config& text,
+                   int64_t rotary_size,
+                   const RopeDefaults& defaults = {});
+  // Vision towers: the first R/4 pairs turn with the patch's row (axis 0), the next with its column
+  // (axis 1), each with the frequencies theta^(-2j/(R/2)).
   static Rope rows_and_columns(int64_t rotary_size, double theta);
 
   int axes() const { return axes_; }
   int64_t pairs() const { return static_cast<int64_t>(frequencies_.size()); }
 
-  // positions [A, T] row-major; with A = 1 every axis reads row 0 (text). Angles are formed in float32, as the reference does.
+  // positions [A, T] row-major; with A = 1 every axis reads row 0 (text). Angles are formed in
+  // float32, as the reference does.
   RopeTables tables(Ctx& ctx, std::span<const int32_t> positions, int axes) const;
 
  private:

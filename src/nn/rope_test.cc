@@ -21,7 +21,8 @@ class RopeTest : public ::testing::Test {
     checkpoint_ = shapes_only_checkpoint(Config::parse(json, "config.json"), {});
     return Rope::from(Builder(checkpoint_, meta_.ctx()), checkpoint_->config(), kSize, defaults);
   }
-  // Radians per position of pair j: the angle at position 1 is small enough to be read back from its tangent's two sides.
+  // Radians per position of pair j: the angle at position 1 is small enough to be read back from
+  // its tangent's two sides.
   std::vector<double> frequencies(const Rope& rope) {
     const std::vector<int32_t> one(static_cast<size_t>(rope.axes()), 1);
     const RopeTables tables = rope.tables(cpu_.ctx(), one, rope.axes());
@@ -30,7 +31,9 @@ class RopeTest : public ::testing::Test {
       out.push_back(std::atan2(tables.sin.data<float>()[j], tables.cos.data<float>()[j]));
     return out;
   }
-  static double plain(int64_t j, double theta) { return std::pow(theta, -2.0 * static_cast<double>(j) / kSize); }
+  static double plain(int64_t j, double theta) {
+    return std::pow(theta, -2.0 * static_cast<double>(j) / kSize);
+  }
 
   OwnedCtx meta_ = OwnedCtx::meta(Isa::scalar);
   OwnedCtx cpu_{{}};
@@ -39,28 +42,37 @@ class RopeTest : public ::testing::Test {
 
 TEST_F(RopeTest, FrequenciesFallFromOneByTheta) {
   const std::vector<double> f = frequencies(rope(R"({"rope_theta": 500000})"));
-  for (int64_t j = 0; j < kPairs; ++j) EXPECT_NEAR(f[static_cast<size_t>(j)], plain(j, 500000), 1e-6 * plain(j, 500000) + 1e-9);
+  for (int64_t j = 0; j < kPairs; ++j)
+    EXPECT_NEAR(f[static_cast<size_t>(j)], plain(j, 500000), 1e-6 * plain(j, 500000) + 1e-9);
 }
 
 TEST_F(RopeTest, ThetaDefaultsAndMayStandInRopeParameters) {
   EXPECT_NEAR(frequencies(rope("{}"))[3], plain(3, 10000), 1e-7);
   EXPECT_NEAR(frequencies(rope("{}", {.theta = 1e6}))[3], plain(3, 1e6), 1e-7);
-  EXPECT_NEAR(frequencies(rope(R"({"rope_parameters": {"rope_type": "default", "rope_theta": 5000}})"))[3], plain(3, 5000), 1e-7);
+  EXPECT_NEAR(
+      frequencies(rope(R"({"rope_parameters": {"rope_type": "default", "rope_theta": 5000}})"))[3],
+      plain(3, 5000),
+      1e-7);
 }
 
 TEST_F(RopeTest, LinearScalingDividesEveryFrequency) {
-  const std::vector<double> f = frequencies(rope(R"({"rope_theta": 10000, "rope_scaling": {"type": "linear", "factor": 4.0}})"));
-  for (int64_t j = 0; j < kPairs; ++j) EXPECT_NEAR(f[static_cast<size_t>(j)], plain(j, 10000) / 4, 1e-7);
+  const std::vector<double> f = frequencies(
+      rope(R"({"rope_theta": 10000, "rope_scaling": {"type": "linear", "factor": 4.0}})"));
+  for (int64_t j = 0; j < kPairs; ++j)
+    EXPECT_NEAR(f[static_cast<size_t>(j)], plain(j, 10000) / 4, 1e-7);
 }
 
 TEST_F(RopeTest, Llama3ScalingKeepsShortWavesAndStretchesLongOnes) {
-  const std::vector<double> f = frequencies(rope(R"({"rope_theta": 10000, "rope_scaling": {"rope_type": "llama3", "factor": 8.0,
+  const std::vector<double> f = frequencies(
+      rope(R"({"rope_theta": 10000, "rope_scaling": {"rope_type": "llama3", "factor": 8.0,
       "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 256}})"));
   int kept = 0, stretched = 0, blended = 0;
   for (int64_t j = 0; j < kPairs; ++j) {
     const double base = plain(j, 10000), turns = 256 * base / (2 * std::numbers::pi);
     const double blend = (turns - 1) / 3;
-    const double expected = turns > 4 ? base : turns < 1 ? base / 8 : (1 - blend) * base / 8 + blend * base;
+    const double expected = turns > 4   ? base
+                            : turns < 1 ? base / 8
+                                        : (1 - blend) * base / 8 + blend * base;
     (turns > 4 ? kept : turns < 1 ? stretched : blended) += 1;
     EXPECT_NEAR(f[static_cast<size_t>(j)], expected, 2e-7) << j;
   }
@@ -69,9 +81,11 @@ TEST_F(RopeTest, Llama3ScalingKeepsShortWavesAndStretchesLongOnes) {
 
 // Every spelling of the three axes that files use.
 TEST_F(RopeTest, SectionsTurnPairsWithTimeRowAndColumn) {
-  for (const char* json : {R"({"rope_scaling": {"type": "mrope", "mrope_section": [4, 6, 6]}})",
-                           R"({"rope_scaling": {"rope_type": "default", "type": "default", "mrope_section": [4, 6, 6]}})",
-                           R"({"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [4, 6, 6]}})"}) {
+  for (
+      const char* json :
+      {R"({"rope_scaling": {"type": "mrope", "mrope_section": [4, 6, 6]}})",
+       R"({"rope_scaling": {"rope_type": "default", "type": "default", "mrope_section": [4, 6, 6]}})",
+       R"({"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [4, 6, 6]}})"}) {
     const Rope r = rope(json);
     ASSERT_EQ(r.axes(), 3);
     const std::vector<int32_t> positions = {5, 0, 7, 1, 9, 2};  // [3, 2]
@@ -79,7 +93,9 @@ TEST_F(RopeTest, SectionsTurnPairsWithTimeRowAndColumn) {
     for (int64_t t = 0; t < 2; ++t)
       for (int64_t j = 0; j < kPairs; ++j) {
         const int32_t position = positions[static_cast<size_t>((j < 4 ? 0 : j < 10 ? 2 : 4) + t)];
-        EXPECT_NEAR(tables.sin.data<float>()[t * kPairs + j], std::sin(position * plain(j, 10000)), 2e-6) << json << " pair " << j;
+        EXPECT_NEAR(
+            tables.sin.data<float>()[t * kPairs + j], std::sin(position * plain(j, 10000)), 2e-6)
+            << json << " pair " << j;
       }
   }
   EXPECT_EQ(rope("{}", {.theta = 1e6, .sections = {4, 6, 6}}).axes(), 3);
@@ -113,9 +129,12 @@ TEST_F(RopeTest, NamesWhatItCannotDo) {
     }
     return "no error";
   };
-  EXPECT_THAT(message(R"({"rope_scaling": {"type": "yarn", "factor": 2}})"), ::testing::HasSubstr("unsupported"));
-  EXPECT_THAT(message(R"({"rope_scaling": {"type": "mrope", "mrope_section": [4, 6, 7]}})"), ::testing::HasSubstr("sum to 16, got"));
-  EXPECT_THAT(message(R"({"rope_scaling": {"type": "linear", "factor": 0}})"), ::testing::HasSubstr("factor"));
+  EXPECT_THAT(message(R"({"rope_scaling": {"type": "yarn", "factor": 2}})"),
+              ::testing::HasSubstr("unsupported"));
+  EXPECT_THAT(message(R"({"rope_scaling": {"type": "mrope", "mrope_section": [4, 6, 7]}})"),
+              ::testing::HasSubstr("sum to 16, got"));
+  EXPECT_THAT(message(R"({"rope_scaling": {"type": "linear", "factor": 0}})"),
+              ::testing::HasSubstr("factor"));
   EXPECT_THAT(message(R"({"rope_theta": 0})"), ::testing::HasSubstr("rope_theta"));
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// SequenceRunner: a model running one sequence alone, without an engine: for `verify`, `eval` and tests.
+// SequenceRunner: a model running one sequence alone, without an engine: for `verify`, `eval` and
+// tests.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +24,8 @@ struct SequenceInput {
 
 class SequenceRunner {
  public:
-  // Room for `max_tokens` tokens in a cache of its own, in blocks of `block_size`. `model` and what ctx points to must outlive it.
+  // Room for `max_tokens` tokens in a cache of its own, in blocks of `block_size`. `model` and what
+  // ctx points to must outlive it.
   SequenceRunner(const Model& model, const Ctx& ctx, int64_t max_tokens, int block_size = 16);
 
   // Forgets the sequence.
@@ -31,14 +33,21 @@ class SequenceRunner {
   // Tokens in the cache.
   int64_t length() const { return length_; }
 
-  // Appends the prompt, `chunk` tokens per step (0: all at once). Returns the logits behind the prompt tokens `sample_rows`
-  // (ascending), [n, V] float32, in memory of their own. `probe` sees each step's rows. Throws exhausted beyond max_tokens.
-  Tensor prefill(const SequenceInput& input, std::span<const int32_t> sample_rows, int64_t chunk = 0, Probe* probe = nullptr);
+  // Appends the prompt, `chunk` tokens per step (0: all at once). Returns the logits behind the
+  // prompt tokens `sample_rows` (ascending), [n, V] float32, in memory of their own. `probe` sees
+  // each step's rows. Throws exhausted beyond max_tokens.
+  Tensor prefill(const SequenceInput& input,
+                 std::span<const int32_t> sample_rows,
+                 int64_t chunk = 0,
+                 Probe* probe = nullptr);
   // Appends one token at `position` (the same on every axis) -> [1, V].
   Tensor decode(int32_t token, int32_t position, Probe* probe = nullptr);
 
  private:
-  Tensor step(const SequenceInput& input, Range tokens, std::span<const int32_t> sample_rows, Probe* probe);
+  Tensor step(const SequenceInput& input,
+              Range tokens,
+              std::span<const int32_t> sample_rows,
+              Probe* probe);
   void place(Batch& batch, int64_t count) const;
 
   const Model& model_;

@@ -14,9 +14,13 @@ namespace quern {
 
 class TestCheckpoint final : public Checkpoint {
  public:
-  explicit TestCheckpoint(std::string_view config = "{}") : config_(Config::parse(config, "config.json")) {}
+  explicit TestCheckpoint(std::string_view config = "{}")
+      : config_(Config::parse(config, "config.json")) {}
 
-  void add(const std::string& name, Stored stored, const Shape& shape, std::vector<std::byte> bytes) {
+  void add(const std::string& name,
+           Stored stored,
+           const Shape& shape,
+           std::vector<std::byte> bytes) {
     Entry entry;
     entry.info.name = name;
     entry.info.stored = stored;
@@ -30,7 +34,9 @@ class TestCheckpoint final : public Checkpoint {
     add(name, Stored::f32, shape, std::move(bytes));
   }
   // w[n, k] = 100 n + k
-  void add_counting(const std::string& name, int64_t n, int64_t k) { add_f32(name, {n, k}, counting(n, k)); }
+  void add_counting(const std::string& name, int64_t n, int64_t k) {
+    add_f32(name, {n, k}, counting(n, k));
+  }
   static std::vector<float> counting(int64_t n, int64_t k) {
     std::vector<float> values;
     for (int64_t i = 0; i < n; ++i)
@@ -44,7 +50,8 @@ class TestCheckpoint final : public Checkpoint {
       const uint16_t scale = float_to_f16(static_cast<float>(block / (k / 32) + 1));
       bytes.push_back(static_cast<std::byte>(scale & 255));
       bytes.push_back(static_cast<std::byte>(scale >> 8));
-      for (int code = -16; code < 16; ++code) bytes.push_back(static_cast<std::byte>(static_cast<int8_t>(code)));
+      for (int code = -16; code < 16; ++code)
+        bytes.push_back(static_cast<std::byte>(static_cast<int8_t>(code)));
     }
     add(name, Stored::q8_0, {n, k}, std::move(bytes));
   }
@@ -58,7 +65,9 @@ class TestCheckpoint final : public Checkpoint {
     for (const auto& [name, entry] : entries_) out.push_back(name);
     return out;
   }
-  std::span<const std::byte> bytes(std::string_view name) const override { return entries_.find(name)->second.bytes; }
+  std::span<const std::byte> bytes(std::string_view name) const override {
+    return entries_.find(name)->second.bytes;
+  }
   const Config& config() const override { return config_; }
   int64_t total_bytes() const override { return 0; }
 

@@ -26,14 +26,22 @@ VisionAttention::VisionAttention(const Builder& b, int64_t hidden, int64_t heads
       qkv_(stacked_qkv(b, hidden, layout_)),
       out_(b.rows("proj", hidden, {hidden, layout_.q_rows()}, Bias::present)) {}
 
-Tensor VisionAttention::operator()(Ctx& ctx, const Tensor& x, const RopeTables& rope, std::span<const int32_t> segments) const {
+Tensor VisionAttention::operator()(Ctx& ctx,
+                                   const Tensor& x,
+                                   const RopeTables& rope,
+                                   std::span<const int32_t> segments) const {
   const int64_t h = layout_.heads();
   if (h == 0) return out_(ctx, ctx.empty({x.dim(0), 0}));
   const Tensor qkv = qkv_(ctx, x).reshape({x.dim(0), 3 * h, layout_.head_size()});
   Tensor rotated = qkv.slice(1, 0, 2 * h);
   ops::rope_(ctx, rotated, rope.cos, rope.sin, ops::RopeStyle::half_split);
-  return out_(ctx, ops::segment_attention(ctx, qkv.slice(1, 0, h), qkv.slice(1, h, 2 * h), qkv.slice(1, 2 * h, 3 * h),
-                                          segments, scale_));
+  return out_(ctx,
+              ops::segment_attention(ctx,
+                                     qkv.slice(1, 0, h),
+                                     qkv.slice(1, h, 2 * h),
+                                     qkv.slice(1, 2 * h, 3 * h),
+                                     segments,
+                                     scale_));
 }
 
 }  // namespace quern

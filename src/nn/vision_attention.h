@@ -16,7 +16,10 @@ class VisionAttention {
   VisionAttention(const Builder& b, int64_t hidden, int64_t heads);
 
   // x [P, D] -> [P, D]; patches see those of their own segment [segments[i], segments[i + 1]).
-  Tensor operator()(Ctx& ctx, const Tensor& x, const RopeTables& rope, std::span<const int32_t> segments) const;
+  Tensor operator()(Ctx& ctx,
+                    const Tensor& x,
+                    const RopeTables& rope,
+                    std::span<const int32_t> segments) const;
 
  private:
   HeadLayout layout_;

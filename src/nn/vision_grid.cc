@@ -10,16 +10,19 @@ std::vector<int32_t> patch_positions(const PatchGrid& grid) {
   std::vector<int32_t> out(static_cast<size_t>(2 * count));
   const int64_t cell_columns = grid.w / m;
   for (int64_t i = 0; i < count; ++i) {
-    const int64_t in_frame = i % (grid.h * grid.w), cell = in_frame / (m * m), in_cell = in_frame % (m * m);
+    const int64_t in_frame = i % (grid.h * grid.w), cell = in_frame / (m * m),
+                  in_cell = in_frame % (m * m);
     out[static_cast<size_t>(i)] = static_cast<int32_t>(cell / cell_columns * m + in_cell / m);
-    out[static_cast<size_t>(count + i)] = static_cast<int32_t>(cell % cell_columns * m + in_cell % m);
+    out[static_cast<size_t>(count + i)] =
+        static_cast<int32_t>(cell % cell_columns * m + in_cell % m);
   }
   return out;
 }
 
 std::vector<int32_t> frame_segments(const PatchGrid& grid) {
   std::vector<int32_t> out;
-  for (int64_t frame = 0; frame <= grid.t; ++frame) out.push_back(static_cast<int32_t>(frame * grid.h * grid.w));
+  for (int64_t frame = 0; frame <= grid.t; ++frame)
+    out.push_back(static_cast<int32_t>(frame * grid.h * grid.w));
   return out;
 }
 
@@ -33,10 +36,12 @@ WindowOrder window_order(const PatchGrid& grid, int64_t side) {
         for (int64_t r = top; r < std::min(top + side, rows); ++r)
           for (int64_t c = left; c < std::min(left + side, columns); ++c)
             out.cells.push_back(static_cast<int32_t>((frame * rows + r) * columns + c));
-        out.segments.push_back(static_cast<int32_t>(static_cast<int64_t>(out.cells.size()) * grid.merge * grid.merge));
+        out.segments.push_back(
+            static_cast<int32_t>(static_cast<int64_t>(out.cells.size()) * grid.merge * grid.merge));
       }
   out.inverse.resize(out.cells.size());
-  for (size_t i = 0; i < out.cells.size(); ++i) out.inverse[static_cast<size_t>(out.cells[i])] = static_cast<int32_t>(i);
+  for (size_t i = 0; i < out.cells.size(); ++i)
+    out.inverse[static_cast<size_t>(out.cells[i])] = static_cast<int32_t>(i);
   return out;
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The order of patches in the towers of the Qwen2-VL line. A medium is a grid of t frames (temporal patches) by h x w patches.
-// Patches are listed frame by frame, and inside a frame in cells of merge x merge patches: cells row by row, inside a cell row
-// by row. One cell becomes one token.
+// The order of patches in the towers of the Qwen2-VL line. A medium is a grid of t frames (temporal
+// patches) by h x w patches. Patches are listed frame by frame, and inside a frame in cells of
+// merge x merge patches: cells row by row, inside a cell row by row. One cell becomes one token.
 //
 //   merge 2, 4 x 4 patches:   0  1 |  4  5
 //                             2  3 |  6  7
@@ -29,8 +29,8 @@ std::vector<int32_t> patch_positions(const PatchGrid& grid);
 // Borders of the frames: 0, h*w, 2*h*w, ...
 std::vector<int32_t> frame_segments(const PatchGrid& grid);
 
-// Cells regrouped window by window. Windows are squares of `side` cells, smaller at the right and lower edge, in row-major
-// order inside each frame.
+// Cells regrouped window by window. Windows are squares of `side` cells, smaller at the right and
+// lower edge, in row-major order inside each frame.
 struct WindowOrder {
   std::vector<int32_t> cells;     // position -> cell
   std::vector<int32_t> inverse;   // cell -> position

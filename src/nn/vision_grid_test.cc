@@ -17,15 +17,20 @@ using ::testing::ElementsAreArray;
 
 TEST(VisionGrid, ListsPatchesCellByCell) {
   // The order that the reference documents for a 4 x 6 grid.
-  const std::vector<int32_t> rows = {0, 0, 1, 1, 0, 0, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 2, 2, 3, 3, 2, 2, 3, 3};
-  const std::vector<int32_t> columns = {0, 1, 0, 1, 2, 3, 2, 3, 4, 5, 4, 5, 0, 1, 0, 1, 2, 3, 2, 3, 4, 5, 4, 5};
+  const std::vector<int32_t> rows = {0, 0, 1, 1, 0, 0, 1, 1, 0, 0, 1, 1,
+                                     2, 2, 3, 3, 2, 2, 3, 3, 2, 2, 3, 3};
+  const std::vector<int32_t> columns = {0, 1, 0, 1, 2, 3, 2, 3, 4, 5, 4, 5,
+                                        0, 1, 0, 1, 2, 3, 2, 3, 4, 5, 4, 5};
   const std::vector<int32_t> positions = patch_positions({1, 4, 6, 2});
-  EXPECT_THAT(std::vector<int32_t>(positions.begin(), positions.begin() + 24), ElementsAreArray(rows));
-  EXPECT_THAT(std::vector<int32_t>(positions.begin() + 24, positions.end()), ElementsAreArray(columns));
+  EXPECT_THAT(std::vector<int32_t>(positions.begin(), positions.begin() + 24),
+              ElementsAreArray(rows));
+  EXPECT_THAT(std::vector<int32_t>(positions.begin() + 24, positions.end()),
+              ElementsAreArray(columns));
 }
 
 TEST(VisionGrid, RepeatsPositionsForEveryFrame) {
-  const std::vector<int32_t> one = patch_positions({1, 4, 2, 2}), two = patch_positions({2, 4, 2, 2});
+  const std::vector<int32_t> one = patch_positions({1, 4, 2, 2}),
+                             two = patch_positions({2, 4, 2, 2});
   for (size_t i = 0; i < 8; ++i) {
     EXPECT_EQ(two[i], one[i]);
     EXPECT_EQ(two[8 + i], one[i]);
@@ -41,7 +46,8 @@ TEST(VisionGrid, GroupsCellsIntoWindowsThatAreSmallerAtTheEdges) {
   const WindowOrder order = window_order({1, 6, 10, 2}, 2);
   EXPECT_THAT(order.cells, ElementsAre(0, 1, 5, 6, 2, 3, 7, 8, 4, 9, 10, 11, 12, 13, 14));
   EXPECT_THAT(order.segments, ElementsAre(0, 16, 32, 40, 48, 56, 60));
-  for (size_t i = 0; i < order.cells.size(); ++i) EXPECT_EQ(order.inverse[static_cast<size_t>(order.cells[i])], static_cast<int32_t>(i));
+  for (size_t i = 0; i < order.cells.size(); ++i)
+    EXPECT_EQ(order.inverse[static_cast<size_t>(order.cells[i])], static_cast<int32_t>(i));
 }
 
 TEST(VisionGrid, AddsNoEmptyWindowWhereTheSideDivides) {
@@ -53,7 +59,8 @@ TEST(VisionGrid, AddsNoEmptyWindowWhereTheSideDivides) {
 TEST(VisionGrid, WindowsNeverCrossFrames) {
   const PatchGrid grid{3, 6, 10, 2};
   const WindowOrder order = window_order(grid, 2);
-  for (const int32_t border : frame_segments(grid)) EXPECT_TRUE(std::ranges::binary_search(order.segments, border)) << border;
+  for (const int32_t border : frame_segments(grid))
+    EXPECT_TRUE(std::ranges::binary_search(order.segments, border)) << border;
 }
 
 TEST(VisionGrid, ExpandsCellsToTheirPatches) {

@@ -8,8 +8,9 @@
 
 namespace quern {
 
-// The grid of a picture or clip for a tower that merges merge x merge patches of `patch_values` values each. Throws
-// invalid_argument where the two do not fit: preprocessor_config.json and config.json disagree.
+// The grid of a picture or clip for a tower that merges merge x merge patches of `patch_values`
+// values each. Throws invalid_argument where the two do not fit: preprocessor_config.json and
+// config.json disagree.
 PatchGrid grid_of(const MediaInput& media, int64_t merge, int64_t patch_values);
 
 // [P, patch_values], borrowed from `media`; on meta the shape alone (media.values may be empty).
