@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 set(TOKENIZER_SOURCES
   tokenizer/added_tokens.cc tokenizer/bpe.cc tokenizer/byte_alphabet.cc tokenizer/component_json.cc
-  tokenizer/detokenizer.cc tokenizer/gguf_vocabulary.cc tokenizer/json_fields.cc tokenizer/normalizer.cc
+  tokenizer/detokenizer.cc tokenizer/gguf_vocabulary.cc tokenizer/json_fields.cc tokenizer/long_runs.cc
+  tokenizer/normalizer.cc
   tokenizer/post_processor.cc tokenizer/pre_tokenizer.cc tokenizer/regex.cc tokenizer/tiktoken.cc tokenizer/tokenizer.cc
   tokenizer/tokenizer_config.cc tokenizer/tokenizer_json.cc tokenizer/tokenizer_parts.cc tokenizer/unicode.cc
   tokenizer/utf8.cc tokenizer/word_patterns.cc)

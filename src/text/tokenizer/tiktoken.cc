@@ -104,7 +104,7 @@ Tokenizer Tokenizer::from_tiktoken(std::string_view ranks, std::string_view conf
   parts.vocabulary.ignores_merges = true;
   add_reserved(config, parts);
   parts.pre_tokenizer.add(split_at_regex(config.split_pattern.empty() ? patterns::kKimi : config.split_pattern));
-  parts.plain_skips_added = true;
+  parts.follows_kimi = true;
   const auto find = [&](const std::optional<std::string>& name) { return name ? parts.find(*name) : std::nullopt; };
   parts.bos = find(config.bos);
   parts.eos = find(config.eos);

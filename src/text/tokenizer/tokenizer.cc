@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "text/tokenizer/byte_alphabet.h"
+#include "text/tokenizer/long_runs.h"
 #include "text/tokenizer/tokenizer_parts.h"
 #include "text/tokenizer/utf8.h"
 
@@ -42,7 +43,7 @@ struct Tokenizer::State {
         bos(parts.bos),
         eos(parts.eos),
         pad(parts.pad),
-        plain_skips_added(parts.plain_skips_added) {
+        follows_kimi(parts.follows_kimi) {
     added.finish([this](const std::string& content) { return normalized(content); });
     id_end = bpe.size();
     for (const AddedToken& token : added.all()) id_end = std::max(id_end, token.id + 1);
@@ -68,6 +69,25 @@ struct Tokenizer::State {
     for (const std::string_view word : pre_tokenizer.split(text).views) bpe.encode(word, out);
   }
 
+  // Everything but the post-processor.
+  void encode_part(std::string_view text, bool parse_special, std::vector<int32_t>& out) const {
+    std::string storage;
+    if (!parse_special && follows_kimi) return encode_plain(normalizer.apply(text, storage), out);
+    for (const Segment& raw : added.split(text, AddedTokens::Stage::raw, parse_special)) {
+      if (raw.id >= 0) {
+        out.push_back(raw.id);
+        continue;
+      }
+      const std::string_view rewritten = normalizer.apply(raw.text, storage);
+      for (const Segment& part : added.split(rewritten, AddedTokens::Stage::normalized, parse_special)) {
+        if (part.id >= 0)
+          out.push_back(part.id);
+        else
+          encode_plain(part.text, out);
+      }
+    }
+  }
+
   StringMap<int32_t> ids;
   AddedTokens added;
   Normalizer normalizer;
@@ -75,7 +95,7 @@ struct Tokenizer::State {
   PostProcessor post_processor;
   Bpe bpe;
   std::optional<int32_t> bos, eos, pad;
-  bool plain_skips_added;
+  bool follows_kimi;
   int32_t id_end = 0;
   std::vector<int32_t> added_index;      // by id: into added.all(), or -1
   // In the order of added.all(): names as ids are read back (after the normalizer, as in the reference), and their bytes.
@@ -108,25 +128,10 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, const EncodeOption
   const State& s = *state_;
   std::vector<int32_t> ids;
   ids.reserve(text.size() / 4 + 8);
-  if (!options.parse_special && s.plain_skips_added) {
-    std::string storage;
-    s.encode_plain(s.normalizer.apply(text, storage), ids);
-    text = {};
-  }
-  for (const Segment& raw : s.added.split(text, AddedTokens::Stage::raw, options.parse_special)) {
-    if (raw.id >= 0) {
-      ids.push_back(raw.id);
-      continue;
-    }
-    std::string storage;
-    const std::string_view normalized = s.normalizer.apply(raw.text, storage);
-    for (const Segment& part : s.added.split(normalized, AddedTokens::Stage::normalized, options.parse_special)) {
-      if (part.id >= 0)
-        ids.push_back(part.id);
-      else
-        s.encode_plain(part.text, ids);
-    }
-  }
+  if (!s.follows_kimi)
+    s.encode_part(text, options.parse_special, ids);
+  else
+    for (const std::string_view part : cut_long_runs(text)) s.encode_part(part, options.parse_special, ids);
   if (options.add_special_tokens) s.post_processor.apply(ids);
   return ids;
 }

@@ -31,8 +31,9 @@ struct TokenizerParts {
   PreTokenizer pre_tokenizer;
   PostProcessor post_processor;
   std::optional<int32_t> bos, eos, pad;
-  // parse_special = false turns all added tokens to plain text, not only the special ones (tiktoken's rule).
-  bool plain_skips_added = false;
+  // Kimi's rules around tiktoken: long runs are cut first, and parse_special = false turns all added tokens to plain text, not
+  // only the special ones.
+  bool follows_kimi = false;
 
   // Enters a token of the vocabulary. `name` is in the printable alphabet of bytes, or stands for itself (then merging cannot
   // make it). Throws data_loss if the id is out of range or taken, or the name is too long.

@@ -7,7 +7,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "text/tokenizer/gguf_vocabulary.h"
+#include "text/tokenizer/long_runs.h"
 
 namespace quern {
 namespace {
@@ -102,6 +102,22 @@ TEST(Tiktoken, ReservedIdsFollowTheRanks) {
   EXPECT_EQ(t.encode("<end>"), (Ids{1701}));
   EXPECT_EQ(t.encode("<|reserved_token_1700|>"), (Ids{1700}));
   EXPECT_EQ(t.decode(t.encode("<end>", {.parse_special = false}), {.skip_special = true}), "<end>");
+}
+
+TEST(Tiktoken, LongRunsAreCutAsTheReferenceCutsThem) {
+  const auto sizes = [](const std::string& text) {
+    std::vector<size_t> out;
+    for (const std::string_view part : cut_long_runs(text)) out.push_back(part.size());
+    return out;
+  };
+  using Sizes = std::vector<size_t>;
+  EXPECT_EQ(sizes(""), Sizes{});
+  EXPECT_EQ(sizes(std::string(25000, 'a')), Sizes{25000});
+  EXPECT_EQ(sizes(std::string(60000, 'a')), (Sizes{25000, 25000, 10000}));
+  EXPECT_EQ(sizes(std::string(20000, 'a') + std::string(25001, ' ')), (Sizes{45000, 1}));
+  std::string words;
+  while (words.size() < 400006) words += "ab ";
+  EXPECT_EQ(sizes(words), (Sizes{400000, words.size() - 400000}));
 }
 
 TEST(Tiktoken, DamageIsAnError) {
