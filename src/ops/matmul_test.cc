@@ -5,6 +5,7 @@
 
 #include <cmath>
 
+#include "ops/pack.h"
 #include "ops/test_machine.h"
 
 namespace quern::ops {
@@ -164,6 +165,35 @@ TEST(Matmul, QuantizedWeightsEqualTheirFloat32FormExactly) {
     EXPECT_TRUE(same_bits(matmul(m.ctx, longer, *pack_weight(m.ctx, {tall})),
                           matmul(m.ctx, longer, *pack_weight(m.ctx, {plain(dequantize(tall))}))));
   }
+}
+
+TEST(RowDecoder, EqualsDequantizeBitForBit) {
+  const int64_t rows = 11, cols = 150;
+  for (const Coding coding : {Coding::plain, Coding::integer, Coding::table})
+    for (const Offset offset : {Offset::none, Offset::zero_point, Offset::minimum})
+      for (const int64_t block_rows : {0, 1, 4})
+        for (const int64_t block_cols : {0, 1, 32, 48})
+          for (const bool has_super : {false, true}) {
+            QuantMatrix w = four_bit(rows, cols, 20);
+            if (coding == Coding::plain) w.codes = narrowed(random_tensor({rows, cols}, 21), DType::f16);
+            w.coding = coding;
+            for (int i = 0; i < 16; ++i) w.table.push_back(static_cast<float>(i * i) - 7.3f);
+            w.block_rows = block_rows;
+            w.block_cols = block_cols;
+            w.super_cols = 64;
+            w.offset = offset;
+            const int64_t grid_rows = block_rows > 0 ? (rows + block_rows - 1) / block_rows : 1;
+            const Shape grid{grid_rows, block_cols > 0 ? (cols + block_cols - 1) / block_cols : 1};
+            w.scales = random_tensor(grid, 22);
+            w.zeros = offset == Offset::zero_point ? random_tensor(grid, 23) : Tensor();
+            w.minimums = offset == Offset::minimum ? narrowed(random_tensor(grid, 24), DType::bf16) : Tensor();
+            if (has_super) w.super_scales = w.super_minimums = random_tensor({grid_rows, 3}, 25);
+            const Tensor expected = dequantize(w), got = Tensor::empty({rows, cols}, DType::f32);
+            const RowDecoder decoder(w);
+            for (int64_t n = 0; n < rows; ++n) decoder.decode(n, got.data<float>() + n * cols);
+            ASSERT_TRUE(same_bits(got, expected)) << static_cast<int>(coding) << " " << static_cast<int>(offset) << " "
+                                                  << block_rows << " " << block_cols << " " << has_super;
+          }
 }
 
 TEST(Matmul, EmptyShapes) {

@@ -18,9 +18,23 @@ DType storage_of(const std::vector<QuantMatrix>& parts, Activation activation);
 // The kind that activations are rounded to before the product: f32 (none), bf16 or f16. Throws unsupported for int8.
 DType x_dtype(Activation activation);
 
-// Rows [begin, end) of `w` as a matrix of its own that shares storage; `begin` is a multiple of row_step(w).
-QuantMatrix slice_rows(const QuantMatrix& w, int64_t begin, int64_t end);
-// The rows that one block of scales covers.
-int64_t row_step(const QuantMatrix& w);
+// Rows of a QuantMatrix as float32 in input order: the values of dequantize_rows, bit for bit, but block by block.
+class RowDecoder {
+ public:
+  explicit RowDecoder(const QuantMatrix& w);  // keeps a reference; validates
+  void decode(int64_t row, float* out) const;
+
+  // The row as it is stored, if the matrix is nothing but rows of `dtype` in input order; else null.
+  const std::byte* stored_row(int64_t row, DType dtype) const;
+  int64_t rows() const { return w_.rows(); }
+
+ private:
+  void read_codes(int64_t row, float* out) const;
+  void apply_blocks(int64_t row, float* values) const;
+
+  const QuantMatrix& w_;
+  Tensor scales_, zeros_, minimums_;  // [row blocks, column blocks] float32, second level not yet multiplied in
+  Tensor super_scales_, super_minimums_;
+};
 
 }  // namespace quern::ops

@@ -152,73 +152,87 @@ void PanelWeight::multiply(Ctx& ctx, const Tensor& x, const Tensor& bias, const 
   }
 }
 
-// Writes rows [n, n + count) of W, given row by row, into their lanes: 16 inputs of all rows at a time, so that the lines of
-// a panel are filled while they are near.
-template <typename T>
-void scatter(const Tensor& packed, int64_t n, int64_t count, const T* source, int64_t stride, int64_t cols) {
-  constexpr int64_t kStep = 16;
-  const int64_t padded = packed.dim(1), pair = packed.dtype() == DType::bf16 ? 2 : 1;
-  T* data = packed.data<T>();
-  for (int64_t k0 = 0; k0 < cols; k0 += kStep)
-    for (int64_t i = 0; i < count; ++i) {
-      T* panel = data + (n + i) / kPanel * padded * kPanel + (n + i) % kPanel * pair;
-      const T* row = source + i * stride;
-      for (int64_t k = k0; k < std::min(cols, k0 + kStep); ++k) panel[k / pair * pair * kPanel + k % pair] = row[k];
-    }
-}
+// The stacked parts as one list of rows.
+class Rows {
+ public:
+  Rows(const std::vector<QuantMatrix>& parts, const RowKernels& convert, DType storage)
+      : convert_(convert), storage_(storage), cols_(parts[0].cols()), parts_(parts.begin(), parts.end()) {}
 
-// Rows that no scale block straddles and that are worth a thread's while.
-int64_t rows_per_chunk(const QuantMatrix& part) {
-  const int64_t step = row_step(part);
-  return step * std::max<int64_t>(1, 64 / step);
-}
-
-void pack_rows(const RowKernels& kernels, const QuantMatrix& part, Range rows, int64_t n, const Tensor& packed) {
-  const int64_t cols = part.cols();
-  if (part.is_plain() && part.column_order.empty() && part.codes.dtype() == packed.dtype() && part.codes.stride(1) == 1) {
-    const std::byte* source = part.codes.raw() + bytes_of(packed.dtype(), rows.begin * part.codes.stride(0));
-    if (packed.dtype() == DType::f32)
-      return scatter(packed, n, rows.size(), reinterpret_cast<const float*>(source), part.codes.stride(0), cols);
-    return scatter(packed, n, rows.size(), reinterpret_cast<const uint16_t*>(source), part.codes.stride(0), cols);
+  // Row n in the kind of the storage: where it lies, or decoded into `buffer` (cols + 1 floats).
+  const std::byte* row(int64_t n, float* buffer) const {
+    size_t part = 0;
+    for (; n >= parts_[part].rows(); ++part) n -= parts_[part].rows();
+    if (const std::byte* stored = parts_[part].stored_row(n, storage_)) return stored;
+    parts_[part].decode(n, buffer);
+    auto* narrow = reinterpret_cast<uint16_t*>(buffer);  // in place: each element is read before its half is written
+    if (storage_ == DType::bf16) convert_.narrow_bf16(buffer, cols_, narrow);
+    if (storage_ == DType::f16) convert_.narrow_f16(buffer, cols_, narrow);
+    return reinterpret_cast<const std::byte*>(buffer);
   }
-  const Tensor wide = dequantize(slice_rows(part, rows.begin, rows.end));
-  if (packed.dtype() == DType::f32) return scatter(packed, n, rows.size(), wide.data<float>(), cols, cols);
-  const Tensor narrow = Tensor::empty(wide.shape(), packed.dtype());
-  (packed.dtype() == DType::bf16 ? kernels.narrow_bf16 : kernels.narrow_f16)(wide.data<float>(), wide.numel(), narrow.data<uint16_t>());
-  scatter(packed, n, rows.size(), narrow.data<uint16_t>(), cols, cols);
+
+ private:
+  const RowKernels& convert_;
+  DType storage_;
+  int64_t cols_;
+  std::vector<RowDecoder> parts_;
+};
+
+uint16_t half_at(const void* row, int64_t k) {
+  uint16_t value;
+  std::memcpy(&value, static_cast<const std::byte*>(row) + 2 * k, 2);
+  return value;
 }
 
-// The lanes of absent rows and the odd k of a last pair.
-void clear_padding(const PanelWeight& w) {
-  const Tensor& data = w.data();
-  const auto line = static_cast<size_t>(bytes_of(data.dtype(), kPanel)) * (data.dtype() == DType::bf16 ? 2 : 1);
-  if (w.rows() % kPanel != 0) {
-    const Tensor last = data.select(0, data.dim(0) - 1);
-    std::memset(last.raw(), 0, static_cast<size_t>(last.bytes()));
+// 16-bit rows are turned as pairs. bf16 keeps the pairs; f16 takes them apart again, one line of 32 per k.
+void turn_f16(const MatmulTiles& tiles, const void* const* rows, int count, int64_t cols, uint16_t* panel) {
+  constexpr int64_t kChunk = 64;
+  alignas(64) uint32_t pairs[kChunk * kPanel];
+  const void* from[kPanel];
+  for (int64_t pair = 0; pair < cols / 2; pair += kChunk) {
+    const int64_t size = std::min(kChunk, cols / 2 - pair);
+    for (int i = 0; i < count; ++i) from[i] = static_cast<const std::byte*>(rows[i]) + 4 * pair;
+    tiles.turn(from, count, size, pairs);
+    for (int64_t p = 0; p < size; ++p, panel += 2 * kPanel)
+      for (int64_t i = 0; i < kPanel; ++i) {
+        panel[i] = static_cast<uint16_t>(pairs[p * kPanel + i]);
+        panel[kPanel + i] = static_cast<uint16_t>(pairs[p * kPanel + i] >> 16);
+      }
   }
-  if (w.padded_cols() != w.cols())
-    for (int64_t panel = 1; panel <= data.dim(0); ++panel)
-      std::memset(data.raw() + bytes_of(data.dtype(), panel * w.padded_cols() * kPanel) - line, 0, line);
+  if (cols % 2 != 0)
+    for (int i = 0; i < kPanel; ++i) panel[i] = i < count ? half_at(rows[i], cols - 1) : 0;
+}
+
+void turn_bf16(const MatmulTiles& tiles, const void* const* rows, int count, int64_t cols, uint16_t* panel) {
+  tiles.turn(rows, count, cols / 2, panel);
+  if (cols % 2 == 0) return;
+  uint16_t* last = panel + (cols - 1) * kPanel;
+  for (int i = 0; i < kPanel; ++i) {
+    last[2 * i] = i < count ? half_at(rows[i], cols - 1) : 0;
+    last[2 * i + 1] = 0;
+  }
+}
+
+void pack_panel(const Rows& rows, const MatmulTiles& tiles, const PanelWeight& w, int64_t panel) {
+  const int64_t first = panel * kPanel, cols = w.cols();
+  const auto count = static_cast<int>(std::min(kPanel, w.rows() - first));
+  const auto width = static_cast<size_t>(cols + 1);
+  std::vector<float> buffer(kPanel * width);
+  const void* from[kPanel];
+  for (int i = 0; i < count; ++i) from[i] = rows.row(first + i, buffer.data() + static_cast<size_t>(i) * width);
+  const Tensor out = w.data().select(0, panel);
+  if (out.dtype() == DType::f32) return tiles.turn(from, count, cols, out.raw());
+  (out.dtype() == DType::bf16 ? turn_bf16 : turn_f16)(tiles, from, count, cols, out.data<uint16_t>());
 }
 
 }  // namespace
 
 std::unique_ptr<PackedWeight> pack_weight(const Ctx& ctx, const std::vector<QuantMatrix>& parts, DType storage) {
   auto w = std::make_unique<PanelWeight>(ctx.device, ctx.isa, Shape{stacked_rows(parts), parts[0].cols()}, storage);
-  if (ctx.device.is_meta() || w->rows() == 0) return w;
-  clear_padding(*w);
-  int64_t n = 0;
-  for (const QuantMatrix& part : parts) {
-    validate(part);
-    const int64_t chunk = rows_per_chunk(part);
-    ctx.pool->parallel_for(ceil_div(part.rows(), chunk), 1, [&](int64_t begin, int64_t end, int) {
-      for (int64_t i = begin; i < end; ++i) {
-        const Range rows{i * chunk, std::min(part.rows(), (i + 1) * chunk)};
-        pack_rows(row_kernels(ctx.isa), part, rows, n + rows.begin, w->data());
-      }
-    });
-    n += part.rows();
-  }
+  if (ctx.device.is_meta()) return w;
+  const Rows rows(parts, row_kernels(ctx.isa), storage);
+  ctx.pool->parallel_for(w->data().dim(0), 1, [&](int64_t begin, int64_t end, int) {
+    for (int64_t panel = begin; panel < end; ++panel) pack_panel(rows, tiles_for(ctx.isa), *w, panel);
+  });
   return w;
 }
 

@@ -42,6 +42,8 @@ struct MatmulTiles {
   int rows;                     // the highest tile
   TileFamily f32, bf16, f16;    // by kind of weight; x is float32
   const TileFamily* bf16_dot;   // bf16 weight and bf16 x; null: the tier has no such instruction
+  // Makes a panel of 32-bit elements, [size][kPanel], from up to kPanel rows of `size`; absent rows become zero.
+  void (*turn)(const void* const* rows, int count, int64_t size, void* panel);
 };
 
 }  // namespace quern::ops::cpu
