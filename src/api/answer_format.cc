@@ -212,7 +212,9 @@ bool has_failed(const TextDelta& answer) {
 ApiError failure_of(const TextDelta& answer) {
   if (answer.finish == FinishReason::cancelled)
     return make_api_error(503, answer.error.empty() ? "the server is stopping and ended this answer" : answer.error, "cancelled");
-  return make_api_error(http_status_of(answer.error_code), answer.error, std::string(name_of(answer.error_code)));
+  // Not the requester's doing once it was accepted: 503, where a full queue is 429.
+  const int status = answer.error_code == ErrorCode::exhausted ? 503 : http_status_of(answer.error_code);
+  return make_api_error(status, answer.error, std::string(name_of(answer.error_code)));
 }
 
 }  // namespace quern

@@ -2,6 +2,7 @@
 // From a request to its answer: jobs, generations, whole and streamed formats, errors.
 #include <gtest/gtest.h>
 
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "api/answer_stream.h"

@@ -2,6 +2,7 @@
 // Request bodies of any shape end in a request or in an Error; a request that parses resolves, or says why not.
 #include <cstddef>
 #include <cstdint>
+#include <nlohmann/json.hpp>
 
 #include "api/api_error.h"
 #include "api/completion_request.h"

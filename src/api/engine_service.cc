@@ -24,6 +24,14 @@ void refuse_media(const Json& messages) {
   }
 }
 
+ChatOptions options_of(const ChatMessages& chat) {
+  return {.tools = chat.tools.get(),
+          .template_kwargs = chat.template_kwargs.get(),
+          .add_generation_prompt = chat.add_generation_prompt,
+          .continue_final_message = chat.continue_final_message,
+          .add_special_tokens = chat.add_special_tokens};
+}
+
 // The key of a JSON file beside the weights; null where there is no such file or key.
 Json value_in(const std::string& path, const char* key) {
   if (!file_exists(path)) return nullptr;
@@ -34,22 +42,28 @@ Json value_in(const std::string& path, const char* key) {
 
 }  // namespace
 
-EngineService::EngineService(ServiceInfo info, GenerationDefaults defaults, const PromptBuilder& builder, Engine& engine, MediaSource media)
+EngineService::EngineService(
+    ServiceInfo info, GenerationDefaults defaults, const PromptBuilder& builder, Engine& engine, MediaSource media)
     : info_(std::move(info)), defaults_(std::move(defaults)), builder_(builder), engine_(engine), media_(std::move(media)) {
   QUERN_CHECK(!info_.names.empty());
 }
 
-std::shared_ptr<const Prompt> EngineService::prepare(const ChatMessages& chat) const {
+// A model that is never shown the tools answers as if there were none; better to say so. A template may hand tools over to another
+// one, so what counts is the text.
+void EngineService::check_tools(const ChatMessages& chat) const {
   const ChatTemplate* chat_template = builder_.chat_template();
-  if (chat.tools && chat_template && !chat_template->mentions("tools"))
-    throw RequestError(ErrorCode::unsupported, "tools", "tools: this model's chat template does not show tools", "unsupported");
+  if (!chat.tools || (chat_template && chat_template->mentions("tools"))) return;
+  ChatOptions options = options_of(chat);
+  const std::string with = builder_.render(*chat.messages, options);
+  options.tools = nullptr;
+  if (with == builder_.render(*chat.messages, options))
+    throw RequestError(ErrorCode::unsupported, "tools", "tools: this model's chat template does not show them to the model", "unsupported");
+}
+
+std::shared_ptr<const Prompt> EngineService::prepare(const ChatMessages& chat) const {
   if (!builder_.takes_media()) refuse_media(*chat.messages);
-  const ChatOptions options{.tools = chat.tools.get(),
-                            .template_kwargs = chat.template_kwargs.get(),
-                            .add_generation_prompt = chat.add_generation_prompt,
-                            .continue_final_message = chat.continue_final_message,
-                            .add_special_tokens = chat.add_special_tokens};
-  return std::make_shared<const Prompt>(builder_.from_messages(*chat.messages, options, media_));
+  check_tools(chat);
+  return std::make_shared<const Prompt>(builder_.from_messages(*chat.messages, options_of(chat), media_));
 }
 
 std::shared_ptr<const Prompt> EngineService::prepare(const TextOrTokens& prompt, bool add_special_tokens) const {

@@ -15,7 +15,8 @@ namespace quern {
 class EngineService final : public Service {
  public:
   // `builder` and `engine` must outlive the service. `info.names` holds at least one name.
-  EngineService(ServiceInfo info, GenerationDefaults defaults, const PromptBuilder& builder, Engine& engine, MediaSource media = MediaSource());
+  EngineService(
+      ServiceInfo info, GenerationDefaults defaults, const PromptBuilder& builder, Engine& engine, MediaSource media = MediaSource());
 
   const ServiceInfo& info() const override { return info_; }
   const Tokenizer& tokenizer() const override { return builder_.tokenizer(); }
@@ -30,6 +31,8 @@ class EngineService final : public Service {
   bool is_healthy() const override { return engine_.is_healthy(); }
 
  private:
+  void check_tools(const ChatMessages& chat) const;
+
   ServiceInfo info_;
   GenerationDefaults defaults_;
   const PromptBuilder& builder_;

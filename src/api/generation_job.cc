@@ -20,10 +20,16 @@ GenerationJob job_of(const SamplingFields& fields, bool stream, const StreamOpti
   return job;
 }
 
+// The tokens that one sequence may have: the context, or less if the cache holds less. The last token is never stored.
+int64_t context_of(const ServiceInfo& info) {
+  const int64_t in_cache = info.num_blocks * info.block_size + 1;
+  return info.num_blocks > 0 ? std::min(info.max_model_len, in_cache) : info.max_model_len;
+}
+
 void add_prompt(GenerationJob& job, std::shared_ptr<const Prompt> prompt, const SamplingFields& fields, const JobContext& context,
                 int fallback_max_tokens) {
   if (prompt->ids.empty()) fail_field("prompt", "prompt: it has no tokens; expected at least one");
-  const ResolveLimits limits{.max_model_len = context.service.info().max_model_len,
+  const ResolveLimits limits{.max_model_len = context_of(context.service.info()),
                              .prompt_tokens = static_cast<int64_t>(prompt->ids.size()),
                              .fallback_max_tokens = fallback_max_tokens,
                              .fallback_seed = context.seed};

@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "api/api_error.h"
 #include "api/completion_request.h"
 #include "api/scripted_service.h"
 
