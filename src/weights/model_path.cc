@@ -152,7 +152,7 @@ std::string snapshot_folder(const HubId& id, const std::string& repository) {
     if (!stays_inside(commit) || commit.find('/') != std::string::npos)
       fail(ErrorCode::data_loss, "{}: expected a commit, got \"{:.60}\"", ref, commit);
   }
-  const std::string folder = repository + "/snapshots/" + commit;
+  std::string folder = repository + "/snapshots/" + commit;
   if (!is_directory(folder))
     fail_not_cached(id, repository, format("revision {} is not", id.revision));
   return folder;

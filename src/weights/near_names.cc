@@ -42,6 +42,7 @@ std::vector<std::string> near_names(std::string_view name, const std::vector<std
   std::ranges::sort(near);
   if (near.size() > kMaxNames) near.resize(kMaxNames);
   std::vector<std::string> out;
+  out.reserve(near.size());
   for (auto& [d, candidate] : near) out.push_back(std::move(candidate));
   return out;
 }

@@ -195,12 +195,13 @@ SafetensorsHeader parse_safetensors_header(std::span<const std::byte> file,
   const Json root = parse_header_json(text, where);
   const size_t data_begin = kLengthBytes + length;
   SafetensorsHeader header;
-  for (const auto& [name, json] : root.get_ref<const Json::object_t&>()) {
-    if (name == "__metadata__")
-      parse_metadata(json, header, where);
+  for (const auto& item : root.get_ref<const Json::object_t&>()) {
+    if (item.first == "__metadata__")
+      parse_metadata(item.second, header, where);
     else
-      header.entries.push_back(with_context(format("{}: tensor {}", where, name),
-                                            [&] { return parse_entry(name, json, data_begin); }));
+      header.entries.push_back(with_context(format("{}: tensor {}", where, item.first), [&] {
+        return parse_entry(item.first, item.second, data_begin);
+      }));
   }
   expect_tiling(header.entries, data_begin, file.size(), where);
   return header;

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -73,13 +74,11 @@ std::map<std::string, std::string> read_index(const std::string& index) {
 void add_shards(MappedCheckpoint& out, const std::string& folder) {
   const std::string index = folder + "/" + std::string(kIndex);
   const std::map<std::string, std::string> wanted = read_index(index);
-  std::vector<std::string> shards;
-  for (const auto& [name, file] : wanted) shards.push_back(file);
-  std::ranges::sort(shards);
-  shards.erase(std::unique(shards.begin(), shards.end()), shards.end());
+  std::set<std::string> shards;
+  for (const auto& [name, file] : wanted) shards.insert(file);
   std::map<std::string, std::string> file_of;
   for (const std::string& shard : shards) {
-    if (!file_exists(folder + "/" + shard))
+    if (!file_exists(format("{}/{}", folder, shard)))
       fail(
           ErrorCode::not_found, "{}: shard {} is missing: is the download complete?", index, shard);
     add_file(out, folder, shard, file_of);
