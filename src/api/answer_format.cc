@@ -6,7 +6,9 @@
 namespace quern {
 namespace {
 
-std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
+std::string dump(const Json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
 
 Json usage_json(const Usage& usage) {
   return {{"prompt_tokens", usage.prompt_tokens},
@@ -18,14 +20,20 @@ Json usage_json(const Usage& usage) {
 // What both OpenAI dialects share.
 class OpenAiFormat : public AnswerFormat {
  public:
-  OpenAiFormat(AnswerHeader header, AnswerParts parts) : header_(std::move(header)), parts_(std::move(parts)) {}
+  OpenAiFormat(AnswerHeader header, AnswerParts parts)
+      : header_(std::move(header)), parts_(std::move(parts)) {}
 
  protected:
   Json envelope(std::string_view object) const {
-    return {{"id", header_.id}, {"object", object}, {"created", header_.created}, {"model", header_.model}};
+    return {{"id", header_.id},
+            {"object", object},
+            {"created", header_.created},
+            {"model", header_.model}};
   }
 
-  size_t prompt_of(int index) const { return static_cast<size_t>(index / parts_.choices_per_prompt); }
+  size_t prompt_of(int index) const {
+    return static_cast<size_t>(index / parts_.choices_per_prompt);
+  }
 
   std::string shown(const ScoredToken& token) const {
     return parts_.tokens_as_ids ? format("token_id:{}", token.id) : token.text;
@@ -66,9 +74,10 @@ class ChatFormat final : public OpenAiFormat {
     Json body = envelope("chat.completion");
     Json& choices = body["choices"] = Json::array();
     for (size_t i = 0; i < answers.size(); ++i) {
-      Json choice = {{"index", i},
-                     {"message", {{"role", "assistant"}, {"content", answers[i].text}, {"refusal", nullptr}}},
-                     {"logprobs", logprobs_of(answers[i])}};
+      Json choice = {
+          {"index", i},
+          {"message", {{"role", "assistant"}, {"content", answers[i].text}, {"refusal", nullptr}}},
+          {"logprobs", logprobs_of(answers[i])}};
       add_ending(choice, answers[i]);
       choices.push_back(std::move(choice));
     }
@@ -130,7 +139,8 @@ class CompletionFormat final : public OpenAiFormat {
     for (size_t i = 0; i < answers.size(); ++i) {
       const size_t prompt = prompt_of(static_cast<int>(i));
       const std::string echo = parts_.echo.empty() ? "" : parts_.echo.at(prompt);
-      Json choice = {{"index", i}, {"text", echo + answers[i].text}, {"logprobs", logprobs_of(answers[i])}};
+      Json choice = {
+          {"index", i}, {"text", echo + answers[i].text}, {"logprobs", logprobs_of(answers[i])}};
       add_ending(choice, answers[i]);
       if (parts_.token_ids) choice["prompt_token_ids"] = parts_.prompt_ids.at(prompt);
       choices.push_back(std::move(choice));
@@ -165,7 +175,8 @@ class CompletionFormat final : public OpenAiFormat {
 
   Json logprobs_of(const TextDelta& answer) const {
     if (!parts_.logprobs) return nullptr;
-    Json offsets = Json::array(), scores = Json::array(), tokens = Json::array(), tops = Json::array();
+    Json offsets = Json::array(), scores = Json::array(), tokens = Json::array(),
+         tops = Json::array();
     for (const TokenScores& entry : answer.scores) {
       offsets.push_back(entry.text_offset);
       scores.push_back(entry.chosen.logprob);
@@ -196,11 +207,16 @@ std::unique_ptr<AnswerFormat> completion_format(AnswerHeader header, AnswerParts
 
 std::string_view name_of(FinishReason reason) {
   switch (reason) {
-    case FinishReason::none: return "";
-    case FinishReason::stop: return "stop";
-    case FinishReason::length: return "length";
-    case FinishReason::cancelled: return "abort";
-    case FinishReason::error: return "error";
+    case FinishReason::none:
+      return "";
+    case FinishReason::stop:
+      return "stop";
+    case FinishReason::length:
+      return "length";
+    case FinishReason::cancelled:
+      return "abort";
+    case FinishReason::error:
+      return "error";
   }
   return "";
 }
@@ -211,9 +227,13 @@ bool has_failed(const TextDelta& answer) {
 
 ApiError failure_of(const TextDelta& answer) {
   if (answer.finish == FinishReason::cancelled)
-    return make_api_error(503, answer.error.empty() ? "the server is stopping and ended this answer" : answer.error, "cancelled");
+    return make_api_error(
+        503,
+        answer.error.empty() ? "the server is stopping and ended this answer" : answer.error,
+        "cancelled");
   // Not the requester's doing once it was accepted: 503, where a full queue is 429.
-  const int status = answer.error_code == ErrorCode::exhausted ? 503 : http_status_of(answer.error_code);
+  const int status =
+      answer.error_code == ErrorCode::exhausted ? 503 : http_status_of(answer.error_code);
   return make_api_error(status, answer.error, std::string(name_of(answer.error_code)));
 }
 

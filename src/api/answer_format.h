@@ -21,11 +21,11 @@ struct AnswerHeader {
 // What of an answer is shown beside its text.
 struct AnswerParts {
   bool logprobs = false;
-  bool token_ids = false;              // of prompt and answer
-  bool tokens_as_ids = false;          // "token_id:17" in logprobs
+  bool token_ids = false;      // of prompt and answer
+  bool tokens_as_ids = false;  // "token_id:17" in logprobs
   int choices_per_prompt = 1;
-  std::vector<TokenIds> prompt_ids;    // per prompt, with token_ids
-  std::vector<std::string> echo;       // per prompt: text in front of each answer; empty: none
+  std::vector<TokenIds> prompt_ids;  // per prompt, with token_ids
+  std::vector<std::string> echo;     // per prompt: text in front of each answer; empty: none
 };
 
 class AnswerFormat {
@@ -34,10 +34,13 @@ class AnswerFormat {
 
   // The body of an answer that is not streamed.
   virtual std::string whole(std::span<const TextDelta> answers, const Usage& usage) const = 0;
-  // Chunks of a stream, each one JSON text; empty: nothing to send. `usage` is null where chunks carry none.
-  virtual std::string opening(int index, const Usage* usage) const = 0;  // in front of the first delta of a choice
+  // Chunks of a stream, each one JSON text; empty: nothing to send. `usage` is null where chunks
+  // carry none.
+  virtual std::string opening(
+      int index, const Usage* usage) const = 0;  // in front of the first delta of a choice
   virtual std::string chunk(int index, const TextDelta& delta, const Usage* usage) const = 0;
-  virtual std::string closing(const Usage& usage) const = 0;  // stream_options.include_usage: usage and no choices
+  virtual std::string closing(
+      const Usage& usage) const = 0;  // stream_options.include_usage: usage and no choices
 };
 
 std::unique_ptr<AnswerFormat> chat_format(AnswerHeader header, AnswerParts parts);

@@ -3,7 +3,10 @@
 
 namespace quern {
 
-AnswerStream::AnswerStream(const AnswerFormat& format, const StreamOptions& options, const Generation& generation, bool shows_tokens)
+AnswerStream::AnswerStream(const AnswerFormat& format,
+                           const StreamOptions& options,
+                           const Generation& generation,
+                           bool shows_tokens)
     : format_(format),
       options_(options),
       generation_(generation),
@@ -29,12 +32,16 @@ void AnswerStream::add(int index, const TextDelta& delta, std::vector<std::strin
   const Usage* shown = options_.continuous_usage_stats ? &usage : nullptr;
   if (!is_open_[static_cast<size_t>(index)]) {
     is_open_[static_cast<size_t>(index)] = true;
-    if (std::string opening = format_.opening(index, shown); !opening.empty()) out.push_back(std::move(opening));
+    if (std::string opening = format_.opening(index, shown); !opening.empty())
+      out.push_back(std::move(opening));
   }
-  const bool says_something = !delta.text.empty() || delta.finish != FinishReason::none || shows_tokens_ || shown;
+  const bool says_something =
+      !delta.text.empty() || delta.finish != FinishReason::none || shows_tokens_ || shown;
   if (says_something) out.push_back(format_.chunk(index, delta, shown));
 }
 
-std::string AnswerStream::closing() const { return options_.include_usage ? format_.closing(generation_.usage()) : std::string(); }
+std::string AnswerStream::closing() const {
+  return options_.include_usage ? format_.closing(generation_.usage()) : std::string();
+}
 
 }  // namespace quern

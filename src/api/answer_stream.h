@@ -13,10 +13,15 @@ namespace quern {
 
 class AnswerStream {
  public:
-  // All must outlive the stream. `shows_tokens`: chunks carry scores or ids, so a token without text is sent too.
-  AnswerStream(const AnswerFormat& format, const StreamOptions& options, const Generation& generation, bool shows_tokens);
+  // All must outlive the stream. `shows_tokens`: chunks carry scores or ids, so a token without
+  // text is sent too.
+  AnswerStream(const AnswerFormat& format,
+               const StreamOptions& options,
+               const Generation& generation,
+               bool shows_tokens);
 
-  // What to send for new deltas. Once a choice has failed, the last text is the error, and nothing more is to be sent.
+  // What to send for new deltas. Once a choice has failed, the last text is the error, and nothing
+  // more is to be sent.
   std::vector<std::string> chunks(std::span<const Generation::IndexedDelta> deltas);
   bool has_failed() const { return has_failed_; }
   // What to send at the end; empty: nothing.

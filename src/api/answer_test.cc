@@ -15,17 +15,26 @@ namespace {
 
 class Answer : public testing::Test {
  protected:
-  JobContext context() const { return {.service = service_, .id = "r1", .created = 1234, .seed = 5}; }
-  GenerationJob chat(const std::string& fields) const {
-    return chat_job(parse_json(R"({"model": "alias", "messages": [{"role": "user", "content": "hi"}])" + fields + "}", "body"), context());
+  JobContext context() const {
+    return {.service = service_, .id = "r1", .created = 1234, .seed = 5};
   }
-  GenerationJob completion(const std::string& fields) const { return completion_job(parse_json("{" + fields + "}", "body"), context()); }
+  GenerationJob chat(const std::string& fields) const {
+    return chat_job(
+        parse_json(
+            R"({"model": "alias", "messages": [{"role": "user", "content": "hi"}])" + fields + "}",
+            "body"),
+        context());
+  }
+  GenerationJob completion(const std::string& fields) const {
+    return completion_job(parse_json("{" + fields + "}", "body"), context());
+  }
 
   // Runs a job to its end and returns the body of its answer.
   Json whole(const GenerationJob& job) {
     const auto generation = job.submit(service_, "r1");
     std::vector<TextDelta> answers(static_cast<size_t>(job.choice_count()));
-    for (auto& [index, delta] : generation->poll()) answers[static_cast<size_t>(index)].append(std::move(delta));
+    for (auto& [index, delta] : generation->poll())
+      answers[static_cast<size_t>(index)].append(std::move(delta));
     EXPECT_TRUE(generation->is_finished());
     return parse_json(job.format->whole(answers, generation->usage()), "answer");
   }
@@ -34,8 +43,10 @@ class Answer : public testing::Test {
     const auto generation = job.submit(service_, "r1");
     AnswerStream stream(*job.format, job.stream_options, *generation, job.shows_tokens);
     std::vector<Json> out;
-    for (const std::string& chunk : stream.chunks(generation->poll())) out.push_back(parse_json(chunk, "chunk"));
-    if (const std::string closing = stream.closing(); !closing.empty()) out.push_back(parse_json(closing, "chunk"));
+    for (const std::string& chunk : stream.chunks(generation->poll()))
+      out.push_back(parse_json(chunk, "chunk"));
+    if (const std::string closing = stream.closing(); !closing.empty())
+      out.push_back(parse_json(closing, "chunk"));
     return out;
   }
 
@@ -60,7 +71,8 @@ TEST_F(Answer, ChatHasTheShapeThatClientsRead) {
 }
 
 TEST_F(Answer, CompletionCountsAllChoicesAndEchoes) {
-  const Json body = whole(completion(R"("prompt": ["a", "bc"], "n": 2, "echo": true, "max_tokens": 3)"));
+  const Json body =
+      whole(completion(R"("prompt": ["a", "bc"], "n": 2, "echo": true, "max_tokens": 3)"));
   ASSERT_EQ(body["choices"].size(), 4u);
   EXPECT_EQ(body["object"], "text_completion");
   EXPECT_EQ(body["choices"][1]["text"], "aPar");
@@ -72,21 +84,26 @@ TEST_F(Answer, CompletionCountsAllChoicesAndEchoes) {
 }
 
 TEST_F(Answer, EchoOfIdsIsTheirText) {
-  EXPECT_EQ(whole(completion(R"("prompt": [104, 105], "echo": true)"))["choices"][0]["text"], "hiParis");
+  EXPECT_EQ(whole(completion(R"("prompt": [104, 105], "echo": true)"))["choices"][0]["text"],
+            "hiParis");
 }
 
 TEST_F(Answer, LogprobsOfBothDialects) {
-  const Json in_chat = whole(chat(R"(, "logprobs": true, "top_logprobs": 2, "max_tokens": 1)"))["choices"][0]["logprobs"]["content"];
+  const Json in_chat = whole(
+      chat(R"(, "logprobs": true, "top_logprobs": 2, "max_tokens": 1)"))["choices"][0]["logprobs"]
+                                                                        ["content"];
   ASSERT_EQ(in_chat.size(), 1u);
   EXPECT_EQ(in_chat[0]["token"], "P");
   EXPECT_EQ(in_chat[0]["bytes"], Json::array({80}));
   EXPECT_EQ(in_chat[0]["top_logprobs"].size(), 2u);
-  const Json in_completion = whole(completion(R"("prompt": "x", "logprobs": 2, "max_tokens": 2)"))["choices"][0]["logprobs"];
+  const Json in_completion = whole(
+      completion(R"("prompt": "x", "logprobs": 2, "max_tokens": 2)"))["choices"][0]["logprobs"];
   EXPECT_EQ(in_completion["tokens"], Json::array({"P", "a"}));
   EXPECT_EQ(in_completion["text_offset"], Json::array({0, 1}));
   EXPECT_EQ(in_completion["token_logprobs"][0], -0.5);
   EXPECT_TRUE(in_completion["top_logprobs"][0].contains("P"));
-  const Json as_ids = whole(completion(R"("prompt": "x", "logprobs": 0, "max_tokens": 1, "return_tokens_as_token_ids": true)"));
+  const Json as_ids = whole(completion(
+      R"("prompt": "x", "logprobs": 0, "max_tokens": 1, "return_tokens_as_token_ids": true)"));
   EXPECT_EQ(as_ids["choices"][0]["logprobs"]["tokens"][0], "token_id:80");
 }
 
@@ -108,7 +125,11 @@ TEST_F(Answer, StopStringEndsTheAnswerAndTheEngineRequest) {
 
 // Joined deltas equal the whole answer, whatever was asked for.
 TEST_F(Answer, StreamEqualsWhole) {
-  for (const std::string fields : {"", R"(, "n": 3)", R"(, "stop": "ri")", R"(, "logprobs": true, "top_logprobs": 1)", R"(, "max_tokens": 2)"}) {
+  for (const std::string fields : {"",
+                                   R"(, "n": 3)",
+                                   R"(, "stop": "ri")",
+                                   R"(, "logprobs": true, "top_logprobs": 1)",
+                                   R"(, "max_tokens": 2)"}) {
     service_.set_script(reply("Par\xC3\xAEs \xF0\x9F\x98\x80 rive"));
     const Json expected = whole(chat(fields));
     std::map<int, std::string> text, finish, roles;
@@ -135,7 +156,8 @@ TEST_F(Answer, StreamEqualsWhole) {
 }
 
 TEST_F(Answer, UsageInStreamsIsCumulative) {
-  const auto chunks = streamed(chat(R"(, "stream": true, "stream_options": {"include_usage": true, "continuous_usage_stats": true})"));
+  const auto chunks = streamed(chat(
+      R"(, "stream": true, "stream_options": {"include_usage": true, "continuous_usage_stats": true})"));
   ASSERT_GT(chunks.size(), 3u);
   EXPECT_TRUE(chunks.back()["choices"].empty());
   EXPECT_EQ(chunks.back()["usage"]["completion_tokens"], 6);
@@ -201,22 +223,25 @@ TEST_F(Answer, AGenerationThatIsDroppedIsCancelled) {
 }
 
 TEST_F(Answer, AStreamThatJustEndsIsAFailure) {
-  service_.set_script([](const Request&, const std::shared_ptr<EventStream>& stream) { stream->close(); });
+  service_.set_script(
+      [](const Request&, const std::shared_ptr<EventStream>& stream) { stream->close(); });
   const auto chunks = streamed(chat(R"(, "n": 2, "stream": true)"));
   EXPECT_EQ(chunks.at(0)["error"]["code"], "unavailable");
 }
 
 TEST_F(Answer, AFullQueueLeavesNothingBehind) {
-  service_.set_script([n = std::make_shared<int>(0)](const Request&, const std::shared_ptr<EventStream>&) {
-    if ((*n)++ == 1) fail(ErrorCode::exhausted, "the queue is full");
-  });
+  service_.set_script(
+      [n = std::make_shared<int>(0)](const Request&, const std::shared_ptr<EventStream>&) {
+        if ((*n)++ == 1) fail(ErrorCode::exhausted, "the queue is full");
+      });
   const GenerationJob job = completion(R"("prompt": ["a", "b", "c"])");
   EXPECT_THROW(job.submit(service_, "r1"), Error);
   EXPECT_EQ(service_.cancelled(), 1u);
 }
 
 TEST(ApiError, HasOpenAisShape) {
-  const RequestError wrong(ErrorCode::invalid_argument, "top_p", "top_p: too \xff big", "some_code");
+  const RequestError wrong(
+      ErrorCode::invalid_argument, "top_p", "top_p: too \xff big", "some_code");
   const Json body = parse_json(to_json(api_error_of(wrong)), "error")["error"];
   EXPECT_EQ(body["param"], "top_p");
   EXPECT_EQ(body["code"], "some_code");
@@ -236,7 +261,8 @@ TEST(Responses, ListTheServedNames) {
   ASSERT_EQ(list["data"].size(), 2u);
   EXPECT_EQ(list["data"][1]["id"], "alias");
   EXPECT_EQ(list["data"][0]["max_model_len"], 512);
-  EXPECT_EQ(parse_json(tokenize_response({104, 105}, 512, &service.tokenizer()), "t")["token_strs"], Json::array({"h", "i"}));
+  EXPECT_EQ(parse_json(tokenize_response({104, 105}, 512, &service.tokenizer()), "t")["token_strs"],
+            Json::array({"h", "i"}));
 }
 
 }  // namespace

@@ -9,25 +9,38 @@ namespace quern {
 
 int http_status_of(ErrorCode code) {
   switch (code) {
-    case ErrorCode::invalid_argument: return 400;
-    case ErrorCode::unsupported: return 400;
-    case ErrorCode::not_found: return 404;
-    case ErrorCode::exhausted: return 429;
-    case ErrorCode::unavailable: return 503;
-    case ErrorCode::cancelled: return 499;
-    case ErrorCode::data_loss: return 500;
-    case ErrorCode::internal: return 500;
+    case ErrorCode::invalid_argument:
+      return 400;
+    case ErrorCode::unsupported:
+      return 400;
+    case ErrorCode::not_found:
+      return 404;
+    case ErrorCode::exhausted:
+      return 429;
+    case ErrorCode::unavailable:
+      return 503;
+    case ErrorCode::cancelled:
+      return 499;
+    case ErrorCode::data_loss:
+      return 500;
+    case ErrorCode::internal:
+      return 500;
   }
   return 500;
 }
 
 std::string_view error_type_of(int status) {
   switch (status) {
-    case 401: return "authentication_error";
-    case 404: return "not_found_error";
-    case 429: return "rate_limit_error";
-    case 503: return "overloaded_error";
-    default: return status >= 500 ? "server_error" : "invalid_request_error";
+    case 401:
+      return "authentication_error";
+    case 404:
+      return "not_found_error";
+    case 429:
+      return "rate_limit_error";
+    case 503:
+      return "overloaded_error";
+    default:
+      return status >= 500 ? "server_error" : "invalid_request_error";
   }
 }
 
@@ -48,7 +61,9 @@ ApiError api_error_of(const std::exception& error) {
 }
 
 std::string to_json(const ApiError& error) {
-  const auto text_or_null = [](const std::string& s) { return s.empty() ? Json(nullptr) : Json(s); };
+  const auto text_or_null = [](const std::string& s) {
+    return s.empty() ? Json(nullptr) : Json(s);
+  };
   const Json body = {{"error",
                       {{"message", error.message},
                        {"type", error.type},

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Errors as the OpenAI API says them: {"error": {"message", "type", "param", "code"}} and an HTTP status.
+// Errors as the OpenAI API says them: {"error": {"message", "type", "param", "code"}} and an HTTP
+// status.
 #pragma once
 
 #include <exception>
@@ -13,8 +14,8 @@ namespace quern {
 // A request that is wrong in one named field.
 class RequestError : public Error {
  public:
-  // `param` is the field ("messages[2].content"), empty if it is the request as a whole; `reason` is the machine-readable
-  // `code` of the body ("context_length_exceeded"), empty for null.
+  // `param` is the field ("messages[2].content"), empty if it is the request as a whole; `reason`
+  // is the machine-readable `code` of the body ("context_length_exceeded"), empty for null.
   RequestError(ErrorCode code, std::string param, std::string message, std::string reason = {})
       : Error(code, std::move(message)), param_(std::move(param)), reason_(std::move(reason)) {}
 
@@ -27,8 +28,12 @@ class RequestError : public Error {
 
 // Throws RequestError{invalid_argument, param, format(fmt, args...)}.
 template <typename... Args>
-[[noreturn]] void fail_field(std::string_view param, fmt::format_string<Args...> fmt, Args&&... args) {
-  throw RequestError(ErrorCode::invalid_argument, std::string(param), fmt::format(fmt, std::forward<Args>(args)...));
+[[noreturn]] void fail_field(std::string_view param,
+                             fmt::format_string<Args...> fmt,
+                             Args&&... args) {
+  throw RequestError(ErrorCode::invalid_argument,
+                     std::string(param),
+                     fmt::format(fmt, std::forward<Args>(args)...));
 }
 
 struct ApiError {
@@ -38,7 +43,8 @@ struct ApiError {
 
 // 400, 404, 429, 499 (the client left), 500, 503.
 int http_status_of(ErrorCode code);
-// "invalid_request_error", "not_found_error", "rate_limit_error", "authentication_error", "server_error" …
+// "invalid_request_error", "not_found_error", "rate_limit_error", "authentication_error",
+// "server_error" …
 std::string_view error_type_of(int status);
 
 // Any exception as an API error. What is not an Error is reported as internal, without its text.

@@ -17,9 +17,11 @@ const Json* member(const Json& object, std::string_view name) {
 }
 
 void check_part(const Json& part, const std::string& path) {
-  if (!part.is_object()) fail_field(path, "{}: expected an object with a type, got {}", path, json_type_name(part));
+  if (!part.is_object())
+    fail_field(path, "{}: expected an object with a type, got {}", path, json_type_name(part));
   const Json* type = member(part, "type");
-  if (!type || !type->is_string()) fail_field(path, "{}: a content part needs a \"type\", such as \"text\"", path);
+  if (!type || !type->is_string())
+    fail_field(path, "{}: a content part needs a \"type\", such as \"text\"", path);
   const std::string& name = type->get_ref<const std::string&>();
   if (name == "text") {
     const Json* text = member(part, "text");
@@ -28,15 +30,22 @@ void check_part(const Json& part, const std::string& path) {
   }
   // Media are read where they are loaded; here only what would be nonsense for all of them.
   const Json* value = member(part, name);
-  if (!value) fail_field(path, "{}: a part of type \"{}\" needs a field \"{}\"", path, name.substr(0, 64), name.substr(0, 64));
+  if (!value)
+    fail_field(path,
+               "{}: a part of type \"{}\" needs a field \"{}\"",
+               path,
+               name.substr(0, 64),
+               name.substr(0, 64));
   if (name == "refusal") fail_field(path, "{}: parts of type \"refusal\" are not input", path);
 }
 
 void check_content(const Json& content, const std::string& path) {
   if (content.is_string()) return;
   if (!content.is_array())
-    fail_field(path, "{}: expected a string or an array of parts, got {}", path, json_type_name(content));
-  if (content.size() > kMaxParts) fail_field(path, "{}: {} parts, the limit is {}", path, content.size(), kMaxParts);
+    fail_field(
+        path, "{}: expected a string or an array of parts, got {}", path, json_type_name(content));
+  if (content.size() > kMaxParts)
+    fail_field(path, "{}: {} parts, the limit is {}", path, content.size(), kMaxParts);
   for (size_t i = 0; i < content.size(); ++i) check_part(content[i], format("{}[{}]", path, i));
 }
 
@@ -44,9 +53,11 @@ void check_content(const Json& content, const std::string& path) {
 void parse_tool_calls(Json& message, const std::string& path) {
   const auto calls = message.find("tool_calls");
   if (calls == message.end() || calls->is_null()) return;
-  if (!calls->is_array()) fail_field(path, "{}: expected an array, got {}", path, json_type_name(*calls));
+  if (!calls->is_array())
+    fail_field(path, "{}: expected an array, got {}", path, json_type_name(*calls));
   for (Json& call : *calls) {
-    if (!call.is_object()) fail_field(path, "{}: expected objects, got {}", path, json_type_name(call));
+    if (!call.is_object())
+      fail_field(path, "{}: expected objects, got {}", path, json_type_name(call));
     const auto function = call.find("function");
     if (function == call.end() || !function->is_object() || !member(*function, "name"))
       fail_field(path, "{}: each call needs a function with a name", path);
@@ -61,11 +72,13 @@ void parse_tool_calls(Json& message, const std::string& path) {
 }
 
 void check_message(Json& message, const std::string& path) {
-  if (!message.is_object()) fail_field(path, "{}: expected an object, got {}", path, json_type_name(message));
+  if (!message.is_object())
+    fail_field(path, "{}: expected an object, got {}", path, json_type_name(message));
   const Json* role = member(message, "role");
   if (!role || !role->is_string()) fail_field(path, "{}: a message needs a \"role\"", path);
   const std::string& name = role->get_ref<const std::string&>();
-  if (name.empty() || name.size() > 64) fail_field(path + ".role", "{}.role: a role has 1 to 64 bytes", path);
+  if (name.empty() || name.size() > 64)
+    fail_field(path + ".role", "{}.role: a role has 1 to 64 bytes", path);
   const Json* content = member(message, "content");
   if (content) check_content(*content, path + ".content");
   parse_tool_calls(message, path + ".tool_calls");
@@ -75,26 +88,33 @@ void check_message(Json& message, const std::string& path) {
 
 std::shared_ptr<const Json> messages_of(FieldReader& fields) {
   const Json* field = fields.find("messages");
-  if (!field) fail_field("messages", "messages: missing; expected an array of {{\"role\", \"content\"}}");
+  if (!field)
+    fail_field("messages", "messages: missing; expected an array of {{\"role\", \"content\"}}");
   if (!field->is_array() || field->empty())
-    fail_field("messages", "messages: expected an array of at least one message, got {}",
+    fail_field("messages",
+               "messages: expected an array of at least one message, got {}",
                field->is_array() ? "an empty one" : json_type_name(*field));
-  if (field->size() > kMaxMessages) fail_field("messages", "messages: {} messages, the limit is {}", field->size(), kMaxMessages);
+  if (field->size() > kMaxMessages)
+    fail_field("messages", "messages: {} messages, the limit is {}", field->size(), kMaxMessages);
   auto messages = std::make_shared<Json>(*field);
-  for (size_t i = 0; i < messages->size(); ++i) check_message((*messages)[i], format("messages[{}]", i));
+  for (size_t i = 0; i < messages->size(); ++i)
+    check_message((*messages)[i], format("messages[{}]", i));
   return messages;
 }
 
 std::shared_ptr<const Json> tools_of(FieldReader& fields) {
   const Json* field = fields.find("tools");
   if (!field) return nullptr;
-  if (!field->is_array()) fail_field("tools", "tools: expected an array, got {}", json_type_name(*field));
+  if (!field->is_array())
+    fail_field("tools", "tools: expected an array, got {}", json_type_name(*field));
   if (field->empty()) return nullptr;
-  if (field->size() > kMaxTools) fail_field("tools", "tools: {} tools, the limit is {}", field->size(), kMaxTools);
+  if (field->size() > kMaxTools)
+    fail_field("tools", "tools: {} tools, the limit is {}", field->size(), kMaxTools);
   for (const Json& tool : *field) {
     const Json* function = tool.is_object() ? member(tool, "function") : nullptr;
     if (!function || !function->is_object() || !member(*function, "name"))
-      fail_field("tools", "tools: each tool is {{\"type\": \"function\", \"function\": {{\"name\", …}}}}");
+      fail_field("tools",
+                 "tools: each tool is {{\"type\": \"function\", \"function\": {{\"name\", …}}}}");
   }
   return std::make_shared<const Json>(*field);
 }
@@ -103,7 +123,9 @@ std::shared_ptr<const Json> kwargs_of(FieldReader& fields) {
   Json kwargs = Json::object();
   if (const Json* field = fields.find("chat_template_kwargs")) {
     if (!field->is_object())
-      fail_field("chat_template_kwargs", "chat_template_kwargs: expected an object, got {}", json_type_name(*field));
+      fail_field("chat_template_kwargs",
+                 "chat_template_kwargs: expected an object, got {}",
+                 json_type_name(*field));
     kwargs = *field;
   }
   if (const auto effort = fields.string("reasoning_effort"))
@@ -115,14 +137,20 @@ std::shared_ptr<const Json> kwargs_of(FieldReader& fields) {
 void check_tool_choice(FieldReader& fields) {
   const Json* choice = fields.find("tool_choice");
   if (!choice || *choice == "auto" || *choice == "none") return;
-  throw RequestError(ErrorCode::unsupported, "tool_choice",
-                     "tool_choice: this version cannot force a call; leave it out, or say \"auto\" or \"none\"", "unsupported");
+  throw RequestError(
+      ErrorCode::unsupported,
+      "tool_choice",
+      "tool_choice: this version cannot force a call; leave it out, or say \"auto\" or \"none\"",
+      "unsupported");
 }
 
 void check_modalities(FieldReader& fields) {
   const Json* list = fields.find("modalities");
   if (list && *list != Json::array({"text"}))
-    throw RequestError(ErrorCode::unsupported, "modalities", "modalities: this model answers in text only", "unsupported");
+    throw RequestError(ErrorCode::unsupported,
+                       "modalities",
+                       "modalities: this model answers in text only",
+                       "unsupported");
 }
 
 }  // namespace
@@ -150,8 +178,10 @@ ChatMessages ChatMessages::parse(FieldReader& fields) {
   out.continue_final_message = fields.boolean_or("continue_final_message", false);
   out.add_special_tokens = fields.boolean_or("add_special_tokens", false);
   fields.refuse("chat_template", "the template is the operator's to choose (--chat-template)");
-  if (out.continue_final_message && fields.find("add_generation_prompt") && out.add_generation_prompt)
-    fail_field("continue_final_message", "continue_final_message and add_generation_prompt exclude each other");
+  if (out.continue_final_message && fields.find("add_generation_prompt") &&
+      out.add_generation_prompt)
+    fail_field("continue_final_message",
+               "continue_final_message and add_generation_prompt exclude each other");
   if (out.continue_final_message) out.add_generation_prompt = false;
   return out;
 }
@@ -179,7 +209,11 @@ ChatRequest ChatRequest::parse(const Json& body, std::vector<std::string>* ignor
   fields.refuse("audio", "this version answers in text only");
   fields.refuse("web_search_options", "remove it");
   fields.refuse("echo", "only completions echo their prompt");
-  fields.ignore({"parallel_tool_calls", "prediction", "include_reasoning", "separate_reasoning", "verbosity"});
+  fields.ignore({"parallel_tool_calls",
+                 "prediction",
+                 "include_reasoning",
+                 "separate_reasoning",
+                 "verbosity"});
   std::vector<std::string> unknown = fields.reject_misspelt();
   if (ignored) *ignored = std::move(unknown);
   return out;

@@ -19,8 +19,9 @@ struct StreamOptions {
 
 // The conversation and how it is rendered: what chat requests and /tokenize have in common.
 struct ChatMessages {
-  // An array of {role, content, …}, checked for shape: roles and texts are strings, content is a string, null or an array of
-  // typed parts. tool_calls whose arguments are a string of JSON carry them parsed, as templates want them.
+  // An array of {role, content, …}, checked for shape: roles and texts are strings, content is a
+  // string, null or an array of typed parts. tool_calls whose arguments are a string of JSON carry
+  // them parsed, as templates want them.
   std::shared_ptr<const Json> messages;
   std::shared_ptr<const Json> tools;            // null: none
   std::shared_ptr<const Json> template_kwargs;  // an object, or null

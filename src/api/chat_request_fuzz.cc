@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Request bodies of any shape end in a request or in an Error; a request that parses resolves, or says why not.
+// Request bodies of any shape end in a request or in an Error; a request that parses resolves, or
+// says why not.
 #include <cstddef>
 #include <cstdint>
 #include <nlohmann/json.hpp>
@@ -23,7 +24,10 @@ void run(Body&& body) {
 
 void resolve_fields(const SamplingFields& fields) {
   static const ScriptedService service;
-  resolve(fields, service.defaults(), {.max_model_len = 4096, .prompt_tokens = 10}, service.tokenizer());
+  resolve(fields,
+          service.defaults(),
+          {.max_model_len = 4096, .prompt_tokens = 10},
+          service.tokenizer());
 }
 
 }  // namespace

@@ -14,7 +14,8 @@ constexpr int kMaxLogprobs = 20;
 
 TokenIds token_ids_of(const Json& list) {
   if (list.empty()) fail_field("prompt", "prompt: an empty list of token ids");
-  if (list.size() > kMaxPromptTokens) fail_field("prompt", "prompt: {} token ids, the limit is {}", list.size(), kMaxPromptTokens);
+  if (list.size() > kMaxPromptTokens)
+    fail_field("prompt", "prompt: {} token ids, the limit is {}", list.size(), kMaxPromptTokens);
   TokenIds ids;
   ids.reserve(list.size());
   for (const Json& id : list) ids.push_back(token_id_of(id, "prompt"));
@@ -24,13 +25,16 @@ TokenIds token_ids_of(const Json& list) {
 // A string, a list of strings, a list of ids, or a list of lists of ids.
 std::vector<TextOrTokens> prompts_of(FieldReader& fields) {
   const Json* field = fields.find("prompt");
-  if (!field) fail_field("prompt", "prompt: missing; expected a string, token ids, or a list of either");
+  if (!field)
+    fail_field("prompt", "prompt: missing; expected a string, token ids, or a list of either");
   if (field->is_string()) return {field->get<std::string>()};
   if (!field->is_array() || field->empty())
-    fail_field("prompt", "prompt: expected a string, token ids, or a list of either, got {}",
+    fail_field("prompt",
+               "prompt: expected a string, token ids, or a list of either, got {}",
                field->is_array() ? "an empty list" : json_type_name(*field));
   if (field->front().is_number()) return {token_ids_of(*field)};
-  if (field->size() > kMaxPrompts) fail_field("prompt", "prompt: {} prompts, the limit is {}", field->size(), kMaxPrompts);
+  if (field->size() > kMaxPrompts)
+    fail_field("prompt", "prompt: {} prompts, the limit is {}", field->size(), kMaxPrompts);
   std::vector<TextOrTokens> out;
   for (const Json& item : *field) {
     if (item.is_string())
@@ -38,7 +42,8 @@ std::vector<TextOrTokens> prompts_of(FieldReader& fields) {
     else if (item.is_array())
       out.emplace_back(token_ids_of(item));
     else
-      fail_field("prompt", "prompt: expected strings or lists of token ids, got {}", json_type_name(item));
+      fail_field(
+          "prompt", "prompt: expected strings or lists of token ids, got {}", json_type_name(item));
   }
   return out;
 }
@@ -53,16 +58,24 @@ CompletionRequest CompletionRequest::parse(const Json& body, std::vector<std::st
   out.add_special_tokens = fields.boolean_or("add_special_tokens", true);
   out.sampling = SamplingFields::parse(fields);
   out.stream_options = StreamOptions::parse(fields, out.stream);
-  if (const auto tokens = fields.integer("max_tokens", 1, INT32_MAX)) out.sampling.max_tokens = static_cast<int>(*tokens);
+  if (const auto tokens = fields.integer("max_tokens", 1, INT32_MAX))
+    out.sampling.max_tokens = static_cast<int>(*tokens);
   const Json* logprobs = fields.find("logprobs");
   if (logprobs && *logprobs != false)  // some clients send false for none
     out.sampling.logprobs = static_cast<int>(*fields.integer("logprobs", 0, kMaxLogprobs));
   out.echo = fields.boolean_or("echo", false);
   if (out.echo && out.sampling.logprobs >= 0)
-    throw RequestError(ErrorCode::unsupported, "echo", "echo: not supported together with logprobs: this version has no log-probs of prompts",
-                       "unsupported");
+    throw RequestError(
+        ErrorCode::unsupported,
+        "echo",
+        "echo: not supported together with logprobs: this version has no log-probs of prompts",
+        "unsupported");
   if (out.prompts.size() * static_cast<size_t>(out.sampling.n) > kMaxSequences)
-    fail_field("n", "{} prompts times n = {}: the limit is {} answers", out.prompts.size(), out.sampling.n, kMaxSequences);
+    fail_field("n",
+               "{} prompts times n = {}: the limit is {} answers",
+               out.prompts.size(),
+               out.sampling.n,
+               kMaxSequences);
   fields.refuse("suffix", "this version cannot fill a gap");
   fields.refuse("max_completion_tokens", "completions call it max_tokens");
   fields.refuse("top_logprobs", "completions take the number as logprobs");

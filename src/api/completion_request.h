@@ -30,7 +30,7 @@ struct TokenizeRequest {
   std::string model;
   std::optional<std::string> prompt;  // or
   std::optional<ChatMessages> chat;
-  bool add_special_tokens = true;     // of `prompt`
+  bool add_special_tokens = true;  // of `prompt`
   bool return_token_strs = false;
 
   static TokenizeRequest parse(const Json& body);

@@ -18,8 +18,12 @@ void refuse_media(const Json& messages) {
       const std::string& type = (*content)[j].at("type").get_ref<const std::string&>();
       if (type == "text") continue;
       const std::string path = format("messages[{}].content[{}]", i, j);
-      throw RequestError(ErrorCode::unsupported, path,
-                         format("{}: a part of type \"{}\", but this model reads text only", path, type.substr(0, 64)), "unsupported");
+      throw RequestError(ErrorCode::unsupported,
+                         path,
+                         format("{}: a part of type \"{}\", but this model reads text only",
+                                path,
+                                type.substr(0, 64)),
+                         "unsupported");
     }
   }
 }
@@ -42,14 +46,21 @@ Json value_in(const std::string& path, const char* key) {
 
 }  // namespace
 
-EngineService::EngineService(
-    ServiceInfo info, GenerationDefaults defaults, const PromptBuilder& builder, Engine& engine, MediaSource media)
-    : info_(std::move(info)), defaults_(std::move(defaults)), builder_(builder), engine_(engine), media_(std::move(media)) {
+EngineService::EngineService(ServiceInfo info,
+                             GenerationDefaults defaults,
+                             const PromptBuilder& builder,
+                             Engine& engine,
+                             MediaSource media)
+    : info_(std::move(info)),
+      defaults_(std::move(defaults)),
+      builder_(builder),
+      engine_(engine),
+      media_(std::move(media)) {
   QUERN_CHECK(!info_.names.empty());
 }
 
-// A model that is never shown the tools answers as if there were none; better to say so. A template may hand tools over to another
-// one, so what counts is the text.
+// A model that is never shown the tools answers as if there were none; better to say so. A template
+// may hand tools over to another one, so what counts is the text.
 void EngineService::check_tools(const ChatMessages& chat) const {
   const ChatTemplate* chat_template = builder_.chat_template();
   if (!chat.tools || (chat_template && chat_template->mentions("tools"))) return;
@@ -57,26 +68,33 @@ void EngineService::check_tools(const ChatMessages& chat) const {
   const std::string with = builder_.render(*chat.messages, options);
   options.tools = nullptr;
   if (with == builder_.render(*chat.messages, options))
-    throw RequestError(ErrorCode::unsupported, "tools", "tools: this model's chat template does not show them to the model", "unsupported");
+    throw RequestError(ErrorCode::unsupported,
+                       "tools",
+                       "tools: this model's chat template does not show them to the model",
+                       "unsupported");
 }
 
 std::shared_ptr<const Prompt> EngineService::prepare(const ChatMessages& chat) const {
   if (!builder_.takes_media()) refuse_media(*chat.messages);
   check_tools(chat);
-  return std::make_shared<const Prompt>(builder_.from_messages(*chat.messages, options_of(chat), media_));
+  return std::make_shared<const Prompt>(
+      builder_.from_messages(*chat.messages, options_of(chat), media_));
 }
 
-std::shared_ptr<const Prompt> EngineService::prepare(const TextOrTokens& prompt, bool add_special_tokens) const {
+std::shared_ptr<const Prompt> EngineService::prepare(const TextOrTokens& prompt,
+                                                     bool add_special_tokens) const {
   if (const auto* text = std::get_if<std::string>(&prompt))
     return std::make_shared<const Prompt>(builder_.from_text(*text, add_special_tokens));
   const TokenIds& ids = std::get<TokenIds>(prompt);
   const int32_t vocab = tokenizer().vocab_size();
   for (const int32_t id : ids)
-    if (id >= vocab) fail_field("prompt", "prompt: token id {} is outside the vocabulary of {}", id, vocab);
+    if (id >= vocab)
+      fail_field("prompt", "prompt: token id {} is outside the vocabulary of {}", id, vocab);
   return std::make_shared<const Prompt>(builder_.from_ids(ids));
 }
 
-GenerationDefaults read_generation_defaults(const std::string& model_folder, const Tokenizer& tokenizer) {
+GenerationDefaults read_generation_defaults(const std::string& model_folder,
+                                            const Tokenizer& tokenizer) {
   GenerationDefaults out;
   if (is_directory(model_folder)) {
     const std::string path = model_folder + "/generation_config.json";

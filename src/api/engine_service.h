@@ -15,17 +15,23 @@ namespace quern {
 class EngineService final : public Service {
  public:
   // `builder` and `engine` must outlive the service. `info.names` holds at least one name.
-  EngineService(
-      ServiceInfo info, GenerationDefaults defaults, const PromptBuilder& builder, Engine& engine, MediaSource media = MediaSource());
+  EngineService(ServiceInfo info,
+                GenerationDefaults defaults,
+                const PromptBuilder& builder,
+                Engine& engine,
+                MediaSource media = MediaSource());
 
   const ServiceInfo& info() const override { return info_; }
   const Tokenizer& tokenizer() const override { return builder_.tokenizer(); }
   const GenerationDefaults& defaults() const override { return defaults_; }
 
   std::shared_ptr<const Prompt> prepare(const ChatMessages& chat) const override;
-  std::shared_ptr<const Prompt> prepare(const TextOrTokens& prompt, bool add_special_tokens) const override;
+  std::shared_ptr<const Prompt> prepare(const TextOrTokens& prompt,
+                                        bool add_special_tokens) const override;
 
-  std::shared_ptr<EventStream> submit(Request request) override { return engine_.submit(std::move(request)); }
+  std::shared_ptr<EventStream> submit(Request request) override {
+    return engine_.submit(std::move(request));
+  }
   void cancel(const std::string& id) override { engine_.cancel(id); }
   EngineStats stats() const override { return engine_.stats(); }
   bool is_healthy() const override { return engine_.is_healthy(); }
@@ -40,8 +46,10 @@ class EngineService final : public Service {
   MediaSource media_;
 };
 
-// A model's generation_config.json and config.json beside the weights, where there are such files (a folder; none for a .gguf
-// file), and the tokenizer's end-of-sequence id. Throws data_loss for a wrong type.
-GenerationDefaults read_generation_defaults(const std::string& model_folder, const Tokenizer& tokenizer);
+// A model's generation_config.json and config.json beside the weights, where there are such files
+// (a folder; none for a .gguf file), and the tokenizer's end-of-sequence id. Throws data_loss for a
+// wrong type.
+GenerationDefaults read_generation_defaults(const std::string& model_folder,
+                                            const Tokenizer& tokenizer);
 
 }  // namespace quern

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The real Service over a real Engine, whose executor says that each token is followed by the next higher one.
+// The real Service over a real Engine, whose executor says that each token is followed by the next
+// higher one.
 #include "api/engine_service.h"
 
 #include <gmock/gmock.h>
@@ -39,16 +40,23 @@ class PlainBuilder final : public PromptBuilder {
  public:
   const Tokenizer& tokenizer() const override { return tokenizer_; }
   const ChatTemplate* chat_template() const override { return nullptr; }
-  bool takes_media() const override { return takes_media_; }
+  bool takes_media() const override { return false; }
+  std::optional<MediaInput> largest_picture(int64_t) const override { return {}; }
   std::string render(const Json& messages, const ChatOptions& options) const override {
     std::string text = options.tools && shows_tools_ ? "tools|" : "";
-    for (const Json& message : messages) text += message["role"].get<std::string>() + ":" + message["content"].dump() + "|";
+    for (const Json& message : messages)
+      text += message["role"].get<std::string>() + ":" + message["content"].dump() + "|";
     return text;
   }
-  Prompt from_messages(const Json& messages, const ChatOptions& options, const MediaSource&) const override {
+  Prompt from_messages(const Json& messages,
+                       const ChatOptions& options,
+                       const MediaSource&) const override {
     return from_text(render(messages, options), false);
   }
-  Prompt from_text(std::string_view text, bool, std::vector<OpenedMedia> = {}, const PromptRules& = {}) const override {
+  Prompt from_text(std::string_view text,
+                   bool,
+                   std::vector<OpenedMedia> = {},
+                   const PromptRules& = {}) const override {
     Prompt prompt = from_ids(tokenizer_.encode(text));
     prompt.text = text;
     return prompt;
@@ -56,11 +64,12 @@ class PlainBuilder final : public PromptBuilder {
   Prompt from_ids(std::vector<int32_t> ids) const override {
     Prompt prompt;
     prompt.ids = std::move(ids);
-    for (size_t i = 0; i < prompt.ids.size(); ++i) prompt.positions.push_back(static_cast<int32_t>(i));
+    for (size_t i = 0; i < prompt.ids.size(); ++i)
+      prompt.positions.push_back(static_cast<int32_t>(i));
     return prompt;
   }
 
-  bool takes_media_ = false, shows_tools_ = false;
+  bool shows_tools_ = false;
 
  private:
   Tokenizer tokenizer_ = make_byte_tokenizer();
@@ -77,7 +86,9 @@ class EngineServiceTest : public testing::Test {
     return config;
   }
   JobContext context() const { return {.service = service_, .id = "r"}; }
-  GenerationJob chat(const std::string& body) const { return chat_job(parse_json(body, "body"), context()); }
+  GenerationJob chat(const std::string& body) const {
+    return chat_job(parse_json(body, "body"), context());
+  }
   std::string param_of(const std::string& body) const {
     try {
       chat(body);
@@ -90,18 +101,25 @@ class EngineServiceTest : public testing::Test {
   MonotonicClock clock_;
   Engine engine_{config(), [](uint64_t) { return std::make_unique<CountingExecutor>(); }, clock_};
   PlainBuilder builder_;
-  EngineService service_{{.names = {"m"}, .root = "m", .max_model_len = 64, .block_size = 4, .num_blocks = 8, .kv_dtype = "f32"},
+  EngineService service_{{.names = {"m"},
+                          .root = "m",
+                          .max_model_len = 64,
+                          .block_size = 4,
+                          .num_blocks = 8,
+                          .kv_dtype = "f32"},
                          {.temperature = 0, .max_tokens = {}, .eos_token_ids = {kScriptedEos}},
                          builder_,
                          engine_};
 };
 
 TEST_F(EngineServiceTest, RunsACompletionThroughTheEngine) {
-  const GenerationJob job = completion_job(parse_json(R"({"prompt": "abc", "max_tokens": 3, "n": 2})", "body"), context());
+  const GenerationJob job = completion_job(
+      parse_json(R"({"prompt": "abc", "max_tokens": 3, "n": 2})", "body"), context());
   const auto generation = job.submit(service_, "r");
   std::vector<TextDelta> answers(2);
   while (!generation->is_finished())
-    for (auto& [index, delta] : generation->poll()) answers[static_cast<size_t>(index)].append(std::move(delta));
+    for (auto& [index, delta] : generation->poll())
+      answers[static_cast<size_t>(index)].append(std::move(delta));
   EXPECT_EQ(answers[0].text, "def");
   EXPECT_EQ(answers[1].text, "def");
   EXPECT_EQ(answers[0].finish, FinishReason::length);
@@ -117,9 +135,11 @@ TEST_F(EngineServiceTest, AnswersOfAllTheRoomFitTheCache) {
 }
 
 TEST_F(EngineServiceTest, RefusesWhatTheModelWouldNotSee) {
-  const std::string picture = R"({"messages": [{"role": "u", "content": [{"type": "text", "text": "x"}, {"type": "image_url", "image_url": {"url": "data:"}}]}]})";
+  const std::string picture =
+      R"({"messages": [{"role": "u", "content": [{"type": "text", "text": "x"}, {"type": "image_url", "image_url": {"url": "data:"}}]}]})";
   EXPECT_EQ(param_of(picture), "messages[0].content[1]");
-  const std::string tools = R"({"messages": [{"role": "u", "content": "x"}], "tools": [{"type": "function", "function": {"name": "f"}}]})";
+  const std::string tools =
+      R"({"messages": [{"role": "u", "content": "x"}], "tools": [{"type": "function", "function": {"name": "f"}}]})";
   EXPECT_EQ(param_of(tools), "tools");
   builder_.shows_tools_ = true;
   EXPECT_EQ(chat(tools).prompts.at(0)->text, "tools|u:\"x\"|");
@@ -138,7 +158,8 @@ TEST(ReadGenerationDefaults, TakesTheFilesBesideTheWeights) {
   EXPECT_EQ(read_generation_defaults(folder / "model.gguf", tokenizer).eos_token_ids.size(), 0u);
   std::ofstream(folder / "config.json") << R"({"eos_token_id": 7})";
   EXPECT_EQ(read_generation_defaults(folder, tokenizer).eos_token_ids, std::vector<int32_t>({7}));
-  std::ofstream(folder / "generation_config.json") << R"({"eos_token_id": [8, 9], "temperature": 0.5})";
+  std::ofstream(folder / "generation_config.json")
+      << R"({"eos_token_id": [8, 9], "temperature": 0.5})";
   const GenerationDefaults defaults = read_generation_defaults(folder, tokenizer);
   EXPECT_EQ(defaults.eos_token_ids, std::vector<int32_t>({8, 9}));
   EXPECT_EQ(defaults.temperature, 0.5);

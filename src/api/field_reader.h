@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// FieldReader: typed, bounded access to the fields of one JSON object of a request. A wrong type or value is a RequestError that
-// names the field. A field that is null counts as absent.
+// FieldReader: typed, bounded access to the fields of one JSON object of a request. A wrong type or
+// value is a RequestError that names the field. A field that is null counts as absent.
 #pragma once
 
 #include <cstdint>
@@ -20,9 +20,9 @@ class FieldReader {
  public:
   static constexpr size_t kMaxFields = 512;
 
-  // `where` is put in front of field names in messages ("stream_options."). Throws RequestError if `value` is no object, or one
-  // of more than kMaxFields fields.
-  // The reader refers to `value`, which must outlive it.
+  // `where` is put in front of field names in messages ("stream_options."). Throws RequestError if
+  // `value` is no object, or one of more than kMaxFields fields. The reader refers to `value`,
+  // which must outlive it.
   explicit FieldReader(const Json& value, std::string where = {});
 
   // Null if absent. Every look-up makes the name known to reject_misspelt.
@@ -39,13 +39,14 @@ class FieldReader {
   // An array of token ids, at most max_count.
   std::vector<int32_t> token_ids(std::string_view name, size_t max_count);
 
-  // Throws unsupported, naming the field, unless it is absent or one of the values that ask for nothing: false, "", [], {} or
-  // the number `neutral`.
+  // Throws unsupported, naming the field, unless it is absent or one of the values that ask for
+  // nothing: false, "", [], {} or the number `neutral`.
   void refuse(std::string_view name, std::string_view why, double neutral = 0);
   // The names of fields that change nothing here (`user`, `metadata`).
   void ignore(std::initializer_list<std::string_view> names);
-  // Throws RequestError for a field that nobody has asked for and that looks like one that somebody has ("temprature"). Other
-  // unknown fields pass, as clients send extensions of their own; they are returned.
+  // Throws RequestError for a field that nobody has asked for and that looks like one that somebody
+  // has ("temprature"). Other unknown fields pass, as clients send extensions of their own; they
+  // are returned.
   std::vector<std::string> reject_misspelt() const;
 
  private:
@@ -54,7 +55,8 @@ class FieldReader {
   std::unordered_set<std::string> known_;
 };
 
-// A token id from outside; `name` is the field. Throws RequestError unless it is an integer in [0, 2^31).
+// A token id from outside; `name` is the field. Throws RequestError unless it is an integer in [0,
+// 2^31).
 int32_t token_id_of(const Json& value, std::string_view name);
 // The number of edits (insert, erase, replace, swap of neighbours) between two short words.
 int edit_distance(std::string_view a, std::string_view b);

@@ -8,9 +8,14 @@ namespace quern {
 Generation::Generation(Service& service, std::string id, const TextOptions& text)
     : service_(service), id_(std::move(id)), text_(text) {}
 
-Generation::~Generation() { cancel(); }
+Generation::~Generation() {
+  cancel();
+}
 
-void Generation::submit(std::shared_ptr<const Prompt> prompt, const SamplingParams& params, int n, int priority) {
+void Generation::submit(std::shared_ptr<const Prompt> prompt,
+                        const SamplingParams& params,
+                        int n,
+                        int priority) {
   Part part;
   part.id = format("{}-{}", id_, parts_.size());
   part.first_choice = choice_count();
@@ -24,7 +29,8 @@ void Generation::submit(std::shared_ptr<const Prompt> prompt, const SamplingPara
   request.priority = priority;
   part.stream = service_.submit(std::move(request));
   parts_.push_back(std::move(part));
-  for (int i = 0; i < n; ++i) choices_.push_back(std::make_unique<StreamAssembler>(service_.tokenizer(), text_));
+  for (int i = 0; i < n; ++i)
+    choices_.push_back(std::make_unique<StreamAssembler>(service_.tokenizer(), text_));
   running_choices_ += n;
 }
 
@@ -42,11 +48,13 @@ void Generation::push(int index, const TokenEvent& event, std::vector<IndexedDel
 
 void Generation::drain(Part& part, std::vector<IndexedDelta>& out) {
   if (part.is_closed) return;
-  const bool is_last = part.stream->is_finished();  // asked first: what came before the end is still taken
+  const bool is_last =
+      part.stream->is_finished();  // asked first: what came before the end is still taken
   TokenEvent event;
   while (part.stream->try_pop(event)) {
     part.cached_tokens = std::max<int64_t>(part.cached_tokens, event.cached_tokens);
-    if (event.choice >= 0 && event.choice < part.n) push(part.first_choice + event.choice, event, out);
+    if (event.choice >= 0 && event.choice < part.n)
+      push(part.first_choice + event.choice, event, out);
   }
   if (is_last) {
     TokenEvent lost;
@@ -59,7 +67,8 @@ void Generation::drain(Part& part, std::vector<IndexedDelta>& out) {
   if (!std::all_of(begin, begin + part.n, [](const auto& c) { return c->is_finished(); })) return;
   part.is_closed = true;
   // A stop string ends an answer here, out of the engine's sight.
-  if (std::any_of(begin, begin + part.n, [](const auto& c) { return c->has_stopped_early(); })) service_.cancel(part.id);
+  if (std::any_of(begin, begin + part.n, [](const auto& c) { return c->has_stopped_early(); }))
+    service_.cancel(part.id);
 }
 
 std::vector<Generation::IndexedDelta> Generation::poll() {
@@ -90,7 +99,9 @@ Usage Generation::usage_of(int choice) const {
   const auto owns = [choice](const Part& part) { return choice < part.first_choice + part.n; };
   const auto part = std::find_if(parts_.begin(), parts_.end(), owns);
   QUERN_CHECK(part != parts_.end());
-  return {part->prompt_tokens, choices_[static_cast<size_t>(choice)]->token_count(), part->cached_tokens};
+  return {part->prompt_tokens,
+          choices_[static_cast<size_t>(choice)]->token_count(),
+          part->cached_tokens};
 }
 
 }  // namespace quern

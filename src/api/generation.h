@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Generation: all answers of one API request under way. One engine request per prompt, n choices each.
+// Generation: all answers of one API request under way. One engine request per prompt, n choices
+// each.
 #pragma once
 
 #include <functional>
@@ -19,7 +20,8 @@ struct Usage {
 
 class Generation {
  public:
-  // `id` names the request in logs and must be unique among those running. `service` must outlive this.
+  // `id` names the request in logs and must be unique among those running. `service` must outlive
+  // this.
   Generation(Service& service, std::string id, const TextOptions& text);
   // Cancels what still runs.
   ~Generation();
@@ -27,7 +29,10 @@ class Generation {
   Generation& operator=(const Generation&) = delete;
 
   // Queues one prompt; its choices get the next n indices. Throws what Service::submit throws.
-  void submit(std::shared_ptr<const Prompt> prompt, const SamplingParams& params, int n, int priority);
+  void submit(std::shared_ptr<const Prompt> prompt,
+              const SamplingParams& params,
+              int n,
+              int priority);
   // `notify` is called from the engine's thread whenever poll may have news.
   void set_notify(std::function<void()> notify);
 

@@ -20,20 +20,25 @@ GenerationJob job_of(const SamplingFields& fields, bool stream, const StreamOpti
   return job;
 }
 
-// The tokens that one sequence may have: the context, or less if the cache holds less. The last token is never stored.
+// The tokens that one sequence may have: the context, or less if the cache holds less. The last
+// token is never stored.
 int64_t context_of(const ServiceInfo& info) {
   const int64_t in_cache = info.num_blocks * info.block_size + 1;
   return info.num_blocks > 0 ? std::min(info.max_model_len, in_cache) : info.max_model_len;
 }
 
-void add_prompt(GenerationJob& job, std::shared_ptr<const Prompt> prompt, const SamplingFields& fields, const JobContext& context,
+void add_prompt(GenerationJob& job,
+                std::shared_ptr<const Prompt> prompt,
+                const SamplingFields& fields,
+                const JobContext& context,
                 int fallback_max_tokens) {
   if (prompt->ids.empty()) fail_field("prompt", "prompt: it has no tokens; expected at least one");
   const ResolveLimits limits{.max_model_len = context_of(context.service.info()),
                              .prompt_tokens = static_cast<int64_t>(prompt->ids.size()),
                              .fallback_max_tokens = fallback_max_tokens,
                              .fallback_seed = context.seed};
-  job.params.push_back(resolve(fields, context.service.defaults(), limits, context.service.tokenizer()));
+  job.params.push_back(
+      resolve(fields, context.service.defaults(), limits, context.service.tokenizer()));
   job.prompts.push_back(std::move(prompt));
 }
 
@@ -60,9 +65,13 @@ std::string echo_of(const TextOrTokens& prompt, const Tokenizer& tokenizer) {
 }  // namespace
 
 void check_model(const ServiceInfo& info, const std::string& model) {
-  if (model.empty() || std::find(info.names.begin(), info.names.end(), model) != info.names.end()) return;
-  throw RequestError(ErrorCode::not_found, "model",
-                     format("The model `{}` does not exist; this server serves `{}`.", model.substr(0, 256), info.names.at(0)),
+  if (model.empty() || std::find(info.names.begin(), info.names.end(), model) != info.names.end())
+    return;
+  throw RequestError(ErrorCode::not_found,
+                     "model",
+                     format("The model `{}` does not exist; this server serves `{}`.",
+                            model.substr(0, 256),
+                            info.names.at(0)),
                      "model_not_found");
 }
 
@@ -83,10 +92,15 @@ GenerationJob completion_job(const Json& body, const JobContext& context) {
   check_model(context.service.info(), request.model);
   GenerationJob job = job_of(request.sampling, request.stream, request.stream_options);
   for (const TextOrTokens& prompt : request.prompts)
-    add_prompt(job, context.service.prepare(prompt, request.add_special_tokens), request.sampling, context, kCompletionMaxTokens);
+    add_prompt(job,
+               context.service.prepare(prompt, request.add_special_tokens),
+               request.sampling,
+               context,
+               kCompletionMaxTokens);
   AnswerParts parts = parts_of(job, request.sampling);
   if (request.echo)
-    for (const TextOrTokens& prompt : request.prompts) parts.echo.push_back(echo_of(prompt, context.service.tokenizer()));
+    for (const TextOrTokens& prompt : request.prompts)
+      parts.echo.push_back(echo_of(prompt, context.service.tokenizer()));
   job.format = completion_format(header_of("cmpl-", context), std::move(parts));
   job.ignored = std::move(ignored);
   return job;
@@ -94,7 +108,8 @@ GenerationJob completion_job(const Json& body, const JobContext& context) {
 
 std::unique_ptr<Generation> GenerationJob::submit(Service& service, const std::string& id) const {
   auto generation = std::make_unique<Generation>(service, id, text);
-  for (size_t i = 0; i < prompts.size(); ++i) generation->submit(prompts[i], params[i], n, priority);
+  for (size_t i = 0; i < prompts.size(); ++i)
+    generation->submit(prompts[i], params[i], n, priority);
   return generation;
 }
 

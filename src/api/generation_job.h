@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// GenerationJob: what a chat or completion request becomes once it is parsed and its prompts are prepared: all that is needed to
-// run it and to show its answers.
+// GenerationJob: what a chat or completion request becomes once it is parsed and its prompts are
+// prepared: all that is needed to run it and to show its answers.
 #pragma once
 
 #include <cstdint>
@@ -26,19 +26,20 @@ struct GenerationJob {
   std::vector<std::string> ignored;  // unknown fields of the request
 
   int choice_count() const { return static_cast<int>(prompts.size()) * n; }
-  // Queues all prompts under ids that begin with `id`. Throws what Service::submit throws; then none is left queued.
+  // Queues all prompts under ids that begin with `id`. Throws what Service::submit throws; then
+  // none is left queued.
   std::unique_ptr<Generation> submit(Service& service, const std::string& id) const;
 };
 
 struct JobContext {
   const Service& service;
-  std::string id;            // "chatcmpl-" and "cmpl-" go in front of it
-  int64_t created = 0;       // seconds since 1970
-  uint64_t seed = 0;         // where the request names none
+  std::string id;       // "chatcmpl-" and "cmpl-" go in front of it
+  int64_t created = 0;  // seconds since 1970
+  uint64_t seed = 0;    // where the request names none
 };
 
-// Both are slow (template, tokenizer, media). They throw RequestError: a wrong field; a model of another name (not_found); a
-// prompt without room for an answer.
+// Both are slow (template, tokenizer, media). They throw RequestError: a wrong field; a model of
+// another name (not_found); a prompt without room for an answer.
 GenerationJob chat_job(const Json& body, const JobContext& context);
 GenerationJob completion_job(const Json& body, const JobContext& context);
 

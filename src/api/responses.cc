@@ -6,7 +6,9 @@
 namespace quern {
 namespace {
 
-std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
+std::string dump(const Json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
 
 Json model_card(const ServiceInfo& info, const std::string& name) {
   return {{"id", name},
@@ -28,10 +30,17 @@ std::string models_response(const ServiceInfo& info) {
   return dump(body);
 }
 
-std::string model_response(const ServiceInfo& info, const std::string& name) { return dump(model_card(info, name)); }
+std::string model_response(const ServiceInfo& info, const std::string& name) {
+  return dump(model_card(info, name));
+}
 
-std::string tokenize_response(const TokenIds& ids, int64_t max_model_len, const Tokenizer* strings_of) {
-  Json body = {{"count", ids.size()}, {"max_model_len", max_model_len}, {"tokens", ids}, {"token_strs", nullptr}};
+std::string tokenize_response(const TokenIds& ids,
+                              int64_t max_model_len,
+                              const Tokenizer* strings_of) {
+  Json body = {{"count", ids.size()},
+               {"max_model_len", max_model_len},
+               {"tokens", ids},
+               {"token_strs", nullptr}};
   if (strings_of) {
     Json& strings = body["token_strs"] = Json::array();
     for (const int32_t id : ids) strings.push_back(strings_of->id_to_token(id).value_or(""));

@@ -20,14 +20,22 @@ std::vector<std::string> strings_of(FieldReader& fields, std::string_view name, 
   if (!field) return {};
   const Json list = field->is_string() ? Json::array({*field}) : *field;
   const std::string path = fields.path(name);
-  if (!list.is_array()) fail_field(path, "{}: expected a string or a list of strings, got {}", path, json_type_name(list));
-  if (list.size() > max_count) fail_field(path, "{}: {} strings, the limit is {}", path, list.size(), max_count);
+  if (!list.is_array())
+    fail_field(
+        path, "{}: expected a string or a list of strings, got {}", path, json_type_name(list));
+  if (list.size() > max_count)
+    fail_field(path, "{}: {} strings, the limit is {}", path, list.size(), max_count);
   std::vector<std::string> out;
   for (const Json& item : list) {
-    if (!item.is_string()) fail_field(path, "{}: expected strings, got {}", path, json_type_name(item));
+    if (!item.is_string())
+      fail_field(path, "{}: expected strings, got {}", path, json_type_name(item));
     out.push_back(item.get<std::string>());
     if (out.back().empty() || out.back().size() > kMaxStopBytes)
-      fail_field(path, "{}: a string of {} bytes; expected 1 to {}", path, out.back().size(), kMaxStopBytes);
+      fail_field(path,
+                 "{}: a string of {} bytes; expected 1 to {}",
+                 path,
+                 out.back().size(),
+                 kMaxStopBytes);
   }
   return out;
 }
@@ -36,7 +44,9 @@ std::vector<std::pair<int32_t, float>> logit_bias_of(FieldReader& fields) {
   const Json* field = fields.find("logit_bias");
   if (!field) return {};
   const std::string path = fields.path("logit_bias");
-  if (!field->is_object()) fail_field(path, "{}: expected an object of token id: bias, got {}", path, json_type_name(*field));
+  if (!field->is_object())
+    fail_field(
+        path, "{}: expected an object of token id: bias, got {}", path, json_type_name(*field));
   std::vector<std::pair<int32_t, float>> out;
   for (const auto& [key, value] : field->items()) {
     int32_t id = -1;
@@ -56,23 +66,45 @@ void check_response_format(FieldReader& fields) {
   if (!format->is_object() || !format->contains("type"))
     fail_field("response_format", "response_format: expected an object with a \"type\"");
   if (format->at("type") == "text") return;
-  throw RequestError(ErrorCode::unsupported, "response_format",
-                     "response_format: this version has no structured output; only {\"type\": \"text\"} is served", "unsupported");
+  throw RequestError(
+      ErrorCode::unsupported,
+      "response_format",
+      "response_format: this version has no structured output; only {\"type\": \"text\"} is served",
+      "unsupported");
 }
 
 // Fields that other servers understand and that would change the answer: said, not dropped.
 void refuse_unsupported(FieldReader& fields) {
   constexpr std::string_view kStructured = "this version has no structured output";
   check_response_format(fields);
-  for (const std::string_view name : {"structured_outputs", "guided_json", "guided_regex", "guided_choice", "guided_grammar",
-                                      "structural_tag", "json_schema", "regex", "ebnf", "grammar"})
+  for (const std::string_view name : {"structured_outputs",
+                                      "guided_json",
+                                      "guided_regex",
+                                      "guided_choice",
+                                      "guided_grammar",
+                                      "structural_tag",
+                                      "json_schema",
+                                      "regex",
+                                      "ebnf",
+                                      "grammar"})
     fields.refuse(name, kStructured);
-  for (const std::string_view name : {"stop_regex", "mirostat", "dry_multiplier", "xtc_probability", "repetition_detection",
-                                      "logits_processors", "cache_salt", "prompt_embeds", "vllm_xargs", "kv_transfer_params",
-                                      "use_beam_search", "mm_processor_kwargs", "media_io_kwargs"})
+  for (const std::string_view name : {"stop_regex",
+                                      "mirostat",
+                                      "dry_multiplier",
+                                      "xtc_probability",
+                                      "repetition_detection",
+                                      "logits_processors",
+                                      "cache_salt",
+                                      "prompt_embeds",
+                                      "vllm_xargs",
+                                      "kv_transfer_params",
+                                      "use_beam_search",
+                                      "mm_processor_kwargs",
+                                      "media_io_kwargs"})
     fields.refuse(name, "remove it");
   // Here 0 asks for something.
-  for (const std::string_view name : {"prompt_logprobs", "thinking_token_budget", "truncate_prompt_tokens"})
+  for (const std::string_view name :
+       {"prompt_logprobs", "thinking_token_budget", "truncate_prompt_tokens"})
     fields.refuse(name, "remove it", std::numeric_limits<double>::quiet_NaN());
   fields.refuse("typical_p", "remove it", 1.0);
   fields.refuse("length_penalty", "this version has no beam search", 1.0);
@@ -86,7 +118,11 @@ GenerationDefaults GenerationDefaults::from(const Json& config) {
   const auto number = [&](const char* key, double& value) {
     const auto it = config.find(key);
     if (it == config.end() || it->is_null()) return;
-    if (!it->is_number()) fail(ErrorCode::data_loss, "generation_config.json: {}: expected a number, got {}", key, json_type_name(*it));
+    if (!it->is_number())
+      fail(ErrorCode::data_loss,
+           "generation_config.json: {}: expected a number, got {}",
+           key,
+           json_type_name(*it));
     value = it->get<double>();
   };
   double top_k = 0, max_tokens = -1;
@@ -102,7 +138,9 @@ GenerationDefaults GenerationDefaults::from(const Json& config) {
   if (eos != config.end() && !eos->is_null())
     for (const Json& id : eos->is_array() ? *eos : Json::array({*eos})) {
       if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() > INT32_MAX)
-        fail(ErrorCode::data_loss, "generation_config.json: eos_token_id: {} is not a token id", id.dump());
+        fail(ErrorCode::data_loss,
+             "generation_config.json: eos_token_id: {} is not a token id",
+             id.dump());
       out.eos_token_ids.push_back(id.get<int32_t>());
     }
   return out;
@@ -113,17 +151,22 @@ SamplingFields SamplingFields::parse(FieldReader& fields) {
   refuse_unsupported(fields);
   out.temperature = fields.number("temperature", 0, 100);
   out.top_p = fields.number("top_p", 0, 1);
-  if (out.top_p == 0.0) fail_field(fields.path("top_p"), "top_p: expected a number above 0 and up to 1, got 0");
+  if (out.top_p == 0.0)
+    fail_field(fields.path("top_p"), "top_p: expected a number above 0 and up to 1, got 0");
   out.min_p = fields.number("min_p", 0, 1);
   out.top_k = fields.integer("top_k", -1, INT32_MAX);
   out.repetition_penalty = fields.number("repetition_penalty", 1e-3, 100);
   out.presence_penalty = fields.number("presence_penalty", -2, 2).value_or(0);
   out.frequency_penalty = fields.number("frequency_penalty", -2, 2).value_or(0);
-  if (const auto seed = fields.integer("seed", INT64_MIN, INT64_MAX)) out.seed = static_cast<uint64_t>(*seed);
+  if (const auto seed = fields.integer("seed", INT64_MIN, INT64_MAX))
+    out.seed = static_cast<uint64_t>(*seed);
   out.min_tokens = static_cast<int>(fields.integer("min_tokens", 0, INT32_MAX).value_or(0));
   out.n = static_cast<int>(fields.integer("n", 1, kMaxChoices).value_or(1));
   if (fields.integer("best_of", 1, kMaxChoices).value_or(out.n) != out.n)
-    throw RequestError(ErrorCode::unsupported, "best_of", "best_of: not supported unless equal to n", "unsupported");
+    throw RequestError(ErrorCode::unsupported,
+                       "best_of",
+                       "best_of: not supported unless equal to n",
+                       "unsupported");
   out.priority = static_cast<int>(fields.integer("priority", -1000000, 1000000).value_or(0));
   out.ignore_eos = fields.boolean_or("ignore_eos", false);
   out.return_token_ids = fields.boolean_or("return_token_ids", false);
@@ -131,39 +174,62 @@ SamplingFields SamplingFields::parse(FieldReader& fields) {
   out.text.stop_token_ids = fields.token_ids("stop_token_ids", 1024);
   out.allowed_token_ids = fields.token_ids("allowed_token_ids", size_t{1} << 20);
   if (fields.has("allowed_token_ids") && out.allowed_token_ids.empty())
-    fail_field("allowed_token_ids", "allowed_token_ids: an empty list allows nothing; leave it out to allow all");
+    fail_field("allowed_token_ids",
+               "allowed_token_ids: an empty list allows nothing; leave it out to allow all");
   out.logit_bias = logit_bias_of(fields);
   out.bad_words = strings_of(fields, "bad_words", kMaxBadWords);
   out.text.stop = strings_of(fields, "stop", kMaxStopStrings);
   out.text.include_stop = fields.boolean_or("include_stop_str_in_output", false);
   out.text.skip_special_tokens = fields.boolean_or("skip_special_tokens", true);
   out.text.min_tokens = out.min_tokens;
-  fields.ignore({"model", "stream", "user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key",
-                 "prompt_cache_retention", "request_id", "spaces_between_special_tokens", "stream_interval", "early_stopping",
+  fields.ignore({"model",
+                 "stream",
+                 "user",
+                 "metadata",
+                 "store",
+                 "service_tier",
+                 "safety_identifier",
+                 "prompt_cache_key",
+                 "prompt_cache_retention",
+                 "request_id",
+                 "spaces_between_special_tokens",
+                 "stream_interval",
+                 "early_stopping",
                  "add_special_tokens"});
   return out;
 }
 
 namespace {
 
-int max_tokens_of(const SamplingFields& fields, const GenerationDefaults& defaults, const ResolveLimits& limits) {
+int max_tokens_of(const SamplingFields& fields,
+                  const GenerationDefaults& defaults,
+                  const ResolveLimits& limits) {
   const int64_t room = limits.max_model_len - limits.prompt_tokens;
   if (room < 1)
-    throw RequestError(ErrorCode::invalid_argument, "prompt",
-                       format("the prompt has {} tokens; this server's context is {} tokens, and an answer needs at least one. "
+    throw RequestError(ErrorCode::invalid_argument,
+                       "prompt",
+                       format("the prompt has {} tokens; this server's context is {} tokens, and "
+                              "an answer needs at least one. "
                               "Shorten the prompt, or serve with a larger --max-model-len",
-                              limits.prompt_tokens, limits.max_model_len),
+                              limits.prompt_tokens,
+                              limits.max_model_len),
                        "context_length_exceeded");
   if (fields.max_tokens && *fields.max_tokens > room)
-    throw RequestError(ErrorCode::invalid_argument, "max_tokens",
-                       format("max_tokens is {}, but a prompt of {} tokens leaves room for {} in a context of {} tokens",
-                              *fields.max_tokens, limits.prompt_tokens, room, limits.max_model_len),
+    throw RequestError(ErrorCode::invalid_argument,
+                       "max_tokens",
+                       format("max_tokens is {}, but a prompt of {} tokens leaves room for {} in a "
+                              "context of {} tokens",
+                              *fields.max_tokens,
+                              limits.prompt_tokens,
+                              room,
+                              limits.max_model_len),
                        "context_length_exceeded");
   int64_t tokens = room;
   if (fields.max_tokens) {
     tokens = *fields.max_tokens;
   } else {
-    if (limits.fallback_max_tokens > 0) tokens = std::min<int64_t>(tokens, limits.fallback_max_tokens);
+    if (limits.fallback_max_tokens > 0)
+      tokens = std::min<int64_t>(tokens, limits.fallback_max_tokens);
     if (defaults.max_tokens) tokens = std::min<int64_t>(tokens, *defaults.max_tokens);
   }
   if (fields.min_tokens > tokens)
@@ -173,11 +239,14 @@ int max_tokens_of(const SamplingFields& fields, const GenerationDefaults& defaul
 
 void check_ids(const std::vector<int32_t>& ids, std::string_view field, int32_t vocab) {
   for (const int32_t id : ids)
-    if (id < 0 || id >= vocab) fail_field(field, "{}: token id {} is outside the vocabulary of {}", field, id, vocab);
+    if (id < 0 || id >= vocab)
+      fail_field(field, "{}: token id {} is outside the vocabulary of {}", field, id, vocab);
 }
 
-// A word is forbidden both at the start of a text and behind a space, where it is written with other tokens.
-std::vector<std::vector<int32_t>> token_sequences_of(const std::vector<std::string>& words, const Tokenizer& tokenizer) {
+// A word is forbidden both at the start of a text and behind a space, where it is written with
+// other tokens.
+std::vector<std::vector<int32_t>> token_sequences_of(const std::vector<std::string>& words,
+                                                     const Tokenizer& tokenizer) {
   const EncodeOptions plain{.add_special_tokens = false, .parse_special = false};
   std::vector<std::vector<int32_t>> out;
   for (const std::string& word : words) {
@@ -187,7 +256,8 @@ std::vector<std::vector<int32_t>> token_sequences_of(const std::vector<std::stri
     const auto spaced = tokenizer.encode(" " + bare, plain);
     if (!alone.empty()) out.push_back(alone);
     // Where the space is a token of its own, the bare form covers both.
-    if (!spaced.empty() && spaced.size() == alone.size() && spaced[0] != alone[0]) out.push_back(spaced);
+    if (!spaced.empty() && spaced.size() == alone.size() && spaced[0] != alone[0])
+      out.push_back(spaced);
   }
   return out;
 }
@@ -218,7 +288,8 @@ SamplingParams resolve(const SamplingFields& fields,
   out.stop_token_ids = fields.text.stop_token_ids;
   if (!fields.ignore_eos)
     for (const int32_t id : defaults.eos_token_ids)
-      if (std::find(out.stop_token_ids.begin(), out.stop_token_ids.end(), id) == out.stop_token_ids.end())
+      if (std::find(out.stop_token_ids.begin(), out.stop_token_ids.end(), id) ==
+          out.stop_token_ids.end())
         out.stop_token_ids.push_back(id);
   out.allowed_token_ids = fields.allowed_token_ids;
   out.logit_bias = fields.logit_bias;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The sampling fields that all generating requests share, and what becomes of them once model and prompt are known.
+// The sampling fields that all generating requests share, and what becomes of them once model and
+// prompt are known.
 #pragma once
 
 #include <cstdint>
@@ -14,8 +15,8 @@
 
 namespace quern {
 
-// What a model's generation_config.json (or the operator) puts in the place of absent fields; the names and the choice of keys
-// are vLLM's.
+// What a model's generation_config.json (or the operator) puts in the place of absent fields; the
+// names and the choice of keys are vLLM's.
 struct GenerationDefaults {
   double temperature = 1.0, top_p = 1.0, min_p = 0.0, repetition_penalty = 1.0;
   int top_k = 0;
@@ -30,9 +31,10 @@ struct GenerationDefaults {
 struct TextOptions {
   std::vector<std::string> stop;  // the answer ends in front of the first of these
   bool include_stop = false;      // ... or behind it
-  std::vector<int32_t> stop_token_ids;  // the ids that the request named; those of the model give no stop_reason
+  std::vector<int32_t>
+      stop_token_ids;  // the ids that the request named; those of the model give no stop_reason
   bool skip_special_tokens = true;
-  int min_tokens = 0;             // stop strings count only in text of later tokens
+  int min_tokens = 0;  // stop strings count only in text of later tokens
 };
 
 struct SamplingFields {
@@ -42,9 +44,9 @@ struct SamplingFields {
   std::optional<uint64_t> seed;
   int min_tokens = 0, n = 1, priority = 0;
   bool ignore_eos = false;
-  int logprobs = -1;  // -1: none
-  bool return_token_ids = false;             // ids beside the text
-  bool return_tokens_as_token_ids = false;   // "token_id:17" for the text of a token in logprobs
+  int logprobs = -1;                        // -1: none
+  bool return_token_ids = false;            // ids beside the text
+  bool return_tokens_as_token_ids = false;  // "token_id:17" for the text of a token in logprobs
   std::vector<int32_t> allowed_token_ids;
   std::vector<std::pair<int32_t, float>> logit_bias;
   std::vector<std::string> bad_words;
@@ -57,12 +59,13 @@ struct SamplingFields {
 struct ResolveLimits {
   int64_t max_model_len = 0;
   int64_t prompt_tokens = 0;
-  int fallback_max_tokens = 0;  // where neither request nor model names one; 0: all the room that is left
-  uint64_t fallback_seed = 0;   // where the request names none
+  int fallback_max_tokens =
+      0;  // where neither request nor model names one; 0: all the room that is left
+  uint64_t fallback_seed = 0;  // where the request names none
 };
 
-// The parameters that the engine runs with. Throws RequestError for a prompt that leaves no room, a max_tokens beyond the room,
-// token ids outside the vocabulary.
+// The parameters that the engine runs with. Throws RequestError for a prompt that leaves no room, a
+// max_tokens beyond the room, token ids outside the vocabulary.
 SamplingParams resolve(const SamplingFields& fields,
                        const GenerationDefaults& defaults,
                        const ResolveLimits& limits,

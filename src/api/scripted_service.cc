@@ -10,15 +10,29 @@ Tokenizer make_byte_tokenizer() {
   Json vocabulary = Json::object();
   int moved = 0;
   for (int byte = 0; byte < 256; ++byte) {
-    const bool is_printable = (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
+    const bool is_printable =
+        (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
     const int point = is_printable ? byte : 256 + moved++;
-    const std::string wide = {static_cast<char>(0xC0 | (point >> 6)), static_cast<char>(0x80 | (point & 63))};
+    const std::string wide = {static_cast<char>(0xC0 | (point >> 6)),
+                              static_cast<char>(0x80 | (point & 63))};
     vocabulary[point < 128 ? std::string(1, static_cast<char>(point)) : wide] = byte;
   }
-  Json eos = {{"id", kScriptedEos}, {"content", "<eos>"}, {"special", true}, {"normalized", false},
-              {"single_word", false}, {"lstrip", false}, {"rstrip", false}};
-  const Json level = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", false}};
-  Json file = {{"version", "1.0"}, {"normalizer", nullptr}, {"pre_tokenizer", level}, {"post_processor", nullptr}, {"decoder", level}};
+  Json eos = {{"id", kScriptedEos},
+              {"content", "<eos>"},
+              {"special", true},
+              {"normalized", false},
+              {"single_word", false},
+              {"lstrip", false},
+              {"rstrip", false}};
+  const Json level = {{"type", "ByteLevel"},
+                      {"add_prefix_space", false},
+                      {"trim_offsets", true},
+                      {"use_regex", false}};
+  Json file = {{"version", "1.0"},
+               {"normalizer", nullptr},
+               {"pre_tokenizer", level},
+               {"post_processor", nullptr},
+               {"decoder", level}};
   file["added_tokens"] = Json::array({std::move(eos)});
   file["model"] = {{"type", "BPE"}, {"vocab", std::move(vocabulary)}, {"merges", Json::array()}};
   return Tokenizer::from_json(file.dump());
@@ -34,7 +48,8 @@ void push_reply(const Request& request, EventStream& stream, std::string_view te
       event.token = is_last ? kScriptedEos : static_cast<unsigned char>(text[i]);
       if (request.params.logprobs >= 0) event.logprobs.push_back({event.token, -0.5f});
       for (int j = 0; j < request.params.logprobs; ++j)
-        event.logprobs.push_back({j == 0 ? event.token : 64 + j, -0.5f * static_cast<float>(j + 1)});
+        event.logprobs.push_back(
+            {j == 0 ? event.token : 64 + j, -0.5f * static_cast<float>(j + 1)});
       if (static_cast<int64_t>(i) + 1 == limit) event.finish = FinishReason::length;
       if (is_last) event.finish = FinishReason::stop, event.stop_token = kScriptedEos;
       stream.push(std::move(event));
@@ -44,14 +59,20 @@ void push_reply(const Request& request, EventStream& stream, std::string_view te
 }
 
 Script reply(std::string text) {
-  return [text = std::move(text)](const Request& request, const std::shared_ptr<EventStream>& stream) {
-    push_reply(request, *stream, text);
-  };
+  return
+      [text = std::move(text)](const Request& request, const std::shared_ptr<EventStream>& stream) {
+        push_reply(request, *stream, text);
+      };
 }
 
 ScriptedService::ScriptedService() : tokenizer_(make_byte_tokenizer()) {
-  info_ = {.names = {"scripted", "alias"}, .root = "/models/scripted", .created = 1700000000, .max_model_len = 512,
-           .block_size = 16, .num_blocks = 64, .kv_dtype = "float32"};
+  info_ = {.names = {"scripted", "alias"},
+           .root = "/models/scripted",
+           .created = 1700000000,
+           .max_model_len = 512,
+           .block_size = 16,
+           .num_blocks = 64,
+           .kv_dtype = "float32"};
   defaults_.eos_token_ids = {kScriptedEos};
 }
 
@@ -67,12 +88,14 @@ void ScriptedService::set_stats(const EngineStats& stats) {
 
 bool ScriptedService::await_submit(size_t count) {
   std::unique_lock lock(mutex_);
-  return changed_.wait_for(lock, std::chrono::seconds(10), [&] { return requests_.size() >= count; });
+  return changed_.wait_for(
+      lock, std::chrono::seconds(10), [&] { return requests_.size() >= count; });
 }
 
 bool ScriptedService::await_cancel(size_t count) {
   std::unique_lock lock(mutex_);
-  return changed_.wait_for(lock, std::chrono::seconds(10), [&] { return cancelled_.size() >= count; });
+  return changed_.wait_for(
+      lock, std::chrono::seconds(10), [&] { return cancelled_.size() >= count; });
 }
 
 std::vector<Request> ScriptedService::requests() const {
@@ -88,7 +111,8 @@ size_t ScriptedService::cancelled() const {
 std::shared_ptr<const Prompt> ScriptedService::prepare(const ChatMessages& chat) const {
   std::string text;
   for (const Json& message : *chat.messages)
-    if (message.contains("content") && message["content"].is_string()) text += message["content"].get<std::string>();
+    if (message.contains("content") && message["content"].is_string())
+      text += message["content"].get<std::string>();
   return prepare(text, false);
 }
 

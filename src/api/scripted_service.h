@@ -17,13 +17,16 @@ namespace quern {
 
 inline constexpr int32_t kScriptedEos = 256;
 
-// A tokenizer whose ids are bytes, by way of the printable alphabet that byte-level vocabularies are written in.
+// A tokenizer whose ids are bytes, by way of the printable alphabet that byte-level vocabularies
+// are written in.
 Tokenizer make_byte_tokenizer();
 
 // What the test does with a request: pushes events now or later, or throws.
-using Script = std::function<void(const Request& request, const std::shared_ptr<EventStream>& stream)>;
+using Script =
+    std::function<void(const Request& request, const std::shared_ptr<EventStream>& stream)>;
 
-// The bytes of `text` as tokens, then the end-of-sequence token, for each choice; max_tokens cuts it off. Closes the stream.
+// The bytes of `text` as tokens, then the end-of-sequence token, for each choice; max_tokens cuts
+// it off. Closes the stream.
 void push_reply(const Request& request, EventStream& stream, std::string_view text);
 Script reply(std::string text);
 
@@ -45,7 +48,8 @@ class ScriptedService final : public Service {
   const GenerationDefaults& defaults() const override { return defaults_; }
   // The texts of all messages, one behind the other.
   std::shared_ptr<const Prompt> prepare(const ChatMessages& chat) const override;
-  std::shared_ptr<const Prompt> prepare(const TextOrTokens& prompt, bool add_special_tokens) const override;
+  std::shared_ptr<const Prompt> prepare(const TextOrTokens& prompt,
+                                        bool add_special_tokens) const override;
   std::shared_ptr<EventStream> submit(Request request) override;
   void cancel(const std::string& id) override;
   EngineStats stats() const override;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Service: what the routes (and the terminal commands) need of a loaded model. The real one stands on PromptBuilder and Engine
-// (engine_service.h); tests put a scripted one in its place.
+// Service: what the routes (and the terminal commands) need of a loaded model. The real one stands
+// on PromptBuilder and Engine (engine_service.h); tests put a scripted one in its place.
 #pragma once
 
 #include <cstdint>
@@ -16,10 +16,10 @@
 namespace quern {
 
 struct ServiceInfo {
-  std::vector<std::string> names;  // served names; the first is the one in answers
-  std::string root;                // what was asked to be served
-  int64_t created = 0;             // seconds since 1970
-  int64_t max_model_len = 0;       // tokens of prompt and answer
+  std::vector<std::string> names;          // served names; the first is the one in answers
+  std::string root;                        // what was asked to be served
+  int64_t created = 0;                     // seconds since 1970
+  int64_t max_model_len = 0;               // tokens of prompt and answer
   int64_t block_size = 0, num_blocks = 0;  // of the KV cache, for the metrics
   std::string kv_dtype;
 };
@@ -32,9 +32,11 @@ class Service {
   virtual const Tokenizer& tokenizer() const = 0;
   virtual const GenerationDefaults& defaults() const = 0;
 
-  // Slow (template, tokenizer, media); from any thread. Throws RequestError, or an Error that is the request's fault.
+  // Slow (template, tokenizer, media); from any thread. Throws RequestError, or an Error that is
+  // the request's fault.
   virtual std::shared_ptr<const Prompt> prepare(const ChatMessages& chat) const = 0;
-  virtual std::shared_ptr<const Prompt> prepare(const TextOrTokens& prompt, bool add_special_tokens) const = 0;
+  virtual std::shared_ptr<const Prompt> prepare(const TextOrTokens& prompt,
+                                                bool add_special_tokens) const = 0;
 
   virtual std::shared_ptr<EventStream> submit(Request request) = 0;
   virtual void cancel(const std::string& id) = 0;

@@ -7,7 +7,9 @@ namespace quern {
 namespace {
 
 int64_t character_count(std::string_view utf8) {
-  return std::count_if(utf8.begin(), utf8.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; });
+  return std::count_if(utf8.begin(), utf8.end(), [](char c) {
+    return (static_cast<unsigned char>(c) & 0xC0) != 0x80;
+  });
 }
 
 }  // namespace
@@ -15,7 +17,9 @@ int64_t character_count(std::string_view utf8) {
 void TextDelta::append(TextDelta next) {
   text += next.text;
   tokens.insert(tokens.end(), next.tokens.begin(), next.tokens.end());
-  scores.insert(scores.end(), std::make_move_iterator(next.scores.begin()), std::make_move_iterator(next.scores.end()));
+  scores.insert(scores.end(),
+                std::make_move_iterator(next.scores.begin()),
+                std::make_move_iterator(next.scores.end()));
   if (next.finish == FinishReason::none) return;
   finish = next.finish;
   stop_reason = std::move(next.stop_reason);
@@ -32,7 +36,8 @@ std::optional<StopMatcher::Match> StopMatcher::find(std::string_view pending, si
     const size_t at = pending.find(stop, from);
     if (at == std::string_view::npos) continue;
     const Match match{at, at + stop.size(), i};
-    if (!best || match.end < best->end || (match.end == best->end && match.begin < best->begin)) best = match;
+    if (!best || match.end < best->end || (match.end == best->end && match.begin < best->begin))
+      best = match;
   }
   return best;
 }
@@ -65,7 +70,8 @@ ScoredToken StreamAssembler::scored(const TokenLogprob& logprob) const {
   return out;
 }
 
-// The text that this token completes. The token that ended an answer is no part of it, unless stops are to be included.
+// The text that this token completes. The token that ended an answer is no part of it, unless stops
+// are to be included.
 std::string StreamAssembler::text_of(const TokenEvent& event) {
   if (event.token < 0) return {};
   const bool is_stop = event.finish == FinishReason::stop && event.stop_token == event.token;
@@ -95,7 +101,8 @@ void StreamAssembler::finish(TextDelta& delta, const TokenEvent& event) {
   delta.error = event.error;
   delta.error_code = event.error_code;
   const auto& named = options_.stop_token_ids;
-  if (event.finish == FinishReason::stop && std::find(named.begin(), named.end(), event.stop_token) != named.end())
+  if (event.finish == FinishReason::stop &&
+      std::find(named.begin(), named.end(), event.stop_token) != named.end())
     delta.stop_reason = event.stop_token;
 }
 
@@ -112,7 +119,8 @@ void StreamAssembler::take(const TokenEvent& event) {
   Waiting waiting{event.token, decoded_, std::nullopt};
   if (!event.logprobs.empty()) {
     waiting.scores = TokenScores{scored(event.logprobs[0]), {}, offset};
-    for (size_t i = 1; i < event.logprobs.size(); ++i) waiting.scores->top.push_back(scored(event.logprobs[i]));
+    for (size_t i = 1; i < event.logprobs.size(); ++i)
+      waiting.scores->top.push_back(scored(event.logprobs[i]));
   }
   waiting_.push_back(std::move(waiting));
 }

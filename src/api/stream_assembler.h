@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// StreamAssembler: the token events of one choice → text deltas. The concatenated deltas are the same however the events arrive.
+// StreamAssembler: the token events of one choice → text deltas. The concatenated deltas are the
+// same however the events arrive.
 #pragma once
 
 #include <cstdint>
@@ -16,8 +17,8 @@
 
 namespace quern {
 
-// Finds the first of several strings in a text that arrives in pieces. "First" is the one that ends first (of those the one that
-// began first), so the place does not depend on how the text was cut.
+// Finds the first of several strings in a text that arrives in pieces. "First" is the one that ends
+// first (of those the one that began first), so the place does not depend on how the text was cut.
 class StopMatcher {
  public:
   explicit StopMatcher(std::vector<std::string> stops) : stops_(std::move(stops)) {}
@@ -26,7 +27,8 @@ class StopMatcher {
     size_t begin = 0, end = 0;  // in the pending text
     size_t which = 0;
   };
-  // Looks at `pending`, whose first `seen` bytes were looked at before (none of them completed a match).
+  // Looks at `pending`, whose first `seen` bytes were looked at before (none of them completed a
+  // match).
   std::optional<Match> find(std::string_view pending, size_t seen) const;
   // How many bytes at the end of `pending` may be the beginning of a stop string and must wait.
   size_t held_back(std::string_view pending) const;
@@ -53,11 +55,12 @@ struct TokenScores {
 
 // Pieces of one answer, or (added up) the whole.
 struct TextDelta {
-  std::string text;                  // whole characters
-  std::vector<int32_t> tokens;       // those whose text ends in this delta or before
-  std::vector<TokenScores> scores;   // of the same tokens, if asked for
+  std::string text;                 // whole characters
+  std::vector<int32_t> tokens;      // those whose text ends in this delta or before
+  std::vector<TokenScores> scores;  // of the same tokens, if asked for
   FinishReason finish = FinishReason::none;
-  std::variant<std::monostate, int32_t, std::string> stop_reason;  // the token id or string that ended the answer
+  std::variant<std::monostate, int32_t, std::string>
+      stop_reason;  // the token id or string that ended the answer
   ErrorCode error_code = ErrorCode::internal;
   std::string error;  // finish == error
 
@@ -76,7 +79,9 @@ class StreamAssembler {
   bool is_finished() const { return is_finished_; }
   // The answer ended by a stop string while the engine goes on: the caller should cancel.
   bool has_stopped_early() const { return has_stopped_early_; }
-  int64_t token_count() const { return token_count_; }  // produced, the one that ended the answer included
+  int64_t token_count() const {
+    return token_count_;
+  }  // produced, the one that ended the answer included
 
  private:
   struct Waiting {
@@ -96,10 +101,10 @@ class StreamAssembler {
   TextOptions options_;
   Detokenizer detokenizer_;
   StopMatcher stops_;
-  std::string pending_;        // decoded, not yet given out
-  size_t looked_at_ = 0;       // of pending_, by the matcher
-  int64_t given_out_ = 0;      // bytes
-  int64_t decoded_ = 0;        // bytes
+  std::string pending_;    // decoded, not yet given out
+  size_t looked_at_ = 0;   // of pending_, by the matcher
+  int64_t given_out_ = 0;  // bytes
+  int64_t decoded_ = 0;    // bytes
   int64_t decoded_characters_ = 0;
   std::deque<Waiting> waiting_;
   int64_t token_count_ = 0;

@@ -77,11 +77,14 @@ TEST(StreamAssembler, NeverEmitsPartOfAStopString) {
 }
 
 TEST(StreamAssembler, SaysWhichStringStopped) {
-  const TextDelta whole = whole_of("one two three", FinishReason::stop, {.stop = {"three", "two"}, .stop_token_ids = {}});
+  const TextDelta whole = whole_of(
+      "one two three", FinishReason::stop, {.stop = {"three", "two"}, .stop_token_ids = {}});
   EXPECT_EQ(whole.text, "one ");
   EXPECT_EQ(whole.finish, FinishReason::stop);
   EXPECT_EQ(std::get<std::string>(whole.stop_reason), "two");
-  const TextDelta with = whole_of("one two three", FinishReason::stop, {.stop = {"two"}, .include_stop = true, .stop_token_ids = {}});
+  const TextDelta with = whole_of("one two three",
+                                  FinishReason::stop,
+                                  {.stop = {"two"}, .include_stop = true, .stop_token_ids = {}});
   EXPECT_EQ(with.text, "one two");
 }
 
@@ -119,16 +122,20 @@ TEST(StreamAssembler, TokensComeWithTheirText) {
 }
 
 TEST(StreamAssembler, MinTokensPutOffStopStrings) {
-  const TextDelta whole = whole_of("ab ab ab", FinishReason::stop, {.stop = {"ab"}, .stop_token_ids = {}, .min_tokens = 4});
+  const TextDelta whole = whole_of(
+      "ab ab ab", FinishReason::stop, {.stop = {"ab"}, .stop_token_ids = {}, .min_tokens = 4});
   EXPECT_EQ(whole.text, "ab ");
-  EXPECT_EQ(whole_of("ab ab ab", FinishReason::stop, {.stop = {"ab"}, .stop_token_ids = {}}).text, "");
+  EXPECT_EQ(whole_of("ab ab ab", FinishReason::stop, {.stop = {"ab"}, .stop_token_ids = {}}).text,
+            "");
 }
 
 TEST(StreamAssembler, NamesTheStopTokenThatTheRequestNamed) {
   TextOptions options;
-  EXPECT_TRUE(std::holds_alternative<std::monostate>(whole_of("hi", FinishReason::stop, options).stop_reason));
+  EXPECT_TRUE(std::holds_alternative<std::monostate>(
+      whole_of("hi", FinishReason::stop, options).stop_reason));
   options.stop_token_ids = {kScriptedEos};
-  EXPECT_EQ(std::get<int32_t>(whole_of("hi", FinishReason::stop, options).stop_reason), kScriptedEos);
+  EXPECT_EQ(std::get<int32_t>(whole_of("hi", FinishReason::stop, options).stop_reason),
+            kScriptedEos);
   options.skip_special_tokens = false;
   EXPECT_EQ(whole_of("hi", FinishReason::stop, options).text, "hi");
   options.include_stop = true;

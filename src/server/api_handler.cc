@@ -8,8 +8,12 @@
 namespace quern {
 namespace {
 
-std::unique_ptr<HttpResponse> refusal(int status, std::string message, std::string code, Headers headers = {}) {
-  auto response = std::make_unique<HttpResponse>(error_response(status, std::move(message), std::move(code)));
+std::unique_ptr<HttpResponse> refusal(int status,
+                                      std::string message,
+                                      std::string code,
+                                      Headers headers = {}) {
+  auto response =
+      std::make_unique<HttpResponse>(error_response(status, std::move(message), std::move(code)));
   response->headers.insert(response->headers.end(), headers.begin(), headers.end());
   return response;
 }
@@ -35,14 +39,23 @@ std::unique_ptr<HttpResponse> ApiHandler::refuse(const HttpRequest& head) {
   const Router::Match match = router_.match(head.method, head.path);
   const bool needs_key = !match.entry || match.entry->options.needs_key;
   if (needs_key && !keys_.accepts(head.header("authorization")))
-    return refusal(401, "a valid API key is needed: send \"Authorization: Bearer KEY\"", "invalid_api_key", {{"WWW-Authenticate", "Bearer"}});
+    return refusal(401,
+                   "a valid API key is needed: send \"Authorization: Bearer KEY\"",
+                   "invalid_api_key",
+                   {{"WWW-Authenticate", "Bearer"}});
   if (!match.entry) {
-    if (match.allowed.empty()) return refusal(404, format("there is nothing at {}", printable(head.path, 200)), "not_found");
+    if (match.allowed.empty())
+      return refusal(404, format("there is nothing at {}", printable(head.path, 200)), "not_found");
     if (head.method == "OPTIONS") return nullptr;
-    return refusal(405, format("{} takes {}", head.path, match.allowed), "method_not_allowed", {{"Allow", match.allowed + ", OPTIONS"}});
+    return refusal(405,
+                   format("{} takes {}", head.path, match.allowed),
+                   "method_not_allowed",
+                   {{"Allow", match.allowed + ", OPTIONS"}});
   }
   if (match.entry->options.takes_json && !is_json(head.header("content-type")))
-    return refusal(415, "the body must be JSON: send \"Content-Type: application/json\"", "unsupported_media_type");
+    return refusal(415,
+                   "the body must be JSON: send \"Content-Type: application/json\"",
+                   "unsupported_media_type");
   return nullptr;
 }
 
@@ -61,12 +74,20 @@ Task<> ApiHandler::handle(Exchange& exchange) {
   } catch (const std::exception& e) {
     failure = error_response(e);
     if (failure->status >= 500)
-      log(LogLevel::error, "request failed id={} path={} error={}", exchange.request().id, printable(exchange.request().path, 200), e.what());
+      log(LogLevel::error,
+          "request failed id={} path={} error={}",
+          exchange.request().id,
+          printable(exchange.request().path, 200),
+          e.what());
   }
-  if (failure && !exchange.has_begun() && exchange.is_open()) co_await exchange.respond(std::move(*failure));
+  if (failure && !exchange.has_begun() && exchange.is_open())
+    co_await exchange.respond(std::move(*failure));
 }
 
-void ApiHandler::finished(const HttpRequest& request, int status, int64_t elapsed_us, const std::string& note) {
+void ApiHandler::finished(const HttpRequest& request,
+                          int status,
+                          int64_t elapsed_us,
+                          const std::string& note) {
   const Router::Match match = router_.match(request.method, request.path);
   // Not the path itself: a client could make any number of those.
   const std::string_view handler = match.entry ? std::string_view(match.entry->pattern) : "none";
@@ -75,9 +96,18 @@ void ApiHandler::finished(const HttpRequest& request, int status, int64_t elapse
   metrics_.count_http(handler, method, status, seconds);
   if (!logs_requests_) return;
   // What is asked every few seconds would hide the rest.
-  const bool is_probe = match.entry && status < 400 && (!match.entry->options.needs_key || handler == "/metrics");
-  log(is_probe ? LogLevel::debug : LogLevel::info, "request id={} remote={} method={} path={} status={} seconds={:.4f}{}{}", request.id,
-      request.remote, printable(request.method, 16), printable(request.path, 200), status, seconds, note.empty() ? "" : " ", note);
+  const bool is_probe =
+      match.entry && status < 400 && (!match.entry->options.needs_key || handler == "/metrics");
+  log(is_probe ? LogLevel::debug : LogLevel::info,
+      "request id={} remote={} method={} path={} status={} seconds={:.4f}{}{}",
+      request.id,
+      request.remote,
+      printable(request.method, 16),
+      printable(request.path, 200),
+      status,
+      seconds,
+      note.empty() ? "" : " ",
+      note);
 }
 
 }  // namespace quern

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// ApiHandler: what stands between connections and routes: keys, content types, errors, the access log.
+// ApiHandler: what stands between connections and routes: keys, content types, errors, the access
+// log.
 #pragma once
 
 #include <memory>
@@ -20,7 +21,10 @@ class ApiHandler final : public RequestHandler {
 
   std::unique_ptr<HttpResponse> refuse(const HttpRequest& head) override;
   Task<> handle(Exchange& exchange) override;
-  void finished(const HttpRequest& request, int status, int64_t elapsed_us, const std::string& note) override;
+  void finished(const HttpRequest& request,
+                int status,
+                int64_t elapsed_us,
+                const std::string& note) override;
 
  private:
   const Router& router_;

@@ -12,7 +12,8 @@ bool equal_in_constant_time(std::string_view a, std::string_view b) {
   volatile unsigned difference = a.size() == b.size() ? 0 : 1;
   for (size_t i = 0; i < a.size(); ++i) {
     const char other = b.empty() ? '\0' : b[i % b.size()];
-    difference = difference | static_cast<unsigned>(static_cast<unsigned char>(a[i]) ^ static_cast<unsigned char>(other));
+    difference = difference | static_cast<unsigned>(static_cast<unsigned char>(a[i]) ^
+                                                    static_cast<unsigned char>(other));
   }
   return difference == 0;
 }

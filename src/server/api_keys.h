@@ -15,8 +15,8 @@ class ApiKeys {
   explicit ApiKeys(std::vector<std::string> keys);
 
   bool is_required() const { return !keys_.empty(); }
-  // Whether an Authorization header ("Bearer …") carries one of the keys. The time it takes tells nothing about the keys but
-  // their lengths.
+  // Whether an Authorization header ("Bearer …") carries one of the keys. The time it takes tells
+  // nothing about the keys but their lengths.
   bool accepts(std::string_view authorization) const;
 
  private:

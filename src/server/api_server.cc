@@ -22,7 +22,11 @@ uint64_t SeedSource::next() {
 }
 
 struct ApiServer::State {
-  State(ServerConfig config, Service& service, ApiKeys keys, const Clock& clock, ApiServerOptions options)
+  State(ServerConfig config,
+        Service& service,
+        ApiKeys keys,
+        const Clock& clock,
+        ApiServerOptions options)
       : metrics(service.info()),
         context{.service = service,
                 .metrics = metrics,
@@ -43,19 +47,35 @@ struct ApiServer::State {
   HttpServer server;
 };
 
-ApiServer::ApiServer(ServerConfig config, Service& service, ApiKeys keys, const Clock& clock, ApiServerOptions options)
-    : state_(std::make_unique<State>(std::move(config), service, std::move(keys), clock, std::move(options))) {}
+ApiServer::ApiServer(ServerConfig config,
+                     Service& service,
+                     ApiKeys keys,
+                     const Clock& clock,
+                     ApiServerOptions options)
+    : state_(std::make_unique<State>(
+          std::move(config), service, std::move(keys), clock, std::move(options))) {}
 ApiServer::~ApiServer() = default;
 
-void ApiServer::listen() { state_->server.listen(); }
-int ApiServer::port() const { return state_->server.port(); }
-void ApiServer::start() { state_->server.start(); }
-void ApiServer::stop() { state_->server.stop(); }
-int ApiServer::wait() { return state_->server.wait(); }
+void ApiServer::listen() {
+  state_->server.listen();
+}
+int ApiServer::port() const {
+  return state_->server.port();
+}
+void ApiServer::start() {
+  state_->server.start();
+}
+void ApiServer::stop() {
+  state_->server.stop();
+}
+int ApiServer::wait() {
+  return state_->server.wait();
+}
 
 std::vector<std::string> ApiServer::routes() const {
   std::vector<std::string> out;
-  for (const Router::Entry& entry : state_->router.entries()) out.push_back(entry.method + " " + entry.pattern);
+  for (const Router::Entry& entry : state_->router.entries())
+    out.push_back(entry.method + " " + entry.pattern);
   return out;
 }
 

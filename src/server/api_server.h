@@ -17,28 +17,34 @@
 namespace quern {
 
 struct ApiServerOptions {
-  std::string version;           // what /version says
-  std::optional<uint64_t> seed;  // where requests without a seed of their own draw theirs from; none: at random
-  bool logs_requests = true;     // one line per request, at level info
+  std::string version;  // what /version says
+  std::optional<uint64_t>
+      seed;  // where requests without a seed of their own draw theirs from; none: at random
+  bool logs_requests = true;  // one line per request, at level info
 };
 
 // listen, start, wait; stop from a signal (ServerConfig::handles_signals) or another thread.
 class ApiServer {
  public:
   // `service` and `clock` must outlive the server. Throws invalid_argument for a wrong config.
-  ApiServer(ServerConfig config, Service& service, ApiKeys keys, const Clock& clock, ApiServerOptions options = {});
+  ApiServer(ServerConfig config,
+            Service& service,
+            ApiKeys keys,
+            const Clock& clock,
+            ApiServerOptions options = {});
   // Stops at once if it still runs.
   ~ApiServer();
   ApiServer(const ApiServer&) = delete;
   ApiServer& operator=(const ApiServer&) = delete;
 
-  // Binds and listens. Throws AddressInUse if the port is taken, invalid_argument for a host that is no address of this machine.
+  // Binds and listens. Throws AddressInUse if the port is taken, invalid_argument for a host that
+  // is no address of this machine.
   void listen();
   int port() const;  // once listening
   // From now on requests are answered.
   void start();
-  // No new connections; running requests may end within ServerConfig::drain_timeout_us, then all is closed. A second call closes
-  // at once.
+  // No new connections; running requests may end within ServerConfig::drain_timeout_us, then all is
+  // closed. A second call closes at once.
   void stop();
   // Until everything has stopped. The signal that was the reason; 0 if it was stop().
   int wait();

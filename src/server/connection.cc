@@ -55,10 +55,15 @@ std::string make_request_id() {
   return format("{:016x}{:016x}", high, low);
 }
 
-Connection::Connection(ConnectionHost& host, std::shared_ptr<Peer> peer) : host_(host), peer_(std::move(peer)) {}
+Connection::Connection(ConnectionHost& host, std::shared_ptr<Peer> peer)
+    : host_(host), peer_(std::move(peer)) {}
 
-bool Connection::is_open() const { return peer_->is_open(); }
-std::function<void()> Connection::waker() { return peer_->waker(); }
+bool Connection::is_open() const {
+  return peer_->is_open();
+}
+std::function<void()> Connection::waker() {
+  return peer_->waker();
+}
 
 void Connection::start(std::function<void()> on_end) {
   conversation_ = run(std::move(on_end));
@@ -95,8 +100,9 @@ Task<bool> Connection::serve_one() {
   BodyShare share(host_.body_bytes_in_flight);
   bool is_welcome = accept_head(parser, refusal);
   if (is_welcome) {
-    const int64_t expected = parser.is_chunked() ? static_cast<int64_t>(host_.config.max_body_bytes)
-                                                 : static_cast<int64_t>(parser.content_length().value_or(0));
+    const int64_t expected = parser.is_chunked()
+                                 ? static_cast<int64_t>(host_.config.max_body_bytes)
+                                 : static_cast<int64_t>(parser.content_length().value_or(0));
     if (!share.take(expected, host_.config.max_body_bytes_in_flight)) {
       refusal = error_response(503, "too many large requests at a time; try again", "unavailable");
       is_welcome = false;
@@ -130,7 +136,8 @@ Task<bool> Connection::read_head(RequestParser& parser) {
     if (parser.is_head_done()) co_return true;
     const int64_t left_us = host_.config.header_timeout_us - (host_.clock.now_us() - began_us_);
     if (!co_await peer_->fill(left_us)) {
-      if (peer_->has_timed_out()) co_await refuse(error_response(408, "the request head did not arrive in time", "timeout"));
+      if (peer_->has_timed_out())
+        co_await refuse(error_response(408, "the request head did not arrive in time", "timeout"));
       co_return false;
     }
   }
@@ -143,7 +150,8 @@ bool Connection::accept_head(RequestParser& parser, HttpResponse& refusal) {
   head.remote = std::move(request_.remote);
   request_ = std::move(head);
   is_chunked_answer_ = parser.is_http_1_1();
-  if (const std::string_view id = request_.header("x-request-id"); is_clean_id(id)) request_.id = std::string(id);
+  if (const std::string_view id = request_.header("x-request-id"); is_clean_id(id))
+    request_.id = std::string(id);
   const auto is_host = [](const auto& header) { return header.first == "host"; };
   const auto hosts = std::count_if(request_.headers.begin(), request_.headers.end(), is_host);
   if (hosts > 1 || (hosts == 0 && parser.is_http_1_1())) {
@@ -153,7 +161,8 @@ bool Connection::accept_head(RequestParser& parser, HttpResponse& refusal) {
   const std::string target = parser.target();
   const auto path = normalize_path(target);
   if (!path) {
-    refusal = error_response(400, "the request target is not a well-formed path", "bad_http_request");
+    refusal =
+        error_response(400, "the request target is not a well-formed path", "bad_http_request");
     return false;
   }
   request_.path = *path;
@@ -165,12 +174,16 @@ bool Connection::accept_head(RequestParser& parser, HttpResponse& refusal) {
     return false;
   }
   if (parser.content_length().value_or(0) > host_.config.max_body_bytes) {
-    refusal = error_response(413, format("the request body is {} bytes, the limit is {}", *parser.content_length(), host_.config.max_body_bytes),
+    refusal = error_response(413,
+                             format("the request body is {} bytes, the limit is {}",
+                                    *parser.content_length(),
+                                    host_.config.max_body_bytes),
                              "body_too_large");
     return false;
   }
   if (!request_.header("expect").empty() && !parser.expects_continue()) {
-    refusal = error_response(417, "the only expectation that is met is 100-continue", "bad_http_request");
+    refusal =
+        error_response(417, "the only expectation that is met is 100-continue", "bad_http_request");
     return false;
   }
   return true;
@@ -178,7 +191,8 @@ bool Connection::accept_head(RequestParser& parser, HttpResponse& refusal) {
 
 Task<bool> Connection::read_body(RequestParser& parser) {
   if (parser.expects_continue() && !parser.is_done() && peer_->buffered().empty())
-    if (!co_await peer_->write("HTTP/1.1 100 Continue\r\n\r\n", host_.config.write_timeout_us)) co_return false;
+    if (!co_await peer_->write("HTTP/1.1 100 Continue\r\n\r\n", host_.config.write_timeout_us))
+      co_return false;
   const int64_t until_us = host_.clock.now_us() + host_.config.body_timeout_us;
   while (!parser.is_done()) {
     const size_t used = parser.feed(peer_->buffered());
@@ -190,7 +204,8 @@ Task<bool> Connection::read_body(RequestParser& parser) {
     if (parser.is_done()) break;
     if (used > 0 && !peer_->buffered().empty()) continue;
     if (!co_await peer_->fill(until_us - host_.clock.now_us())) {
-      if (peer_->has_timed_out()) co_await refuse(error_response(408, "the request body did not arrive in time", "timeout"));
+      if (peer_->has_timed_out())
+        co_await refuse(error_response(408, "the request body did not arrive in time", "timeout"));
       co_return false;
     }
   }
@@ -201,8 +216,10 @@ Task<bool> Connection::read_body(RequestParser& parser) {
 Task<> Connection::answer() {
   peer_->begin_watch(kReadAheadBytes);
   co_await host_.handler.handle(*this);
-  if (!has_begun() && peer_->is_open()) co_await respond(error_response(500, "the route gave no answer", "internal"));
-  if (is_streaming_ && !has_ended_) peer_->close();  // broken off: the client must not take it for complete
+  if (!has_begun() && peer_->is_open())
+    co_await respond(error_response(500, "the route gave no answer", "internal"));
+  if (is_streaming_ && !has_ended_)
+    peer_->close();  // broken off: the client must not take it for complete
   co_await peer_->end_watch();
   const int status = peer_->is_open() && has_begun() ? status_ : kClientLeft;
   host_.handler.finished(request_, status, host_.clock.now_us() - began_us_, log_note);
@@ -215,7 +232,9 @@ Task<> Connection::refuse(HttpResponse response) {
   host_.handler.finished(request_, status, host_.clock.now_us() - began_us_, log_note);
 }
 
-Task<> Connection::wait(int timeout_ms) { co_await peer_->wait(int64_t{timeout_ms} * 1000); }
+Task<> Connection::wait(int timeout_ms) {
+  co_await peer_->wait(int64_t{timeout_ms} * 1000);
+}
 
 Task<> Connection::offload(std::function<void()> work) {
   struct Outcome {
@@ -225,7 +244,9 @@ Task<> Connection::offload(std::function<void()> work) {
   auto job = suspend_with<Outcome>([this, &work](auto resume) {
     // `work` lives in this coroutine's frame, which waits for the outcome.
     const auto back = [executor = peer_->executor(), resume](Outcome outcome) {
-      boost::asio::post(executor, [resume, outcome = std::move(outcome)]() mutable { resume(std::move(outcome)); });
+      boost::asio::post(executor, [resume, outcome = std::move(outcome)]() mutable {
+        resume(std::move(outcome));
+      });
     };
     const bool is_taken = host_.pool.post([this, &work, back] {
       Outcome outcome;
@@ -240,14 +261,20 @@ Task<> Connection::offload(std::function<void()> work) {
     if (!is_taken) back({.is_taken = false, .error = nullptr});
   });
   const Outcome outcome = co_await job;
-  if (!outcome.is_taken) fail(ErrorCode::unavailable, "too many requests are being prepared; try again");
+  if (!outcome.is_taken)
+    fail(ErrorCode::unavailable, "too many requests are being prepared; try again");
   if (outcome.error) std::rethrow_exception(outcome.error);
 }
 
 std::string Connection::head_of(const HttpResponse& response, std::string_view framing) {
   const bool ends = !keeps_alive_ || host_.is_stopping;
-  std::string head = format("HTTP/1.1 {} {}\r\nServer: quern\r\nDate: {}\r\nContent-Type: {}\r\nX-Request-Id: {}\r\n",
-                            response.status, reason_phrase(response.status), http_date(), response.content_type, request_.id);
+  std::string head = format(
+      "HTTP/1.1 {} {}\r\nServer: quern\r\nDate: {}\r\nContent-Type: {}\r\nX-Request-Id: {}\r\n",
+      response.status,
+      reason_phrase(response.status),
+      http_date(),
+      response.content_type,
+      request_.id);
   for (const auto& [name, value] : response.headers) head += format("{}: {}\r\n", name, value);
   head += format("{}Connection: {}\r\n\r\n", framing, ends ? "close" : "keep-alive");
   return head;
@@ -265,7 +292,8 @@ Task<> Connection::begin_stream(HttpResponse head) {
   status_ = head.status;
   is_streaming_ = true;
   if (!is_chunked_answer_) keeps_alive_ = false;  // HTTP/1.0 ends a stream by closing
-  const std::string bytes = head_of(head, is_chunked_answer_ ? "Transfer-Encoding: chunked\r\n" : "");
+  const std::string bytes =
+      head_of(head, is_chunked_answer_ ? "Transfer-Encoding: chunked\r\n" : "");
   co_await peer_->write(bytes, host_.config.write_timeout_us);
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Connection: the HTTP conversation with one peer: requests one after the other, each handed to the RequestHandler.
+// Connection: the HTTP conversation with one peer: requests one after the other, each handed to the
+// RequestHandler.
 #pragma once
 
 #include <atomic>
@@ -30,10 +31,11 @@ class Connection final : public Exchange {
  public:
   Connection(ConnectionHost& host, std::shared_ptr<Peer> peer);
 
-  // Starts the conversation; `on_end` is called on the strand when it is over, and the connection may be destroyed after that call
-  // has returned to the strand.
+  // Starts the conversation; `on_end` is called on the strand when it is over, and the connection
+  // may be destroyed after that call has returned to the strand.
   void start(std::function<void()> on_end);
-  // Of the strand. Ends an idle connection at once, a busy one after its present answer; `now`: in any case.
+  // Of the strand. Ends an idle connection at once, a busy one after its present answer; `now`: in
+  // any case.
   void stop(bool now);
   Peer& peer() { return *peer_; }
 
@@ -64,7 +66,8 @@ class Connection final : public Exchange {
   HttpRequest request_;
   int64_t began_us_ = 0;
   int status_ = 0;  // of the answer; 0: none yet
-  bool is_idle_ = false, keeps_alive_ = false, is_chunked_answer_ = false, is_streaming_ = false, has_ended_ = false;
+  bool is_idle_ = false, keeps_alive_ = false, is_chunked_answer_ = false, is_streaming_ = false,
+       has_ended_ = false;
 };
 
 // A request id: 32 hex digits.

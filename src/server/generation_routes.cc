@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Routes that generate: prepare the job off the io thread, submit it, turn its deltas into one body or a stream of events.
+// Routes that generate: prepare the job off the io thread, submit it, turn its deltas into one body
+// or a stream of events.
 #include <ctime>
 #include <nlohmann/json.hpp>
 
@@ -14,14 +15,20 @@ namespace {
 using JobMaker = GenerationJob (*)(const Json&, const JobContext&);
 
 GenerationJob make_job(JobMaker make, RouteContext& context, HttpRequest& request) {
-  const JobContext job{.service = context.service, .id = request.id, .created = std::time(nullptr), .seed = context.seeds.next()};
+  const JobContext job{.service = context.service,
+                       .id = request.id,
+                       .created = std::time(nullptr),
+                       .seed = context.seeds.next()};
   const std::string body = std::move(request.body);
   return make(parse_json(body, "request body"), job);
 }
 
 std::string note_of(const Generation& generation) {
   const Usage usage = generation.usage();
-  return format("prompt_tokens={} cached_tokens={} output_tokens={}", usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens);
+  return format("prompt_tokens={} cached_tokens={} output_tokens={}",
+                usage.prompt_tokens,
+                usage.cached_tokens,
+                usage.completion_tokens);
 }
 
 std::string events_of(const std::vector<std::string>& chunks) {
@@ -30,12 +37,16 @@ std::string events_of(const std::vector<std::string>& chunks) {
   return out;
 }
 
-Task<> answer_whole(const GenerationJob& job, Generation& generation, GenerationMeter& meter, Exchange& exchange) {
+Task<> answer_whole(const GenerationJob& job,
+                    Generation& generation,
+                    GenerationMeter& meter,
+                    Exchange& exchange) {
   std::vector<TextDelta> answers(static_cast<size_t>(job.choice_count()));
   for (;;) {
     auto deltas = generation.poll();
     meter.count(deltas);
-    for (auto& [index, delta] : deltas) answers[static_cast<size_t>(index)].append(std::move(delta));
+    for (auto& [index, delta] : deltas)
+      answers[static_cast<size_t>(index)].append(std::move(delta));
     if (generation.is_finished()) break;
     co_await exchange.wait();
     if (!exchange.is_open()) co_return;
@@ -58,25 +69,34 @@ HttpResponse event_stream_head() {
 }
 
 // What is to be sent now: events of new deltas, and the end of the stream if it has come.
-std::string next_events(const GenerationJob& job, Generation& generation, GenerationMeter& meter, AnswerStream& stream) {
+std::string next_events(const GenerationJob& job,
+                        Generation& generation,
+                        GenerationMeter& meter,
+                        AnswerStream& stream) {
   const auto deltas = generation.poll();
   meter.count(deltas);
   std::string events = events_of(stream.chunks(deltas));
   if (!generation.is_finished() && !stream.has_failed()) return events;
-  if (job.stream_options.include_usage && !stream.has_failed()) events += events_of({stream.closing()});
+  if (job.stream_options.include_usage && !stream.has_failed())
+    events += events_of({stream.closing()});
   return events + "data: [DONE]\n\n";
 }
 
-// A write returns when the system has taken the bytes. While a slow reader holds it up, deltas wait in the engine's bounded
-// EventStream, and then the request pauses.
-Task<> answer_in_events(const GenerationJob& job, Generation& generation, GenerationMeter& meter, Exchange& exchange, RouteContext& context) {
+// A write returns when the system has taken the bytes. While a slow reader holds it up, deltas wait
+// in the engine's bounded EventStream, and then the request pauses.
+Task<> answer_in_events(const GenerationJob& job,
+                        Generation& generation,
+                        GenerationMeter& meter,
+                        Exchange& exchange,
+                        RouteContext& context) {
   AnswerStream stream(*job.format, job.stream_options, generation, job.shows_tokens);
   co_await exchange.begin_stream(event_stream_head());
   int64_t written_us = context.clock.now_us();
   while (exchange.is_open()) {
     std::string events = next_events(job, generation, meter, stream);
     const int64_t quiet_us = context.clock.now_us() - written_us;
-    if (events.empty() && context.sse_keep_alive_us > 0 && quiet_us >= context.sse_keep_alive_us) events = ": keep-alive\n\n";
+    if (events.empty() && context.sse_keep_alive_us > 0 && quiet_us >= context.sse_keep_alive_us)
+      events = ": keep-alive\n\n";
     if (!events.empty()) written_us = context.clock.now_us();
     co_await exchange.write(std::move(events));
     if (generation.is_finished() || stream.has_failed()) {
@@ -100,7 +120,8 @@ Task<> generate(JobMaker make, RouteContext& context, Exchange& exchange) {
   co_await exchange.offload(std::move(work));
   if (!exchange.is_open()) co_return;
   const std::string& id = exchange.request().id;
-  if (!job.ignored.empty()) log(LogLevel::info, "unknown fields ignored id={} fields={}", id, joined(job.ignored));
+  if (!job.ignored.empty())
+    log(LogLevel::info, "unknown fields ignored id={} fields={}", id, joined(job.ignored));
   std::unique_ptr<Generation> generation;
   try {
     generation = job.submit(context.service, format("{}-{:x}", id, ++context.generations));

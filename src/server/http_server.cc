@@ -22,8 +22,8 @@
 namespace quern {
 
 namespace asio = boost::asio;
-using boost::system::error_code;
 using asio::ip::tcp;
+using boost::system::error_code;
 
 void ServerConfig::validate() const {
   const auto need = [](bool holds, std::string_view what) {
@@ -31,9 +31,11 @@ void ServerConfig::validate() const {
   };
   need(port >= 0 && port <= 65535, "port must be 0 to 65535");
   need(io_threads >= 1 && io_threads <= 64, "io_threads must be 1 to 64");
-  need(preparation_threads >= 1 && preparation_threads <= 256, "preparation_threads must be 1 to 256");
+  need(preparation_threads >= 1 && preparation_threads <= 256,
+       "preparation_threads must be 1 to 256");
   need(max_connections >= 1, "max_connections must be at least 1");
-  need(max_header_bytes >= 1024 && max_header_bytes <= (size_t{16} << 20), "max_header_bytes must be 1 KiB to 16 MiB");
+  need(max_header_bytes >= 1024 && max_header_bytes <= (size_t{16} << 20),
+       "max_header_bytes must be 1 KiB to 16 MiB");
   need(max_body_bytes >= 1024, "max_body_bytes must be at least 1 KiB");
 }
 
@@ -66,6 +68,7 @@ struct HttpServer::State {
   asio::steady_timer drain_timer;
   // A conversation may wait for the preparation pool alone, which the io threads do not see.
   asio::executor_work_guard<asio::io_context::executor_type> work;
+  int port = 0;
   std::atomic<int> stop_signal = 0;
   std::mutex mutex;
   std::unordered_set<std::shared_ptr<Connection>> connections;
@@ -78,20 +81,22 @@ std::vector<std::shared_ptr<Connection>> HttpServer::State::open_connections() {
 }
 
 void HttpServer::State::accept() {
-  acceptor.async_accept(asio::make_strand(*io), [this](const error_code& error, tcp::socket socket) {
-    if (host.is_stopping || error == asio::error::operation_aborted) return;
-    if (!error) take(std::move(socket));
-    if (error) {
-      // Out of descriptors, most likely: the waiting connection stays in the kernel's queue, so asking again at once would spin.
-      log(LogLevel::warn, "accept failed error={}", error.message());
-      drain_timer.expires_after(std::chrono::milliseconds(100));
-      drain_timer.async_wait([this](const error_code& e) {
-        if (!e) accept();
-      });
-      return;
-    }
-    accept();
-  });
+  acceptor.async_accept(asio::make_strand(*io),
+                        [this](const error_code& error, tcp::socket socket) {
+                          if (host.is_stopping || error == asio::error::operation_aborted) return;
+                          if (!error) take(std::move(socket));
+                          if (error) {
+                            // Out of descriptors, most likely: the waiting connection stays in the
+                            // kernel's queue, so asking again at once would spin.
+                            log(LogLevel::warn, "accept failed error={}", error.message());
+                            drain_timer.expires_after(std::chrono::milliseconds(100));
+                            drain_timer.async_wait([this](const error_code& e) {
+                              if (!e) accept();
+                            });
+                            return;
+                          }
+                          accept();
+                        });
 }
 
 void HttpServer::State::take(tcp::socket socket) {
@@ -99,7 +104,8 @@ void HttpServer::State::take(tcp::socket socket) {
   {
     const std::lock_guard lock(mutex);
     if (static_cast<int>(connections.size()) < config.max_connections) {
-      connection = std::make_shared<Connection>(host, std::make_shared<Peer>(io, std::move(socket)));
+      connection =
+          std::make_shared<Connection>(host, std::make_shared<Peer>(io, std::move(socket)));
       connections.insert(connection);
     }
   }
@@ -107,17 +113,21 @@ void HttpServer::State::take(tcp::socket socket) {
   asio::post(connection->peer().executor(), [this, connection] {
     // Not from within the conversation: its frame must be at rest before it is destroyed.
     connection->start([this, weak = std::weak_ptr(connection)] {
-      if (auto self = weak.lock()) asio::post(self->peer().executor(), [this, self] { ended(self); });
+      if (auto self = weak.lock())
+        asio::post(self->peer().executor(), [this, self] { ended(self); });
     });
   });
 }
 
 // Too many connections: one short answer, without waiting for a request.
 void HttpServer::State::turn_away(tcp::socket socket) {
-  const HttpResponse response = error_response(503, "too many connections; try again", "unavailable");
+  const HttpResponse response =
+      error_response(503, "too many connections; try again", "unavailable");
   auto bytes = std::make_shared<std::string>(
-      format("HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{}",
-             response.body.size(), response.body));
+      format("HTTP/1.1 503 Service Unavailable\r\nContent-Type: "
+             "application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{}",
+             response.body.size(),
+             response.body));
   auto shared = std::make_shared<tcp::socket>(std::move(socket));
   asio::async_write(*shared, asio::buffer(*bytes), [bytes, shared](const error_code&, size_t) {});
 }
@@ -143,7 +153,8 @@ void HttpServer::State::stop(bool now) {
     }
   }
   for (const auto& connection : open_connections())
-    asio::post(connection->peer().executor(), [connection, ends_now = now || !is_first] { connection->stop(ends_now); });
+    asio::post(connection->peer().executor(),
+               [connection, ends_now = now || !is_first] { connection->stop(ends_now); });
   finish_if_empty();
 }
 
@@ -160,7 +171,10 @@ void HttpServer::State::finish_if_empty() {
 void HttpServer::State::await_signal() {
   signals.async_wait([this](const error_code& error, int number) {
     if (error) return;
-    log(LogLevel::info, "stopping signal={} open_connections={}", number, open_connections().size());
+    log(LogLevel::info,
+        "stopping signal={} open_connections={}",
+        number,
+        open_connections().size());
     int none = 0;
     stop_signal.compare_exchange_strong(none, number);
     stop(false);
@@ -183,9 +197,13 @@ void HttpServer::listen() {
   State& s = *state_;
   error_code error;
   tcp::resolver resolver(*s.io);
-  const auto found = resolver.resolve(s.config.host, std::to_string(s.config.port), tcp::resolver::passive, error);
+  const auto found =
+      resolver.resolve(s.config.host, std::to_string(s.config.port), tcp::resolver::passive, error);
   if (error || found.empty())
-    fail(ErrorCode::invalid_argument, "cannot listen on host {}: {}", s.config.host, error ? error.message() : "no such address");
+    fail(ErrorCode::invalid_argument,
+         "cannot listen on host {}: {}",
+         s.config.host,
+         error ? error.message() : "no such address");
   const tcp::endpoint endpoint = found.begin()->endpoint();
   s.acceptor.open(endpoint.protocol(), error);
   // A port that a previous run has just left may be taken at once.
@@ -193,15 +211,19 @@ void HttpServer::listen() {
   if (!error) s.acceptor.bind(endpoint, error);
   if (!error) s.acceptor.listen(asio::socket_base::max_listen_connections, error);
   if (error == asio::error::address_in_use)
-    throw AddressInUse(format("port {} on {} is in use; choose another with --port", s.config.port, s.config.host));
+    throw AddressInUse(format(
+        "port {} on {} is in use; choose another with --port", s.config.port, s.config.host));
   if (error)
-    fail(ErrorCode::invalid_argument, "cannot listen on {} port {}: {}", s.config.host, s.config.port, error.message());
+    fail(ErrorCode::invalid_argument,
+         "cannot listen on {} port {}: {}",
+         s.config.host,
+         s.config.port,
+         error.message());
+  s.port = s.acceptor.local_endpoint().port();
 }
 
 int HttpServer::port() const {
-  error_code error;
-  const auto endpoint = state_->acceptor.local_endpoint(error);
-  return error ? state_->config.port : endpoint.port();
+  return state_->port;
 }
 
 void HttpServer::start() {

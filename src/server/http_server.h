@@ -24,13 +24,14 @@ class HttpServer {
   // Stops at once if it still runs.
   ~HttpServer();
 
-  // Binds and listens. Throws AddressInUse; invalid_argument for a host that is no address of this machine.
+  // Binds and listens. Throws AddressInUse; invalid_argument for a host that is no address of this
+  // machine.
   void listen();
   int port() const;  // once listening
   // Starts the io threads: from now on requests are answered.
   void start();
-  // No new connections; running requests may end within drain_timeout; then all is closed. A second call closes at once. From any
-  // thread.
+  // No new connections; running requests may end within drain_timeout; then all is closed. A second
+  // call closes at once. From any thread.
   void stop();
   // Until everything has stopped. The signal that was the reason, 0 if it was stop().
   int wait();

@@ -18,7 +18,8 @@ namespace {
 class EchoHandler : public RequestHandler {
  public:
   std::unique_ptr<HttpResponse> refuse(const HttpRequest& head) override {
-    if (head.path == "/refused") return std::make_unique<HttpResponse>(error_response(401, "no", "no"));
+    if (head.path == "/refused")
+      return std::make_unique<HttpResponse>(error_response(401, "no", "no"));
     return nullptr;
   }
 
@@ -50,7 +51,8 @@ class EchoHandler : public RequestHandler {
       }
       co_return;
     }
-    std::string body = format("{} {} {} {}", request.method, request.path, request.query, request.body);
+    std::string body =
+        format("{} {} {} {}", request.method, request.path, request.query, request.body);
     if (request.path == "/offload") {
       std::function<void()> work = [&] { body = "from the pool"; };
       co_await exchange.offload(std::move(work));
@@ -69,7 +71,9 @@ class EchoHandler : public RequestHandler {
   // The status of the n-th request; -1 if there is none within ten seconds.
   int status_of(size_t n) {
     std::unique_lock lock(mutex_);
-    return changed_.wait_for(lock, std::chrono::seconds(10), [&] { return statuses_.size() > n; }) ? statuses_[n] : -1;
+    return changed_.wait_for(lock, std::chrono::seconds(10), [&] { return statuses_.size() > n; })
+               ? statuses_[n]
+               : -1;
   }
 
   std::atomic<bool> is_waiting = false, was_open = true;
@@ -126,7 +130,8 @@ TEST_F(HttpServerTest, AnswersPipelinedRequestsInOrder) {
   std::string all;
   for (int i = 0; i < 50; ++i) all += post(format("/{}", i), format("b{}", i));
   client.send(all);
-  for (int i = 0; i < 50; ++i) EXPECT_EQ(client.read_response().body, format("POST /{}  b{}", i, i));
+  for (int i = 0; i < 50; ++i)
+    EXPECT_EQ(client.read_response().body, format("POST /{}  b{}", i, i));
 }
 
 TEST_F(HttpServerTest, TakesRequestsInSingleBytes) {
@@ -139,7 +144,8 @@ TEST_F(HttpServerTest, TakesRequestsInSingleBytes) {
 TEST_F(HttpServerTest, TakesChunkedBodies) {
   start();
   const std::string head = "POST /c HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
-  EXPECT_EQ(ask(head + "5\r\nhello\r\n6;ext=1\r\n world\r\n0\r\nTrailer: x\r\n\r\n").body, "POST /c  hello world");
+  EXPECT_EQ(ask(head + "5\r\nhello\r\n6;ext=1\r\n world\r\n0\r\nTrailer: x\r\n\r\n").body,
+            "POST /c  hello world");
   EXPECT_EQ(ask(head + "nonsense\r\n").status, 400);
   EXPECT_EQ(ask(head + "186a1\r\n" + std::string(100'001, 'x') + "\r\n0\r\n\r\n").status, 413);
 }
@@ -153,7 +159,8 @@ TEST_F(HttpServerTest, RefusesMalformedRequests) {
       {"GET /%zz HTTP/1.1\r\nHost: a\r\n\r\n", 400},
       {"GET /../x HTTP/1.1\r\nHost: a\r\n\r\n", 400},
       {"GET / HTTP/3.7\r\nHost: a\r\n\r\n", 505},
-      {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400},
+      {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+       400},
       {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100001\r\n\r\n", 413},
       {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999999\r\n\r\n", 400},
       {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: magic\r\n\r\n", 417},
@@ -194,7 +201,8 @@ TEST_F(HttpServerTest, RefusesByTheHeadAlone) {
   EXPECT_EQ(client.ask(get("/refused")).header("connection"), "keep-alive");
   EXPECT_EQ(client.ask(get("/ok")).status, 200);
   // A body that nobody wants is not waited for.
-  const RawResponse r = client.ask("POST /refused HTTP/1.1\r\nHost: a\r\nContent-Length: 50000\r\n\r\n");
+  const RawResponse r =
+      client.ask("POST /refused HTTP/1.1\r\nHost: a\r\nContent-Length: 50000\r\n\r\n");
   EXPECT_EQ(r.status, 401);
   EXPECT_EQ(r.header("connection"), "close");
 }
@@ -279,7 +287,8 @@ TEST_F(HttpServerTest, LimitsLargeBodiesInFlight) {
   config_.max_body_bytes = 8 << 20;
   config_.max_body_bytes_in_flight = 3 << 20;
   start();
-  const std::string head = "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 2097152\r\nExpect: 100-continue\r\n\r\n";
+  const std::string head =
+      "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 2097152\r\nExpect: 100-continue\r\n\r\n";
   RawClient first(server_->port()), second(server_->port());
   EXPECT_EQ(first.ask(head).status, 100);
   const RawResponse refused = second.ask(head);

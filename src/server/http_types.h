@@ -41,9 +41,11 @@ HttpResponse json_response(std::string body, int status = 200);
 HttpResponse error_response(const std::exception& error);
 HttpResponse error_response(int status, std::string message, std::string code);
 
-// The path of a request target: percent-escapes decoded, empty and "." segments dropped, ".." resolved, no slash at the end
-// ("/" stays). Keys and routes are checked on this form alone, so an odd spelling is no way around. Null if it is malformed
-// (bad escape, a NUL, above the root). `target` may be in absolute form ("http://host/path").
+// The path of a request target: percent-escapes decoded, empty and "." segments dropped, ".."
+// resolved, no slash at the end
+// ("/" stays). Keys and routes are checked on this form alone, so an odd spelling is no way around.
+// Null if it is malformed (bad escape, a NUL, above the root). `target` may be in absolute form
+// ("http://host/path").
 std::optional<std::string> normalize_path(std::string_view target);
 // Behind the '?' of a target.
 std::string_view query_of(std::string_view target);

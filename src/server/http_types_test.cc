@@ -12,8 +12,15 @@ namespace quern {
 namespace {
 
 TEST(NormalizePath, GivesOneSpellingToAll) {
-  for (const char* target : {"/v1/models", "/v1/models/", "//v1//models", "/v1/./models", "/x/../v1/models", "/v1/%6dodels", "/v1/models?a=b",
-                             "http://host/v1/models", "/v1/models#x"})
+  for (const char* target : {"/v1/models",
+                             "/v1/models/",
+                             "//v1//models",
+                             "/v1/./models",
+                             "/x/../v1/models",
+                             "/v1/%6dodels",
+                             "/v1/models?a=b",
+                             "http://host/v1/models",
+                             "/v1/models#x"})
     EXPECT_EQ(normalize_path(target), "/v1/models") << target;
   EXPECT_EQ(normalize_path("/"), "/");
   EXPECT_EQ(normalize_path("http://host"), "/");
@@ -21,7 +28,8 @@ TEST(NormalizePath, GivesOneSpellingToAll) {
 }
 
 TEST(NormalizePath, RefusesWhatIsMalformed) {
-  for (const char* target : {"", "v1", "/%", "/%4", "/%zz", "/a%00b", "/..", "/a/../../b", "/a%0ab", "*"})
+  for (const char* target :
+       {"", "v1", "/%", "/%4", "/%zz", "/a%00b", "/..", "/a/../../b", "/a%0ab", "*"})
     EXPECT_EQ(normalize_path(target), std::nullopt) << target;
 }
 
@@ -38,7 +46,15 @@ TEST(ApiKeys, AcceptsItsKeysOnly) {
   const ApiKeys keys({"first", "second-key"});
   EXPECT_TRUE(keys.accepts("Bearer first"));
   EXPECT_TRUE(keys.accepts("bearer second-key"));
-  for (const char* wrong : {"", "Bearer", "Bearer ", "first", "Basic first", "Bearer firs", "Bearer first ", "Bearer firstfirst", "Bearer FIRST"})
+  for (const char* wrong : {"",
+                            "Bearer",
+                            "Bearer ",
+                            "first",
+                            "Basic first",
+                            "Bearer firs",
+                            "Bearer first ",
+                            "Bearer firstfirst",
+                            "Bearer FIRST"})
     EXPECT_FALSE(keys.accepts(wrong)) << wrong;
   EXPECT_THROW(ApiKeys({""}), Error);
 }
@@ -52,8 +68,10 @@ TEST(Router, FindsRoutesAndAllowedMethods) {
   router.add("DELETE", "/v1/files/{id}/content", {}, route);
   EXPECT_EQ(router.match("GET", "/v1/models").entry->pattern, "/v1/models");
   EXPECT_EQ(router.match("HEAD", "/v1/models").entry->pattern, "/v1/models");
-  EXPECT_EQ(router.match("GET", "/v1/models/org/name").parameters, std::vector<std::string>({"org/name"}));
-  EXPECT_EQ(router.match("POST", "/v1/files/7/content").parameters, std::vector<std::string>({"7"}));
+  EXPECT_EQ(router.match("GET", "/v1/models/org/name").parameters,
+            std::vector<std::string>({"org/name"}));
+  EXPECT_EQ(router.match("POST", "/v1/files/7/content").parameters,
+            std::vector<std::string>({"7"}));
   EXPECT_EQ(router.match("GET", "/v1/files/7/content").allowed, "POST, DELETE");
   EXPECT_EQ(router.match("POST", "/v1/models").allowed, "GET, HEAD");
   for (const char* path : {"/", "/v1", "/v1/files/7", "/v1/files/7/content/x"}) {
@@ -101,7 +119,8 @@ TEST(RequestParser, JudgesTheSameForEveryCut) {
       {long_header, 431}};
   for (const auto& [bytes, expected] : cases)
     for (const size_t piece : {size_t{1}, size_t{7}, bytes.size()})
-      EXPECT_EQ(outcome_of(bytes, piece), expected) << bytes.substr(0, 120) << " in pieces of " << piece;
+      EXPECT_EQ(outcome_of(bytes, piece), expected)
+          << bytes.substr(0, 120) << " in pieces of " << piece;
 }
 
 // An endless chunk header must not grow a buffer for ever.
@@ -118,7 +137,8 @@ TEST(RequestParser, BoundsChunkHeaders) {
 
 TEST(RequestParser, LeavesThePipelineAlone) {
   RequestParser parser(4096, 1000);
-  const std::string two = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhiGET /next HTTP/1.1\r\n";
+  const std::string two =
+      "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhiGET /next HTTP/1.1\r\n";
   size_t used = parser.feed(two);
   EXPECT_TRUE(parser.is_head_done());
   used += parser.feed(std::string_view(two).substr(used));

@@ -43,9 +43,12 @@ std::string tokenize_body(const Service& service, const std::string& body) {
   const TokenizeRequest request = TokenizeRequest::parse(parse_json(body, "request body"));
   check_model(service.info(), request.model);
   const Tokenizer& tokenizer = service.tokenizer();
-  const TokenIds ids = request.chat ? service.prepare(*request.chat)->ids
-                                    : tokenizer.encode(*request.prompt, {.add_special_tokens = request.add_special_tokens});
-  return tokenize_response(ids, service.info().max_model_len, request.return_token_strs ? &tokenizer : nullptr);
+  const TokenIds ids =
+      request.chat
+          ? service.prepare(*request.chat)->ids
+          : tokenizer.encode(*request.prompt, {.add_special_tokens = request.add_special_tokens});
+  return tokenize_response(
+      ids, service.info().max_model_len, request.return_token_strs ? &tokenizer : nullptr);
 }
 
 std::string detokenize_body(const Service& service, const std::string& body) {
@@ -53,7 +56,8 @@ std::string detokenize_body(const Service& service, const std::string& body) {
   check_model(service.info(), request.model);
   const int32_t vocab = service.tokenizer().vocab_size();
   for (const int32_t id : request.tokens)
-    if (id >= vocab) fail_field("tokens", "tokens: token id {} is outside the vocabulary of {}", id, vocab);
+    if (id >= vocab)
+      fail_field("tokens", "tokens: token id {} is outside the vocabulary of {}", id, vocab);
   return detokenize_response(service.tokenizer().decode(request.tokens));
 }
 
@@ -77,7 +81,8 @@ void add_info_routes(Router& router, RouteContext& context) {
   };
   const RouteOptions open{.needs_key = false};
   const RouteOptions json{.takes_json = true};
-  for (const char* path : {"/health", "/ready", "/ping"}) router.add("GET", path, open, with(health));
+  for (const char* path : {"/health", "/ready", "/ping"})
+    router.add("GET", path, open, with(health));
   router.add("GET", "/version", open, with(version));
   router.add("GET", "/metrics", {}, with(metrics));
   router.add("GET", "/v1/models", {}, with(models));

@@ -10,6 +10,7 @@
 #include <ctime>
 #include <map>
 #include <sstream>
+#include <tuple>
 
 #include "api/answer_format.h"
 
@@ -25,24 +26,29 @@ using prometheus::MetricType;
 using Labels = std::map<std::string, std::string>;
 using Buckets = Histogram::BucketBoundaries;
 
-const Buckets kFirstTokenBuckets = {.001, .005, .01, .02, .04, .06, .08, .1, .25, .5, .75, 1, 2.5, 5, 7.5, 10, 20, 40, 80, 160, 640, 2560};
-const Buckets kTokenBuckets = {.01, .025, .05, .075, .1, .15, .2, .3, .4, .5, .75, 1, 2.5, 5, 7.5, 10, 20, 40, 80};
-const Buckets kRequestBuckets = {.3, .5, .8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680};
+const Buckets kFirstTokenBuckets = {.001, .005, .01, .02, .04, .06, .08, .1, .25, .5,  .75,
+                                    1,    2.5,  5,   7.5, 10,  20,  40,  80, 160, 640, 2560};
+const Buckets kTokenBuckets = {
+    .01, .025, .05, .075, .1, .15, .2, .3, .4, .5, .75, 1, 2.5, 5, 7.5, 10, 20, 40, 80};
+const Buckets kRequestBuckets = {.3, .5, .8, 1,  1.5, 2,   2.5, 5,   10,   15,  20,
+                                 30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680};
 const Buckets kHttpBuckets = {.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300};
 
 // 1, 2, 5, 10, 20, … up to `max`.
 Buckets up_to(int64_t max) {
   Buckets out;
-  for (double decade = 1; out.empty() || out.back() < static_cast<double>(max); decade *= 10)
+  for (double decade = 1; decade <= static_cast<double>(max); decade *= 10)
     for (const double step : {1., 2., 5.})
-      if (out.empty() || step * decade <= static_cast<double>(max)) out.push_back(step * decade);
-      else return out;
+      if (step * decade <= static_cast<double>(max)) out.push_back(step * decade);
   return out;
 }
 
-double seconds(int64_t us) { return static_cast<double>(us) / 1e6; }
+double seconds(int64_t us) {
+  return static_cast<double>(us) / 1e6;
+}
 
-MetricFamily family(std::string name, std::string help, MetricType type, const Labels& labels, double value) {
+MetricFamily family(
+    std::string name, std::string help, MetricType type, const Labels& labels, double value) {
   MetricFamily out;
   out.name = std::move(name);
   out.help = std::move(help);
@@ -68,15 +74,18 @@ int64_t resident_bytes() {
 struct Metrics::State {
   explicit State(const ServiceInfo& served);
   Histogram& histogram(const std::string& name, const std::string& help, const Buckets& buckets) {
-    return prometheus::BuildHistogram().Name(name).Help(help).Register(registry).Add(labels, buckets);
+    return prometheus::BuildHistogram().Name(name).Help(help).Register(registry).Add(labels,
+                                                                                     buckets);
   }
   std::vector<MetricFamily> of_engine(const EngineStats& stats) const;
+  void add_constants(std::vector<MetricFamily>& out) const;
 
   const ServiceInfo info;
   const Labels labels;
   const std::time_t started = std::time(nullptr);
   prometheus::Registry registry;
-  Histogram &first_token, &between_tokens, &per_token, &per_token_old_name, &whole, &decode, &prompt_tokens, &output_tokens, &max_tokens, &choices;
+  Histogram &first_token, &between_tokens, &per_token, &per_token_old_name, &whole, &decode,
+      &prompt_tokens, &output_tokens, &max_tokens, &choices;
   Family<Counter>&finished, &rejected, &http_requests;
   Family<Histogram>& http_seconds;
 };
@@ -84,20 +93,48 @@ struct Metrics::State {
 Metrics::State::State(const ServiceInfo& served)
     : info(served),
       labels{{"model_name", served.names.at(0)}, {"engine", "0"}},
-      first_token(histogram("vllm:time_to_first_token_seconds", "Seconds from a request's arrival to its first token.", kFirstTokenBuckets)),
-      between_tokens(histogram("vllm:inter_token_latency_seconds", "Seconds between the tokens of an answer.", kTokenBuckets)),
-      per_token(histogram("vllm:request_time_per_output_token_seconds", "Mean seconds per token of an answer, the first one left out.", kTokenBuckets)),
-      per_token_old_name(histogram("vllm:time_per_output_token_seconds", "An older name of vllm:inter_token_latency_seconds.", kTokenBuckets)),
-      whole(histogram("vllm:e2e_request_latency_seconds", "Seconds from a request's arrival to the end of an answer.", kRequestBuckets)),
-      decode(histogram("vllm:request_decode_time_seconds", "Seconds from the first to the last token of an answer.", kRequestBuckets)),
-      prompt_tokens(histogram("vllm:request_prompt_tokens", "Tokens of a prompt.", up_to(served.max_model_len))),
-      output_tokens(histogram("vllm:request_generation_tokens", "Tokens of an answer.", up_to(served.max_model_len))),
-      max_tokens(histogram("vllm:request_params_max_tokens", "max_tokens of a prompt's request.", up_to(served.max_model_len))),
+      first_token(histogram("vllm:time_to_first_token_seconds",
+                            "Seconds from a request's arrival to its first token.",
+                            kFirstTokenBuckets)),
+      between_tokens(histogram("vllm:inter_token_latency_seconds",
+                               "Seconds between the tokens of an answer.",
+                               kTokenBuckets)),
+      per_token(histogram("vllm:request_time_per_output_token_seconds",
+                          "Mean seconds per token of an answer, the first one left out.",
+                          kTokenBuckets)),
+      per_token_old_name(histogram("vllm:time_per_output_token_seconds",
+                                   "An older name of vllm:inter_token_latency_seconds.",
+                                   kTokenBuckets)),
+      whole(histogram("vllm:e2e_request_latency_seconds",
+                      "Seconds from a request's arrival to the end of an answer.",
+                      kRequestBuckets)),
+      decode(histogram("vllm:request_decode_time_seconds",
+                       "Seconds from the first to the last token of an answer.",
+                       kRequestBuckets)),
+      prompt_tokens(histogram(
+          "vllm:request_prompt_tokens", "Tokens of a prompt.", up_to(served.max_model_len))),
+      output_tokens(histogram(
+          "vllm:request_generation_tokens", "Tokens of an answer.", up_to(served.max_model_len))),
+      max_tokens(histogram("vllm:request_params_max_tokens",
+                           "max_tokens of a prompt's request.",
+                           up_to(served.max_model_len))),
       choices(histogram("vllm:request_params_n", "n of a request.", {1, 2, 5, 10, 20})),
-      finished(prometheus::BuildCounter().Name("vllm:request_success_total").Help("Answers that ended, by reason.").Register(registry)),
-      rejected(prometheus::BuildCounter().Name("vllm:admission_rejections_total").Help("Requests turned away.").Register(registry)),
-      http_requests(prometheus::BuildCounter().Name("http_requests_total").Help("HTTP requests answered.").Register(registry)),
-      http_seconds(prometheus::BuildHistogram().Name("http_request_duration_seconds").Help("Seconds to answer an HTTP request.").Register(registry)) {
+      finished(prometheus::BuildCounter()
+                   .Name("vllm:request_success_total")
+                   .Help("Answers that ended, by reason.")
+                   .Register(registry)),
+      rejected(prometheus::BuildCounter()
+                   .Name("vllm:admission_rejections_total")
+                   .Help("Requests turned away.")
+                   .Register(registry)),
+      http_requests(prometheus::BuildCounter()
+                        .Name("http_requests_total")
+                        .Help("HTTP requests answered.")
+                        .Register(registry)),
+      http_seconds(prometheus::BuildHistogram()
+                       .Name("http_request_duration_seconds")
+                       .Help("Seconds to answer an HTTP request.")
+                       .Register(registry)) {
   for (const char* reason : {"stop", "length", "abort", "error"}) {
     Labels with = labels;
     with["finished_reason"] = reason;
@@ -108,39 +145,51 @@ Metrics::State::State(const ServiceInfo& served)
 
 // Numbers that the engine keeps are shown as they are at the moment of the scrape.
 std::vector<MetricFamily> Metrics::State::of_engine(const EngineStats& stats) const {
+  const auto used = static_cast<double>(stats.blocks_used);
+  const auto total = static_cast<double>(stats.blocks_total);
+  const double usage = total > 0 ? used / total : 0;
+  const double age_s = seconds(stats.last_step_age_us);
+  const auto epoch = static_cast<double>(stats.epoch);
+  const std::tuple<const char*, const char*, double> gauges[] = {
+      {"vllm:num_requests_running", "Requests that the engine works on.", stats.running},
+      {"vllm:num_requests_waiting", "Requests that wait for the engine.", stats.waiting},
+      {"vllm:num_requests_swapped", "Requests that were preempted and wait.", stats.swapped},
+      {"vllm:kv_cache_usage_perc", "KV blocks in use, 0 to 1.", usage},
+      {"vllm:gpu_cache_usage_perc", "An older name of vllm:kv_cache_usage_perc.", usage},
+      {"quern:kv_blocks_total", "KV blocks.", total},
+      {"quern:kv_blocks_used", "KV blocks that live requests hold.", used},
+      {"quern:last_step_age_seconds", "Seconds since the last step; 0 when idle.", age_s},
+      {"quern:worker_epoch", "Rises when workers are replaced.", epoch}};
+  const std::tuple<const char*, const char*, int64_t> counters[] = {
+      {"vllm:prompt_tokens_total", "Prompt tokens.", stats.prompt_tokens},
+      {"vllm:generation_tokens_total", "Tokens generated.", stats.generated_tokens},
+      {"vllm:prompt_tokens_cached_total", "Prompt tokens that were cached.", stats.cached_tokens},
+      {"vllm:prefix_cache_queries_total", "Prompt tokens looked up.", stats.prompt_tokens},
+      {"vllm:prefix_cache_hits_total", "Prompt tokens that were cached.", stats.cached_tokens},
+      {"vllm:num_preemptions_total", "Requests that gave up their blocks.", stats.preemptions},
+      {"quern:steps_total", "Steps of the engine.", stats.steps}};
   std::vector<MetricFamily> out;
-  const auto gauge = [&](std::string name, std::string help, double value) {
-    out.push_back(family(std::move(name), std::move(help), MetricType::Gauge, labels, value));
-  };
-  const auto counter = [&](std::string name, std::string help, int64_t value) {
-    out.push_back(family(std::move(name), std::move(help), MetricType::Counter, labels, static_cast<double>(value)));
-  };
-  const double usage = stats.blocks_total > 0 ? static_cast<double>(stats.blocks_used) / static_cast<double>(stats.blocks_total) : 0;
-  gauge("vllm:num_requests_running", "Requests that the engine works on.", stats.running);
-  gauge("vllm:num_requests_waiting", "Requests that wait for the engine.", stats.waiting);
-  gauge("vllm:num_requests_swapped", "Requests that were preempted and wait.", stats.swapped);
-  gauge("vllm:kv_cache_usage_perc", "KV blocks in use, 0 to 1.", usage);
-  gauge("vllm:gpu_cache_usage_perc", "An older name of vllm:kv_cache_usage_perc.", usage);
-  counter("vllm:prompt_tokens_total", "Prompt tokens.", stats.prompt_tokens);
-  counter("vllm:generation_tokens_total", "Tokens generated.", stats.generated_tokens);
-  counter("vllm:prompt_tokens_cached_total", "Prompt tokens found in the prefix cache.", stats.cached_tokens);
-  counter("vllm:prefix_cache_queries_total", "Prompt tokens looked up in the prefix cache.", stats.prompt_tokens);
-  counter("vllm:prefix_cache_hits_total", "Prompt tokens found in the prefix cache.", stats.cached_tokens);
-  counter("vllm:num_preemptions_total", "Times that a running request gave up its blocks.", stats.preemptions);
-  gauge("quern:kv_blocks_total", "KV blocks.", static_cast<double>(stats.blocks_total));
-  gauge("quern:kv_blocks_used", "KV blocks that live requests hold.", static_cast<double>(stats.blocks_used));
-  counter("quern:steps_total", "Steps of the engine.", stats.steps);
-  gauge("quern:last_step_age_seconds", "Seconds since the last step while there is work; 0 when idle.", seconds(stats.last_step_age_us));
-  gauge("quern:worker_epoch", "Rises when workers are replaced.", static_cast<double>(stats.epoch));
+  for (const auto& [name, help, value] : gauges)
+    out.push_back(family(name, help, MetricType::Gauge, labels, value));
+  for (const auto& [name, help, value] : counters)
+    out.push_back(family(name, help, MetricType::Counter, labels, static_cast<double>(value)));
+  return out;
+}
+
+void Metrics::State::add_constants(std::vector<MetricFamily>& out) const {
   Labels cache = labels;
   cache["block_size"] = std::to_string(info.block_size);
   cache["num_gpu_blocks"] = std::to_string(info.num_blocks);
   cache["cache_dtype"] = info.kv_dtype;
-  out.push_back(family("vllm:cache_config_info", "How the KV cache is laid out.", MetricType::Gauge, cache, 1));
-  out.push_back(family("process_resident_memory_bytes", "Resident memory.", MetricType::Gauge, {}, static_cast<double>(resident_bytes())));
-  out.push_back(family("process_start_time_seconds", "Start of the process, since 1970.", MetricType::Gauge, {}, static_cast<double>(started)));
-  out.push_back(family("process_cpu_seconds_total", "Processor time.", MetricType::Counter, {}, static_cast<double>(std::clock()) / CLOCKS_PER_SEC));
-  return out;
+  const auto memory = static_cast<double>(resident_bytes());
+  const double cpu_s = static_cast<double>(std::clock()) / CLOCKS_PER_SEC;
+  const auto start = static_cast<double>(started);
+  const auto gauge = MetricType::Gauge;
+  out.push_back(family("vllm:cache_config_info", "How the KV cache is laid out.", gauge, cache, 1));
+  out.push_back(family("process_resident_memory_bytes", "Memory in use.", gauge, {}, memory));
+  out.push_back(family("process_start_time_seconds", "Start, since 1970.", gauge, {}, start));
+  out.push_back(
+      family("process_cpu_seconds_total", "Processor time.", MetricType::Counter, {}, cpu_s));
 }
 
 Metrics::Metrics(const ServiceInfo& info) : state_(std::make_unique<State>(info)) {}
@@ -148,13 +197,17 @@ Metrics::~Metrics() = default;
 
 std::string Metrics::expose(const EngineStats& stats) const {
   std::vector<MetricFamily> families = state_->of_engine(stats);
+  state_->add_constants(families);
   for (MetricFamily& one : state_->registry.Collect()) families.push_back(std::move(one));
   std::ostringstream out;
   prometheus::TextSerializer().Serialize(out, families);
   return std::move(out).str();
 }
 
-void Metrics::count_http(std::string_view handler, std::string_view method, int status, double elapsed_seconds) {
+void Metrics::count_http(std::string_view handler,
+                         std::string_view method,
+                         int status,
+                         double elapsed_seconds) {
   Labels labels = {{"handler", std::string(handler)}, {"method", std::string(method)}};
   state_->http_seconds.Add(labels, kHttpBuckets).Observe(elapsed_seconds);
   labels["status"] = format("{}xx", status / 100);
@@ -162,14 +215,22 @@ void Metrics::count_http(std::string_view handler, std::string_view method, int 
 }
 
 void Metrics::count_rejection(std::string_view reason) {
-  state_->rejected.Add({{"model_name", state_->info.names.at(0)}, {"reason", std::string(reason)}}).Increment();
+  state_->rejected.Add({{"model_name", state_->info.names.at(0)}, {"reason", std::string(reason)}})
+      .Increment();
 }
 
-GenerationMeter::GenerationMeter(Metrics& metrics, const Clock& clock, int64_t arrived_us, const GenerationJob& job)
-    : metrics_(metrics), clock_(clock), arrived_us_(arrived_us), choices_(static_cast<size_t>(job.choice_count())) {
+GenerationMeter::GenerationMeter(Metrics& metrics,
+                                 const Clock& clock,
+                                 int64_t arrived_us,
+                                 const GenerationJob& job)
+    : metrics_(metrics),
+      clock_(clock),
+      arrived_us_(arrived_us),
+      choices_(static_cast<size_t>(job.choice_count())) {
   Metrics::State& m = *metrics_.state_;
   m.choices.Observe(job.n);
-  for (const auto& prompt : job.prompts) m.prompt_tokens.Observe(static_cast<double>(prompt->ids.size()));
+  for (const auto& prompt : job.prompts)
+    m.prompt_tokens.Observe(static_cast<double>(prompt->ids.size()));
   for (const SamplingParams& params : job.params) m.max_tokens.Observe(params.max_tokens);
 }
 
@@ -197,12 +258,15 @@ GenerationMeter::~GenerationMeter() {
   const int64_t now_us = clock_.now_us();
   for (const Choice& choice : choices_) {
     Labels labels = m.labels;
-    labels["finished_reason"] = choice.finish == FinishReason::none ? "abort" : std::string(name_of(choice.finish));
+    labels["finished_reason"] =
+        choice.finish == FinishReason::none ? "abort" : std::string(name_of(choice.finish));
     m.finished.Add(labels).Increment();
     m.whole.Observe(seconds(now_us - arrived_us_));
     m.output_tokens.Observe(static_cast<double>(choice.tokens));
     m.decode.Observe(seconds(choice.last_us - choice.first_us));
-    if (choice.tokens > 1) m.per_token.Observe(seconds(choice.last_us - choice.first_us) / static_cast<double>(choice.tokens - 1));
+    if (choice.tokens > 1)
+      m.per_token.Observe(seconds(choice.last_us - choice.first_us) /
+                          static_cast<double>(choice.tokens - 1));
   }
 }
 

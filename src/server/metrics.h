@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Metrics: what Prometheus scrapes. The names are vLLM's where there is one (dashboards and autoscalers know them), quern's else.
+// Metrics: what Prometheus scrapes. The names are vLLM's where there is one (dashboards and
+// autoscalers know them), quern's else.
 #pragma once
 
 #include <cstdint>
@@ -40,7 +41,10 @@ class Metrics {
 class GenerationMeter {
  public:
   // Both must outlive the meter.
-  GenerationMeter(Metrics& metrics, const Clock& clock, int64_t arrived_us, const GenerationJob& job);
+  GenerationMeter(Metrics& metrics,
+                  const Clock& clock,
+                  int64_t arrived_us,
+                  const GenerationJob& job);
   // Answers that have not ended count as aborted.
   ~GenerationMeter();
   GenerationMeter(const GenerationMeter&) = delete;

@@ -22,7 +22,8 @@ std::string name_of(const asio::ip::tcp::socket& socket) {
   const auto endpoint = socket.remote_endpoint(error);
   if (error) return "?";
   const std::string address = endpoint.address().to_string();
-  return (endpoint.address().is_v6() ? "[" + address + "]" : address) + ":" + std::to_string(endpoint.port());
+  return (endpoint.address().is_v6() ? "[" + address + "]" : address) + ":" +
+         std::to_string(endpoint.port());
 }
 
 }  // namespace
@@ -42,12 +43,13 @@ Peer::Peer(std::shared_ptr<asio::io_context> io, asio::ip::tcp::socket socket)
 void Peer::arm(int64_t timeout_us) {
   has_timed_out_ = false;
   deadline_.expires_after(std::chrono::microseconds(std::max<int64_t>(timeout_us, 0)));
-  deadline_.async_wait([self = shared_from_this(), number = ++deadline_number_](const error_code& error) {
-    if (error || number != self->deadline_number_) return;
-    self->has_timed_out_ = true;
-    error_code ignored;
-    self->socket_.cancel(ignored);
-  });
+  deadline_.async_wait(
+      [self = shared_from_this(), number = ++deadline_number_](const error_code& error) {
+        if (error || number != self->deadline_number_) return;
+        self->has_timed_out_ = true;
+        error_code ignored;
+        self->socket_.cancel(ignored);
+      });
 }
 
 void Peer::disarm() {
@@ -59,8 +61,11 @@ Task<bool> Peer::fill(int64_t timeout_us) {
   if (!is_open_) co_return false;
   arm(timeout_us);
   auto read = suspend_with<size_t>([this](auto resume) {
-    socket_.async_read_some(asio::buffer(scratch_),
-                            [self = shared_from_this(), resume](const error_code& error, size_t n) mutable { resume(error ? 0 : n); });
+    socket_.async_read_some(
+        asio::buffer(scratch_),
+        [self = shared_from_this(), resume](const error_code& error, size_t n) mutable {
+          resume(error ? 0 : n);
+        });
   });
   const size_t n = co_await read;
   disarm();
@@ -87,8 +92,11 @@ Task<bool> Peer::write(std::string_view data, int64_t timeout_us) {
   if (!is_open_) co_return false;
   arm(timeout_us);
   auto write = suspend_with<bool>([this, data](auto resume) {
-    asio::async_write(socket_, asio::buffer(data),
-                      [self = shared_from_this(), resume](const error_code& error, size_t) mutable { resume(!error); });
+    asio::async_write(socket_,
+                      asio::buffer(data),
+                      [self = shared_from_this(), resume](const error_code& error, size_t) mutable {
+                        resume(!error);
+                      });
   });
   const bool is_written = co_await write;
   disarm();
@@ -106,14 +114,16 @@ void Peer::begin_watch(size_t max_bytes) {
 void Peer::watch() {
   if (!is_open_ || !is_watching_ || is_reading_ahead_ || buffered().size() >= max_watched_) return;
   is_reading_ahead_ = true;
-  socket_.async_read_some(asio::buffer(scratch_), [self = shared_from_this()](const error_code& error, size_t n) {
-    self->is_reading_ahead_ = false;
-    if (!error) self->buffer_.append(self->scratch_, 0, n);
-    if (self->is_watching_ && error && error != asio::error::operation_aborted) self->left();
-    // A deadline of a write also cancels the read ahead; go on unless that closed the connection.
-    if (self->is_watching_) self->watch();
-    if (auto ended = std::exchange(self->watch_ended_, nullptr)) ended(true);
-  });
+  socket_.async_read_some(
+      asio::buffer(scratch_), [self = shared_from_this()](const error_code& error, size_t n) {
+        self->is_reading_ahead_ = false;
+        if (!error) self->buffer_.append(self->scratch_, 0, n);
+        if (self->is_watching_ && error && error != asio::error::operation_aborted) self->left();
+        // A deadline of a write also cancels the read ahead; go on unless that closed the
+        // connection.
+        if (self->is_watching_) self->watch();
+        if (auto ended = std::exchange(self->watch_ended_, nullptr)) ended(true);
+      });
 }
 
 Task<> Peer::end_watch() {
@@ -148,7 +158,8 @@ Task<> Peer::close_gently() {
     consumed_ = 0;
     size_t dropped = 0;
     const auto until = std::chrono::steady_clock::now() + std::chrono::microseconds(kLingerUs);
-    while (!error && dropped < kLingerBytes && std::chrono::steady_clock::now() < until && co_await fill(kLingerUs)) {
+    while (!error && dropped < kLingerBytes && std::chrono::steady_clock::now() < until &&
+           co_await fill(kLingerUs)) {
       dropped += buffer_.size();
       buffer_.clear();
     }
@@ -168,9 +179,10 @@ Task<> Peer::wait(int64_t timeout_us) {
       ++pause_number_;
       if (timeout_us <= 0) return;
       pause_.expires_after(std::chrono::microseconds(timeout_us));
-      pause_.async_wait([self = shared_from_this(), number = pause_number_](const error_code& error) {
-        if (!error && number == self->pause_number_) self->wake();
-      });
+      pause_.async_wait(
+          [self = shared_from_this(), number = pause_number_](const error_code& error) {
+            if (!error && number == self->pause_number_) self->wake();
+          });
     });
     co_await woken;
     ++pause_number_;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Peer: one TCP connection on its strand: bytes in and out with deadlines, and notice of the other side's leaving. Private to this
-// room: it shows the network library.
+// Peer: one TCP connection on its strand: bytes in and out with deadlines, and notice of the other
+// side's leaving. Private to this room: it shows the network library.
 #pragma once
 
 #include <atomic>
@@ -17,13 +17,16 @@
 
 namespace quern {
 
-// All functions but waker() are for the strand. At most one fill, write or wait is under way at a time.
+// All functions but waker() are for the strand. At most one fill, write or wait is under way at a
+// time.
 class Peer : public std::enable_shared_from_this<Peer> {
  public:
-  // The io_context is kept alive: the last owner of a peer may be a thread that only meant to wake it.
+  // The io_context is kept alive: the last owner of a peer may be a thread that only meant to wake
+  // it.
   Peer(std::shared_ptr<boost::asio::io_context> io, boost::asio::ip::tcp::socket socket);
 
-  // Reads at least one byte into the buffer. False: the other side left, or the time was over (has_timed_out).
+  // Reads at least one byte into the buffer. False: the other side left, or the time was over
+  // (has_timed_out).
   Task<bool> fill(int64_t timeout_us);
   std::string_view buffered() const { return std::string_view(buffer_).substr(consumed_); }
   void consume(size_t bytes);
@@ -32,7 +35,8 @@ class Peer : public std::enable_shared_from_this<Peer> {
   // Writes all of it. False if the other side left or did not take it in time.
   Task<bool> write(std::string_view data, int64_t timeout_us);
 
-  // From begin_watch to end_watch the peer reads ahead (up to max_bytes), so that a closed connection is seen at once.
+  // From begin_watch to end_watch the peer reads ahead (up to max_bytes), so that a closed
+  // connection is seen at once.
   void begin_watch(size_t max_bytes);
   Task<> end_watch();
 
@@ -43,8 +47,8 @@ class Peer : public std::enable_shared_from_this<Peer> {
 
   // Ends the connection at once; what is under way fails.
   void close();
-  // Ends it so that the other side can read what was sent although it is still sending itself: says that nothing more will
-  // come, then reads and drops for a moment.
+  // Ends it so that the other side can read what was sent although it is still sending itself: says
+  // that nothing more will come, then reads and drops for a moment.
   Task<> close_gently();
 
   const std::string& name() const { return name_; }  // "127.0.0.1:51000"

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// PreparationPool: threads for what would block the io threads: parsing, templates, tokenizing, media.
+// PreparationPool: threads for what would block the io threads: parsing, templates, tokenizing,
+// media.
 #pragma once
 
 #include <condition_variable>

@@ -25,10 +25,12 @@ struct RawResponse {
   std::string header(std::string_view name) const {
     for (size_t begin = head.find("\r\n"); begin != std::string::npos;) {
       const size_t end = head.find("\r\n", begin + 2);
-      const std::string line = head.substr(begin + 2, end == std::string::npos ? end : end - begin - 2);
+      const std::string line =
+          head.substr(begin + 2, end == std::string::npos ? end : end - begin - 2);
       const size_t colon = std::min(line.find(':'), line.size());
       std::string key = line.substr(0, colon);
-      std::transform(key.begin(), key.end(), key.begin(), [](unsigned char c) { return std::tolower(c); });
+      std::transform(
+          key.begin(), key.end(), key.begin(), [](unsigned char c) { return std::tolower(c); });
       if (key == name && colon + 2 <= line.size()) return line.substr(colon + 2);
       begin = end;
     }
@@ -39,7 +41,8 @@ struct RawResponse {
 class RawClient {
  public:
   explicit RawClient(int port, int receive_buffer = 0) : fd_(socket(AF_INET, SOCK_STREAM, 0)) {
-    if (receive_buffer > 0) setsockopt(fd_, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof receive_buffer);
+    if (receive_buffer > 0)
+      setsockopt(fd_, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof receive_buffer);
     const int on = 1;
     setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     sockaddr_in address{};
@@ -109,7 +112,8 @@ class RawClient {
     if (response.header("transfer-encoding") == "chunked") {
       response.body = read_chunks();
     } else {
-      const size_t length = static_cast<size_t>(std::atoll(response.header("content-length").c_str()));
+      const size_t length =
+          static_cast<size_t>(std::atoll(response.header("content-length").c_str()));
       while (buffer_.size() < length && receive()) {
       }
       response.body = take(std::min(length, buffer_.size()));
@@ -147,12 +151,24 @@ class RawClient {
 };
 
 inline std::string get(std::string_view path, std::string_view headers = "") {
-  return std::string("GET ").append(path).append(" HTTP/1.1\r\nHost: test\r\n").append(headers).append("\r\n");
+  return std::string("GET ")
+      .append(path)
+      .append(" HTTP/1.1\r\nHost: test\r\n")
+      .append(headers)
+      .append("\r\n");
 }
 
-inline std::string post(std::string_view path, std::string_view body, std::string_view headers = "") {
-  return std::string("POST ").append(path).append(" HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\nContent-Length: ")
-      .append(std::to_string(body.size())).append("\r\n").append(headers).append("\r\n").append(body);
+inline std::string post(std::string_view path,
+                        std::string_view body,
+                        std::string_view headers = "") {
+  return std::string("POST ")
+      .append(path)
+      .append(" HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\nContent-Length: ")
+      .append(std::to_string(body.size()))
+      .append("\r\n")
+      .append(headers)
+      .append("\r\n")
+      .append(body);
 }
 
 }  // namespace quern

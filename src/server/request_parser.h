@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// RequestParser: bytes → one HTTP/1.x request, in two stages, so that the head can be judged before the body is taken.
+// RequestParser: bytes → one HTTP/1.x request, in two stages, so that the head can be judged before
+// the body is taken.
 #pragma once
 
 #include <cstdint>
@@ -18,8 +19,8 @@ class RequestParser {
   ~RequestParser();
   RequestParser(RequestParser&&) noexcept;
 
-  // Takes what it can use from the front of `data`, and returns how much that was. It stops behind the head, and behind the body:
-  // what follows belongs to the next request.
+  // Takes what it can use from the front of `data`, and returns how much that was. It stops behind
+  // the head, and behind the body: what follows belongs to the next request.
   size_t feed(std::string_view data);
   bool is_head_done() const;
   bool is_done() const;

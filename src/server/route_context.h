@@ -14,7 +14,8 @@
 
 namespace quern {
 
-// Seeds for requests that name none: a fixed sequence if the operator gave a seed, else nobody's to foretell.
+// Seeds for requests that name none: a fixed sequence if the operator gave a seed, else nobody's to
+// foretell.
 class SeedSource {
  public:
   explicit SeedSource(std::optional<uint64_t> seed);
@@ -31,11 +32,14 @@ struct RouteContext {
   std::string version;
   int64_t sse_keep_alive_us = 0;  // ServerConfig
   SeedSource seeds;
-  std::atomic<uint64_t> generations = 0;  // makes the engine's request ids unique, whatever clients choose
+  std::atomic<uint64_t> generations =
+      0;  // makes the engine's request ids unique, whatever clients choose
 };
 
 // The context must outlive the router.
-void add_info_routes(Router& router, RouteContext& context);        // health, models, version, metrics, tokenize, detokenize
+void add_info_routes(
+    Router& router,
+    RouteContext& context);  // health, models, version, metrics, tokenize, detokenize
 void add_generation_routes(Router& router, RouteContext& context);  // chat completions, completions
 
 }  // namespace quern

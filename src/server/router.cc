@@ -16,7 +16,9 @@ std::vector<std::string> segments_of(std::string_view path) {
   return out;
 }
 
-bool matches(const Router::Entry& entry, const std::vector<std::string>& path, std::vector<std::string>& parameters) {
+bool matches(const Router::Entry& entry,
+             const std::vector<std::string>& path,
+             std::vector<std::string>& parameters) {
   parameters.clear();
   for (size_t i = 0; i < entry.segments.size(); ++i) {
     const std::string& want = entry.segments[i];
@@ -39,7 +41,8 @@ bool matches(const Router::Entry& entry, const std::vector<std::string>& path, s
 
 void Router::add(std::string method, std::string pattern, RouteOptions options, Route route) {
   std::vector<std::string> segments = segments_of(pattern);
-  entries_.push_back({std::move(method), std::move(segments), std::move(pattern), options, std::move(route)});
+  entries_.push_back(
+      {std::move(method), std::move(segments), std::move(pattern), options, std::move(route)});
 }
 
 Router::Match Router::match(std::string_view method, std::string_view path) const {
@@ -53,7 +56,8 @@ Router::Match Router::match(std::string_view method, std::string_view path) cons
       match.parameters = std::move(parameters);
       return match;
     }
-    match.allowed += (match.allowed.empty() ? "" : ", ") + entry.method + (entry.method == "GET" ? ", HEAD" : "");
+    match.allowed += (match.allowed.empty() ? "" : ", ") + entry.method +
+                     (entry.method == "GET" ? ", HEAD" : "");
   }
   return match;
 }

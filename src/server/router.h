@@ -22,7 +22,8 @@ class Router {
  public:
   struct Entry {
     std::string method;
-    std::vector<std::string> segments;  // "{…}" matches any one segment; "{…}*" as the last one matches the rest
+    std::vector<std::string>
+        segments;  // "{…}" matches any one segment; "{…}*" as the last one matches the rest
     std::string pattern;
     RouteOptions options;
     Route route;

@@ -22,12 +22,14 @@ struct ServerConfig {
   int64_t max_body_bytes_in_flight = int64_t{1} << 30;
   int max_connections = 1024;  // beyond: 503 and closed
 
-  int64_t header_timeout_us = 20'000'000;   // from the first byte of a request to the end of its head
-  int64_t body_timeout_us = 120'000'000;    // for the whole body
-  int64_t idle_timeout_us = 60'000'000;     // between requests
-  int64_t write_timeout_us = 60'000'000;    // for one piece of an answer
-  int64_t drain_timeout_us = 30'000'000;    // how long running requests may take once the server is told to stop
-  int64_t sse_keep_alive_us = 0;            // a comment after so much silence in a stream; 0: none
+  int64_t header_timeout_us =
+      20'000'000;                         // from the first byte of a request to the end of its head
+  int64_t body_timeout_us = 120'000'000;  // for the whole body
+  int64_t idle_timeout_us = 60'000'000;   // between requests
+  int64_t write_timeout_us = 60'000'000;  // for one piece of an answer
+  int64_t drain_timeout_us =
+      30'000'000;  // how long running requests may take once the server is told to stop
+  int64_t sse_keep_alive_us = 0;  // a comment after so much silence in a stream; 0: none
 
   bool handles_signals = false;  // SIGINT and SIGTERM stop the server
 

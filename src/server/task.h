@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Task: the coroutine type of routes. Lazy: it runs when awaited (or started), and resumes whoever awaited it.
-// It is our own so that routes need not see the network library.
+// Task: the coroutine type of routes. Lazy: it runs when awaited (or started), and resumes whoever
+// awaited it. It is our own so that routes need not see the network library.
 #pragma once
 
 #include <coroutine>
@@ -48,7 +48,8 @@ struct TaskPromise<void> : TaskPromiseBase {
 
 }  // namespace detail
 
-// Owns its frame. To be awaited once: `T x = co_await f();` — an exception of f leaves the co_await.
+// Owns its frame. To be awaited once: `T x = co_await f();` — an exception of f leaves the
+// co_await.
 template <typename T = void>
 class [[nodiscard]] Task {
  public:
@@ -69,7 +70,8 @@ class [[nodiscard]] Task {
     if (handle_) handle_.destroy();
   }
 
-  // Runs a task that nobody awaits until its first suspension. Its exceptions are lost: catch them inside.
+  // Runs a task that nobody awaits until its first suspension. Its exceptions are lost: catch them
+  // inside.
   void start() { handle_.resume(); }
 
   auto operator co_await() && noexcept {
@@ -104,8 +106,8 @@ inline Task<void> TaskPromise<void>::get_return_object() {
 
 }  // namespace detail
 
-// Suspends the coroutine and hands `start` a function that resumes it with a result; that function must be called exactly once,
-// after `start` has returned.
+// Suspends the coroutine and hands `start` a function that resumes it with a result; that function
+// must be called exactly once, after `start` has returned.
 template <typename R, typename Start>
 auto suspend_with(Start start) {
   struct Awaiter {
