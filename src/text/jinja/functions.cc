@@ -29,7 +29,7 @@ Value make_range(Interpreter&, const Arguments& a) {
   const Int distance = step > 0 ? stop - start : start - stop, stride = step > 0 ? step : -step;
   const Int count = distance > 0 ? (distance - 1) / stride + 1 : 0;
   if (count > kMaxRange) fail(ErrorCode::exhausted, "range: more than {} elements", static_cast<int64_t>(kMaxRange));
-  return Value::object(std::make_shared<Range>(start, step, count));
+  return Value::object(std::make_shared<Range>(start, stop, step, count));
 }
 
 // dict(mapping or pairs, name=value, …)

@@ -86,7 +86,7 @@ bool is_callable(const Value& v) { return v.is(Value::Kind::object) && v.as_obje
 void Function::append_repr(std::string& out) const { out += format("<function {}>", name_); }
 
 void Range::append_repr(std::string& out) const {
-  out += format("range({}, {}", start_, start_ + count_ * step_);
+  out += format("range({}, {}", start_, stop_);
   out += step_ == 1 ? ")" : format(", {})", step_);
 }
 

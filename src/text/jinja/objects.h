@@ -51,7 +51,8 @@ class BoundMethod final : public Object {
 
 class Range final : public Object {
  public:
-  Range(Int start, Int step, Int count) : start_(start), step_(step), count_(count) {}
+  // `count` elements from `start` on; `stop` is what the maker named as the end.
+  Range(Int start, Int stop, Int step, Int count) : start_(start), stop_(stop), step_(step), count_(count) {}
   Int count() const { return count_; }
   Int step() const { return step_; }
   Int at(Int i) const { return start_ + i * step_; }
@@ -65,7 +66,7 @@ class Range final : public Object {
   bool equals(const Object& other) const override;
 
  private:
-  Int start_, step_, count_;
+  Int start_, stop_, step_, count_;
 };
 
 class DictView final : public Object {

@@ -12,7 +12,7 @@ namespace {
 
 // Where a slice begins, and how many elements it takes: Python's slice.indices().
 struct Span {
-  Int start, step, count;
+  Int start, stop, step, count;
 };
 
 Span resolve(const Slice& bounds, Int size) {
@@ -31,11 +31,11 @@ Span resolve(const Slice& bounds, Int size) {
   const Int start = place(bounds.start, step > 0 ? low : high);
   const Int stop = place(bounds.stop, step > 0 ? high : low);
   const Int distance = step > 0 ? stop - start : start - stop;
-  if (distance <= 0) return {start, step, 0};
+  if (distance <= 0) return {start, stop, step, 0};
   // One element is enough where the step is longer than the text; this also keeps the steps from overflowing.
-  if (step > size || step < -size) return {start, 1, 1};
+  if (step > size || step < -size) return {start, stop, 1, 1};
   const Int stride = step > 0 ? step : -step;
-  return {start, step, (distance + stride - 1) / stride};
+  return {start, stop, step, (distance + stride - 1) / stride};
 }
 
 template <typename Items>
@@ -64,7 +64,7 @@ Value slice(const Value& container, const Slice& bounds) {
   if (container.is_string()) return slice_text(container, bounds);
   if (const auto* range = container.object_as<Range>()) {
     const Span span = resolve(bounds, range->count());
-    return Value::object(std::make_shared<Range>(range->at(span.start), range->step() * span.step, span.count));
+    return Value::object(std::make_shared<Range>(range->at(span.start), range->at(span.stop), range->step() * span.step, span.count));
   }
   if (!container.is_list_or_tuple()) {
     fail(ErrorCode::invalid_argument, "'{}' cannot be sliced", container.type_name());

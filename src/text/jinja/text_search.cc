@@ -40,8 +40,6 @@ std::vector<std::string_view> split_space(std::string_view text, Int most) {
   for (size_t at = skip(0, true); at < text.size(); at = skip(at, true)) {
     if (most-- == 0) {
       parts.push_back(text.substr(at));
-      const std::string rest = strip(parts.back(), Side::right, nullptr);
-      parts.back() = parts.back().substr(0, rest.size());
       break;
     }
     const size_t end = skip(at, false);
@@ -66,8 +64,7 @@ std::vector<std::string_view> rsplit_space(std::string_view text, Int most) {
   for (trim(true); !text.empty(); trim(true)) {
     const std::string_view before = text;
     if (most-- == 0) {
-      const std::string rest = strip(text, Side::left, nullptr);
-      parts.push_back(before.substr(before.size() - rest.size()));
+      parts.push_back(text);
       break;
     }
     trim(false);
