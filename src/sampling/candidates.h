@@ -29,13 +29,20 @@ class CandidateFilter {
   // k-th are all kept; a token stays while the likelier ones have less than top_p in sum. Throws as arg_max. Valid until
   // the next call.
   std::span<const Candidate> operator()(std::span<const float> logits, const SamplingParams& params);
+  // One of them, for a random number u in [0, 1).
+  int32_t draw(std::span<const float> logits, const SamplingParams& params, double u);
 
  private:
-  void collect(float lowest, float highest);
+  void weigh(std::span<const float> logits, float temperature);
+  int32_t draw_from_all(double u) const;
+  void keep_top_k(std::span<const float> logits, float temperature, size_t k);
+  void keep_range(float least, float below);
+  void keep_top_p(double top_p);
   void cut_top_p(double top_p);
-  void cut_min_p(float min_p);
 
-  std::vector<float> scaled_, heap_;
+  std::vector<float> weights_;  // [V]
+  std::vector<double> sums_;    // of runs of weights_
+  std::vector<float> heap_;
   std::vector<Candidate> kept_;
 };
 

@@ -108,6 +108,26 @@ TEST(CandidateFilter, NeverKeepsABannedTokenWithWeight) {
     EXPECT_EQ(c.weight > 0, c.token % 2 == 1);
 }
 
+// Where nothing is cut, a draw is the inverse of the distribution's sum in the order of tokens.
+TEST(CandidateFilter, DrawsByTheSumOfProbabilities) {
+  std::mt19937 random(9);
+  std::normal_distribution<float> normal(0, 3);
+  std::vector<float> logits(3001);
+  for (float& x : logits) x = normal(random);
+  std::fill(logits.begin() + 512, logits.begin() + 1024, -kInfinity);
+  logits.back() = -kInfinity;
+  const auto expected = plain_distribution(logits, {});
+  CandidateFilter filter;
+  for (double u = 0; u < 1; u += 0.00173) {
+    const auto token = static_cast<size_t>(filter.draw(logits, {}, u));
+    const double before = std::accumulate(expected.begin(), expected.begin() + static_cast<ptrdiff_t>(token), 0.0);
+    EXPECT_GT(expected[token], 0);
+    EXPECT_LE(before, u + 1e-6);
+    EXPECT_GE(before + expected[token], u - 1e-6);
+  }
+  EXPECT_NE(filter.draw(logits, {}, 1 - 0x1p-53), 3000);
+}
+
 TEST(RawLogprobs, ChosenFirstThenTheBest) {
   const std::vector<float> logits = {1, 3, 2, 3};
   const auto result = raw_logprobs(logits, 0, 3);

@@ -14,24 +14,14 @@ SampledToken Sampler::next(std::span<float> logits, const History& history) {
   if (wants_logprobs && !processors_.empty()) raw.assign(logits.begin(), logits.end());
   for (const auto& processor : processors_) processor->apply(logits, history);
   SampledToken result;
-  result.token = is_greedy(params_) ? arg_max(logits) : draw(logits, history.output().size());
+  if (is_greedy(params_)) {
+    result.token = arg_max(logits);
+  } else {
+    result.token = filter_.draw(logits, params_, uniform(params_.seed, static_cast<uint64_t>(choice_), history.output().size()));
+  }
   if (wants_logprobs)
     result.logprobs = raw_logprobs(raw.empty() ? std::span<const float>(logits) : raw, result.token, params_.logprobs);
   return result;
-}
-
-int32_t Sampler::draw(std::span<const float> logits, size_t position) {
-  const auto candidates = filter_(logits, params_);
-  const double target = uniform(params_.seed, static_cast<uint64_t>(choice_), position) * total_weight(candidates);
-  double sum = 0;
-  int32_t last = -1;
-  for (const Candidate& c : candidates) {
-    if (c.weight <= 0) continue;
-    last = c.token;
-    sum += c.weight;
-    if (sum > target) break;
-  }
-  return last;
 }
 
 std::vector<float> sampled_distribution(std::span<const float> logits, const SamplingParams& params, const History& history) {

@@ -28,8 +28,6 @@ class Sampler {
   SampledToken next(std::span<float> logits, const History& history);
 
  private:
-  int32_t draw(std::span<const float> logits, size_t position);
-
   const SamplingParams& params_;
   int choice_;
   std::vector<std::unique_ptr<LogitProcessor>> processors_;
