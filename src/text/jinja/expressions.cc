@@ -109,10 +109,7 @@ Value ItemExpr::compute(Interpreter& in) const {
 
 Value SliceExpr::compute(Interpreter& in) const {
   const Value object = object_->evaluate(in);
-  Slice bounds;
-  bounds.start = bound_or_none(start_, in);
-  bounds.stop = bound_or_none(stop_, in);
-  bounds.step = bound_or_none(step_, in);
+  const Slice bounds{bound_or_none(start_, in), bound_or_none(stop_, in), bound_or_none(step_, in)};
   return slice(object, bounds);
 }
 

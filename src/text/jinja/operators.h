@@ -27,11 +27,11 @@ Value power(const Value& a, const Value& b);
 Value negate(const Value& v);
 Value unary_plus(const Value& v);
 
-// container[start:stop:step]; undefined and none bounds are absent ones.
+// container[start:stop:step]; a bound that is none is absent.
 struct Slice {
-  Value start = Value::none();
-  Value stop = Value::none();
-  Value step = Value::none();
+  Value start;
+  Value stop;
+  Value step;
 };
 Value slice(const Value& container, const Slice& bounds);
 

@@ -50,6 +50,19 @@ size_t hash_of(const Value& v, bool is_inside_tuple = false) {
 
 }  // namespace
 
+Value::Value() = default;
+Value::Value(Storage data) : data_(std::move(data)) {}
+Value::Value(const Value&) = default;
+Value::Value(Value&&) noexcept = default;
+Value& Value::operator=(const Value&) = default;
+Value& Value::operator=(Value&&) noexcept = default;
+Value::~Value() = default;
+
+Value Value::none() { return Value(Storage(None{})); }
+Value Value::boolean(bool b) { return Value(Storage(b)); }
+Value Value::integer(Int i) { return Value(Storage(i)); }
+Value Value::real(double d) { return Value(Storage(d)); }
+
 Value Value::undefined(std::string reason) {
   return Value(Storage(Undefined{std::make_shared<const std::string>(std::move(reason))}));
 }

@@ -38,12 +38,18 @@ class Value {
   // In the order of the alternatives of Storage.
   enum class Kind { undefined, none, boolean, integer, real, string, list, tuple, dict, object };
 
-  Value() = default;  // undefined, without a reason
+  Value();  // undefined, without a reason
+  // Out of line: dozens of places copy values, and inlining eight kinds of storage everywhere makes the room slow to build.
+  Value(const Value&);
+  Value(Value&&) noexcept;
+  Value& operator=(const Value&);
+  Value& operator=(Value&&) noexcept;
+  ~Value();
   static Value undefined(std::string reason);
-  static Value none() { return Value(Storage(None{})); }
-  static Value boolean(bool b) { return Value(Storage(b)); }
-  static Value integer(Int i) { return Value(Storage(i)); }
-  static Value real(double d) { return Value(Storage(d)); }
+  static Value none();
+  static Value boolean(bool b);
+  static Value integer(Int i);
+  static Value real(double d);
   static Value string(std::string bytes, bool is_markup = false);
   // Containers nest at most kMaxNesting deep, else exhausted: they are printed, compared and freed by recursion.
   static Value list(std::vector<Value> items);
@@ -99,7 +105,7 @@ class Value {
   using Storage =
       std::variant<Undefined, None, bool, Int, double, TextRef, ListRef, TupleRef, DictRef, ObjectRef>;
 
-  explicit Value(Storage data) : data_(std::move(data)) {}
+  explicit Value(Storage data);
 
   Storage data_;
 };
