@@ -20,18 +20,23 @@ Value missing(const Value& object, std::string_view name) {
   return Value::undefined(format("'{} object' has no attribute '{}'", object.type_name(), name));
 }
 
-// Nothing where Python's getattr would fail. What the sandbox forbids is undefined and says so when it is used.
+// Nothing where Python's getattr would fail. What the sandbox forbids is undefined and says so when
+// it is used.
 std::optional<Value> python_attribute(const Value& object, std::string_view name) {
   if (name.starts_with("__") && name.ends_with("__") && name.size() > 4) {
-    return is_python_attribute(name)
-               ? std::optional(Value::undefined(format("access to attribute '{}' of '{}' object is unsafe.", name, object.type_name())))
-               : std::nullopt;
+    return is_python_attribute(name) ? std::optional(Value::undefined(format(
+                                           "access to attribute '{}' of '{}' object is unsafe.",
+                                           name,
+                                           object.type_name())))
+                                     : std::nullopt;
   }
   if (object.is(Value::Kind::object)) return object.as_object().attribute(name);
   if (is_mutating_method(object, name)) {
-    return Value::undefined(format("access to attribute '{}' of '{}' object is unsafe.", name, object.type_name()));
+    return Value::undefined(
+        format("access to attribute '{}' of '{}' object is unsafe.", name, object.type_name()));
   }
-  if (const Method method = find_method(object, name)) return Value::object(std::make_shared<BoundMethod>(object, method));
+  if (const Method method = find_method(object, name))
+    return Value::object(std::make_shared<BoundMethod>(object, method));
   return std::nullopt;
 }
 
@@ -102,9 +107,12 @@ Value get_path(Value object, const Value& path, const Value* otherwise) {
     is_last = dot == std::string_view::npos;
     const std::string_view part = rest.substr(0, dot);
     rest = is_last ? "" : rest.substr(dot + 1);
-    const bool is_index = !part.empty() && std::all_of(part.begin(), part.end(), [](char c) { return c >= '0' && c <= '9'; });
+    const bool is_index = !part.empty() && std::all_of(part.begin(), part.end(), [](char c) {
+      return c >= '0' && c <= '9';
+    });
     Int index = 0;
-    step(is_index && parse_integer(part, 10, index) ? Value::integer(index) : Value::string(std::string(part)));
+    step(is_index && parse_integer(part, 10, index) ? Value::integer(index)
+                                                    : Value::string(std::string(part)));
   }
   return object;
 }

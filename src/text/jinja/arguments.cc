@@ -15,7 +15,10 @@ Bound::Bound(std::string_view function,
              size_t required)
     : function_(function), values_(parameters.size(), nullptr) {
   if (arguments.positional.size() > parameters.size()) {
-    fail(ErrorCode::invalid_argument, "{} takes at most {} arguments, got {}", function, parameters.size(),
+    fail(ErrorCode::invalid_argument,
+         "{} takes at most {} arguments, got {}",
+         function,
+         parameters.size(),
          arguments.positional.size());
   }
   for (size_t i = 0; i < arguments.positional.size(); ++i) values_[i] = &arguments.positional[i];
@@ -29,11 +32,14 @@ Bound::Bound(std::string_view function,
     slot = &value;
   }
   for (size_t i = 0; i < required; ++i) {
-    if (!values_[i]) fail(ErrorCode::invalid_argument, "{} needs '{}'", function, parameters.begin()[i]);
+    if (!values_[i])
+      fail(ErrorCode::invalid_argument, "{} needs '{}'", function, parameters.begin()[i]);
   }
 }
 
-bool Bound::flag(size_t i, bool otherwise) const { return values_[i] ? is_true(*values_[i]) : otherwise; }
+bool Bound::flag(size_t i, bool otherwise) const {
+  return values_[i] ? is_true(*values_[i]) : otherwise;
+}
 
 Int Bound::integer(size_t i, Int otherwise) const {
   return given(i) ? require_index(*values_[i], function_) : otherwise;
@@ -47,7 +53,10 @@ const std::string* Bound::text_or_null(size_t i) const {
   if (!given(i)) return nullptr;
   require_defined(*values_[i]);
   if (!values_[i]->is_string()) {
-    fail(ErrorCode::invalid_argument, "{}: expected str, got {}", function_, values_[i]->type_name());
+    fail(ErrorCode::invalid_argument,
+         "{}: expected str, got {}",
+         function_,
+         values_[i]->type_name());
   }
   return &values_[i]->as_string();
 }

@@ -19,8 +19,9 @@ struct Arguments {
   std::vector<std::pair<std::string, Value>> named;
 };
 
-// Binds as Python does: positional ones first, then by name. Throws invalid_argument for one too many, an unknown name, or a
-// missing one among the first `required`. Refers to the arguments, so it must not outlive them.
+// Binds as Python does: positional ones first, then by name. Throws invalid_argument for one too
+// many, an unknown name, or a missing one among the first `required`. Refers to the arguments, so
+// it must not outlive them.
 class Bound {
  public:
   Bound(std::string_view function,
@@ -38,7 +39,9 @@ class Bound {
   const std::string* text_or_null(size_t i) const;
 
  private:
-  const Value* given(size_t i) const { return values_[i] && !values_[i]->is_none() ? values_[i] : nullptr; }
+  const Value* given(size_t i) const {
+    return values_[i] && !values_[i]->is_none() ? values_[i] : nullptr;
+  }
 
   std::string_view function_;
   std::vector<const Value*> values_;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A compiled template: expressions that compute values, statements that write text. Nodes are immutable after parsing.
+// A compiled template: expressions that compute values, statements that write text. Nodes are
+// immutable after parsing.
 #pragma once
 
 #include <memory>

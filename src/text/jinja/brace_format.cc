@@ -71,7 +71,8 @@ std::string BraceFormatter::replacement(std::string_view field, int level) {
   }
   const std::string spec_text = run(colon < field.size() ? field.substr(colon + 1) : "", level + 1);
   if (spec_text.empty()) return to_str(v);
-  return format_field(v.is(Value::Kind::boolean) ? Value::integer(v.as_integer()) : v, parse_field_spec(spec_text));
+  return format_field(v.is(Value::Kind::boolean) ? Value::integer(v.as_integer()) : v,
+                      parse_field_spec(spec_text));
 }
 
 Value BraceFormatter::argument(std::string_view name) {
@@ -101,7 +102,8 @@ Value BraceFormatter::field_value(std::string_view path) {
       at = end;
     } else {
       const size_t end = path.find(']', at);
-      if (path[at] != '[' || end == std::string_view::npos) fail(ErrorCode::invalid_argument, "format: expected ']' in a field");
+      if (path[at] != '[' || end == std::string_view::npos)
+        fail(ErrorCode::invalid_argument, "format: expected ']' in a field");
       const std::string_view key = path.substr(at + 1, end - at - 1);
       Int index = 0;
       const bool is_index = !key.empty() && parse_integer(key, 10, index);

@@ -16,10 +16,15 @@ constexpr size_t kMaxSourceBytes = size_t{4} << 20;  // published templates have
 
 jinja::Program compile(std::string_view source, const TemplateLimits& limits) {
   if (source.size() > kMaxSourceBytes) {
-    fail(ErrorCode::invalid_argument, "chat template: expected at most {} bytes, got {}", kMaxSourceBytes, source.size());
+    fail(ErrorCode::invalid_argument,
+         "chat template: expected at most {} bytes, got {}",
+         kMaxSourceBytes,
+         source.size());
   }
   if (const size_t valid = utf8_valid_prefix(source); valid < source.size()) {
-    fail(ErrorCode::invalid_argument, "chat template: expected UTF-8, got another byte at offset {}", valid);
+    fail(ErrorCode::invalid_argument,
+         "chat template: expected UTF-8, got another byte at offset {}",
+         valid);
   }
   return jinja::parse_template(source, limits.max_depth);
 }
@@ -39,9 +44,11 @@ ChatTemplate::ChatTemplate(ChatTemplate&&) noexcept = default;
 ChatTemplate& ChatTemplate::operator=(ChatTemplate&&) noexcept = default;
 
 std::string ChatTemplate::render(const Json& variables, int64_t now_unix_s) const {
-  if (!variables.is_object()) fail(ErrorCode::invalid_argument, "chat template: expected an object of variables");
+  if (!variables.is_object())
+    fail(ErrorCode::invalid_argument, "chat template: expected an object of variables");
   const jinja::Budget budget(state_->limits);
-  jinja::Interpreter interpreter(state_->program, variables, now_unix_s, state_->limits.max_output_bytes);
+  jinja::Interpreter interpreter(
+      state_->program, variables, now_unix_s, state_->limits.max_output_bytes);
   try {
     return interpreter.render();
   } catch (Error& e) {
@@ -50,6 +57,8 @@ std::string ChatTemplate::render(const Json& variables, int64_t now_unix_s) cons
   }
 }
 
-bool ChatTemplate::mentions(std::string_view variable) const { return state_->program.reads.contains(variable); }
+bool ChatTemplate::mentions(std::string_view variable) const {
+  return state_->program.reads.contains(variable);
+}
 
 }  // namespace quern

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// ChatTemplate: a compiled Jinja template as chat models carry it; renders as jinja2 does with trim_blocks, lstrip_blocks, loop
-// controls, and the functions that transformers adds: tojson, raise_exception, strftime_now, {% generation %}.
+// ChatTemplate: a compiled Jinja template as chat models carry it; renders as jinja2 does with
+// trim_blocks, lstrip_blocks, loop controls, and the functions that transformers adds: tojson,
+// raise_exception, strftime_now, {% generation %}.
 #pragma once
 
 #include <cstdint>
@@ -20,16 +21,17 @@ struct TemplateLimits {
 
 class ChatTemplate {
  public:
-  // Throws invalid_argument with line and reason for a template that cannot be compiled, unsupported for a feature outside the
-  // subset (named).
+  // Throws invalid_argument with line and reason for a template that cannot be compiled,
+  // unsupported for a feature outside the subset (named).
   explicit ChatTemplate(std::string_view source, const TemplateLimits& limits = {});
   ~ChatTemplate();
   ChatTemplate(ChatTemplate&&) noexcept;
   ChatTemplate& operator=(ChatTemplate&&) noexcept;
 
-  // `variables` is an object: messages, tools, add_generation_prompt, bos_token, … Absent ones are undefined. `now_unix_s` is
-  // what strftime_now shows (UTC). Throws invalid_argument for what raise_exception says or an operation on wrong types,
-  // exhausted where a limit is reached. Safe from several threads at once.
+  // `variables` is an object: messages, tools, add_generation_prompt, bos_token, … Absent ones are
+  // undefined. `now_unix_s` is what strftime_now shows (UTC). Throws invalid_argument for what
+  // raise_exception says or an operation on wrong types, exhausted where a limit is reached. Safe
+  // from several threads at once.
   std::string render(const Json& variables, int64_t now_unix_s) const;
 
   // Whether the source reads this variable anywhere ("tools", "enable_thinking").

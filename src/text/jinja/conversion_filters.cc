@@ -39,8 +39,10 @@ Value attr_filter(Interpreter&, const Value& v, const Arguments& a) {
 Value items_filter(Interpreter&, const Value& v, const Arguments& a) {
   const Bound bound("items", a, {});
   if (v.is_undefined()) return Value::object(std::make_shared<Iterator>(std::vector<Value>()));
-  if (!v.is_dict()) fail(ErrorCode::invalid_argument, "items: expected a mapping, got {}", v.type_name());
-  return Value::object(std::make_shared<Iterator>(DictView(v.dict_ref(), DictView::Part::items).iterate()->items));
+  if (!v.is_dict())
+    fail(ErrorCode::invalid_argument, "items: expected a mapping, got {}", v.type_name());
+  return Value::object(
+      std::make_shared<Iterator>(DictView(v.dict_ref(), DictView::Part::items).iterate()->items));
 }
 
 std::optional<std::string> indent_of(const Value* indent) {
@@ -83,6 +85,8 @@ constexpr std::array kFilters = std::to_array<FilterEntry>({
 
 }  // namespace
 
-std::span<const FilterEntry> conversion_filters() { return kFilters; }
+std::span<const FilterEntry> conversion_filters() {
+  return kFilters;
+}
 
 }  // namespace quern::jinja

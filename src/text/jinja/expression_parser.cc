@@ -11,15 +11,20 @@
 namespace quern::jinja {
 namespace {
 
-Value logical_not(const Value& v) { return Value::boolean(!is_true(v)); }
+Value logical_not(const Value& v) {
+  return Value::boolean(!is_true(v));
+}
 
 bool starts_test_argument(const Token& token) {
   switch (token.type) {
-    case Token::Type::name: return token.text != "else" && token.text != "or" && token.text != "and";
+    case Token::Type::name:
+      return token.text != "else" && token.text != "or" && token.text != "and";
     case Token::Type::string:
     case Token::Type::integer:
-    case Token::Type::real: return true;
-    default: return token.is_symbol("[") || token.is_symbol("{");
+    case Token::Type::real:
+      return true;
+    default:
+      return token.is_symbol("[") || token.is_symbol("{");
   }
 }
 
@@ -28,7 +33,8 @@ bool starts_test_argument(const Token& token) {
 ExpressionParser::Level::Level(ExpressionParser& parser) : parser_(parser) {
   if (++parser.level_ > parser.max_depth_) {
     --parser.level_;
-    fail_at(parser.peek().line, format("expected blocks and expressions nested at most {} levels", parser.max_depth_));
+    fail_at(parser.peek().line,
+            format("expected blocks and expressions nested at most {} levels", parser.max_depth_));
   }
 }
 
@@ -39,14 +45,20 @@ int ExpressionParser::depth_of(const std::vector<ExprPtr>& nodes) {
 }
 
 int ExpressionParser::depth_of(const CallArgs& arguments) {
-  int depth = std::max({depth_of(arguments.positional), depth_of(arguments.all_positional), depth_of(arguments.all_named)});
+  int depth = std::max({depth_of(arguments.positional),
+                        depth_of(arguments.all_positional),
+                        depth_of(arguments.all_named)});
   for (const auto& [name, value] : arguments.named) depth = std::max(depth, depth_of(value));
   return depth;
 }
 
-bool ExpressionParser::skip_symbol(std::string_view text) { return peek().is_symbol(text) && (take(), true); }
+bool ExpressionParser::skip_symbol(std::string_view text) {
+  return peek().is_symbol(text) && (take(), true);
+}
 
-bool ExpressionParser::skip_name(std::string_view text) { return peek().is_name(text) && (take(), true); }
+bool ExpressionParser::skip_name(std::string_view text) {
+  return peek().is_name(text) && (take(), true);
+}
 
 void ExpressionParser::fail_expected(std::string_view what) const {
   fail_at(peek().line, format("expected {}, got {}", what, describe(peek())));
@@ -90,7 +102,8 @@ ExprPtr ExpressionParser::expression(bool with_condition) {
   ++expressions_;
   ExprPtr node = disjunction();
   // That this is an if expression shows only after its first part.
-  if (with_condition && peek().is_name("if")) unknown_.resize(unknown_before), is_conditional_ = true;
+  if (with_condition && peek().is_name("if"))
+    unknown_.resize(unknown_before), is_conditional_ = true;
   while (with_condition && skip_name("if")) {
     ExprPtr condition = disjunction();
     ExprPtr otherwise = skip_name("else") ? expression() : nullptr;
@@ -98,7 +111,8 @@ ExprPtr ExpressionParser::expression(bool with_condition) {
   }
   is_conditional_ = was_conditional;
   if (--expressions_ == 0 && !unknown_.empty()) {
-    fail_at(unknown_[0].first, format("expected a known filter or test, got '{}'", unknown_[0].second));
+    fail_at(unknown_[0].first,
+            format("expected a known filter or test, got '{}'", unknown_[0].second));
   }
   return node;
 }
@@ -125,7 +139,8 @@ Compare::Operator ExpressionParser::comparison_operator() {
   if (skip_symbol("==")) return equals;
   if (skip_symbol("!=")) return [](const Value& a, const Value& b) { return !equals(a, b); };
   if (skip_symbol("<=")) return is_less_or_equal;
-  if (skip_symbol(">=")) return [](const Value& a, const Value& b) { return is_less_or_equal(b, a); };
+  if (skip_symbol(">="))
+    return [](const Value& a, const Value& b) { return is_less_or_equal(b, a); };
   if (skip_symbol("<")) return [](const Value& a, const Value& b) { return is_less(a, b); };
   if (skip_symbol(">")) return [](const Value& a, const Value& b) { return is_less(b, a); };
   if (skip_name("in")) return [](const Value& a, const Value& b) { return contains(b, a); };
@@ -144,7 +159,9 @@ ExprPtr ExpressionParser::comparison() {
     operators.push_back(op);
     others.push_back(sum());
   }
-  return operators.empty() ? std::move(first) : make<Compare>(std::move(first), std::move(operators), std::move(others));
+  return operators.empty()
+             ? std::move(first)
+             : make<Compare>(std::move(first), std::move(operators), std::move(others));
 }
 
 ExprPtr ExpressionParser::sum() {
@@ -203,11 +220,16 @@ ExprPtr ExpressionParser::unary(bool with_filters) {
 
 ExprPtr ExpressionParser::primary() {
   switch (peek().type) {
-    case Token::Type::name: return name_or_constant();
-    case Token::Type::string: return string_literal();
-    case Token::Type::integer: return make<Literal>(Value::integer(take().integer));
-    case Token::Type::real: return make<Literal>(Value::real(take().real));
-    default: break;
+    case Token::Type::name:
+      return name_or_constant();
+    case Token::Type::string:
+      return string_literal();
+    case Token::Type::integer:
+      return make<Literal>(Value::integer(take().integer));
+    case Token::Type::real:
+      return make<Literal>(Value::real(take().real));
+    default:
+      break;
   }
   if (peek().is_symbol("[")) return list();
   if (peek().is_symbol("{")) return dict();
@@ -259,8 +281,8 @@ ExprPtr ExpressionParser::dict() {
 
 bool ExpressionParser::at_tuple_end(std::string_view end_word) const {
   const Token& token = peek();
-  return token.is(Token::Type::variable_end) || token.is(Token::Type::block_end) || token.is_symbol(")") ||
-         (!end_word.empty() && token.is_name(end_word));
+  return token.is(Token::Type::variable_end) || token.is(Token::Type::block_end) ||
+         token.is_symbol(")") || (!end_word.empty() && token.is_name(end_word));
 }
 
 ExprPtr ExpressionParser::tuple(const TupleRules& rules) {
@@ -351,7 +373,8 @@ void ExpressionParser::call_argument(CallArgs& out) {
     std::string name = take().text;
     take();
     for (const auto& [other, _] : out.named) {
-      if (other == name) fail_at(peek().line, format("expected each named argument once, got '{}' twice", name));
+      if (other == name)
+        fail_at(peek().line, format("expected each named argument once, got '{}' twice", name));
     }
     out.named.emplace_back(std::move(name), expression());
   } else {
@@ -388,7 +411,10 @@ ExprPtr ExpressionParser::filters(ExprPtr subject, bool starts_inside) {
     std::string name = dotted_name();
     const Filter filter = find_filter(name);
     if (!filter && is_unsupported_filter(name)) {
-      fail(ErrorCode::unsupported, "chat template, line {}: the filter '{}' is not supported", line, name);
+      fail(ErrorCode::unsupported,
+           "chat template, line {}: the filter '{}' is not supported",
+           line,
+           name);
     }
     if (!filter && !is_conditional_) unknown_.emplace_back(line, name);
     CallArgs arguments;

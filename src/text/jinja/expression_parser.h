@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The part of the parser that reads expressions. Precedence, loosest first: if-else, or, and, not, comparisons, + -, ~,
-// * / // %, **, unary signs, subscripts and calls; filters and tests bind tighter than all binary operators.
+// The part of the parser that reads expressions. Precedence, loosest first: if-else, or, and, not,
+// comparisons, + -, ~,
+// * / // %, **, unary signs, subscripts and calls; filters and tests bind tighter than all binary
+// operators.
 #pragma once
 
 #include <algorithm>
@@ -19,7 +21,8 @@ namespace quern::jinja {
 
 class ExpressionParser {
  public:
-  ExpressionParser(std::vector<Token> tokens, int max_depth) : tokens_(std::move(tokens)), max_depth_(max_depth) {}
+  ExpressionParser(std::vector<Token> tokens, int max_depth)
+      : tokens_(std::move(tokens)), max_depth_(max_depth) {}
 
  protected:
   // One level of nested parsing, for as long as it lives.
@@ -35,12 +38,14 @@ class ExpressionParser {
   };
 
   struct TupleRules {
-    bool with_condition = true;         // "a if b" may stand in it
-    std::string_view end_word = {};     // a name that ends it
-    bool is_in_parentheses = false;     // then it may be empty
+    bool with_condition = true;      // "a if b" may stand in it
+    std::string_view end_word = {};  // a name that ends it
+    bool is_in_parentheses = false;  // then it may be empty
   };
 
-  const Token& peek(size_t ahead = 0) const { return tokens_[std::min(at_ + ahead, tokens_.size() - 1)]; }
+  const Token& peek(size_t ahead = 0) const {
+    return tokens_[std::min(at_ + ahead, tokens_.size() - 1)];
+  }
   Token take() { return at_ + 1 < tokens_.size() ? tokens_[at_++] : tokens_.back(); }
   bool skip_symbol(std::string_view text);
   bool skip_name(std::string_view text);
@@ -63,7 +68,8 @@ class ExpressionParser {
   std::unique_ptr<const Node> make(Args&&... args) {
     int depth = 0;
     ((depth = std::max(depth, depth_of(args))), ...);
-    if (depth >= max_depth_) fail_at(peek().line, format("expected expressions nested at most {} levels", max_depth_));
+    if (depth >= max_depth_)
+      fail_at(peek().line, format("expected expressions nested at most {} levels", max_depth_));
     auto node = std::make_unique<Node>(std::forward<Args>(args)...);
     node->depth = depth + 1;
     return node;

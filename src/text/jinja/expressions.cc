@@ -12,7 +12,9 @@
 namespace quern::jinja {
 namespace {
 
-Value bound_or_none(const ExprPtr& bound, Interpreter& in) { return bound ? bound->evaluate(in) : Value::none(); }
+Value bound_or_none(const ExprPtr& bound, Interpreter& in) {
+  return bound ? bound->evaluate(in) : Value::none();
+}
 
 std::vector<Value> evaluate_all(const std::vector<ExprPtr>& items, Interpreter& in) {
   std::vector<Value> out;
@@ -41,12 +43,15 @@ Arguments CallArgs::evaluate(Interpreter& in) const {
   if (all_named) {
     const Value more = all_named->evaluate(in);
     if (!more.is_dict()) {
-      fail(ErrorCode::invalid_argument, "argument after ** must be a mapping, not {}", more.type_name());
+      fail(ErrorCode::invalid_argument,
+           "argument after ** must be a mapping, not {}",
+           more.type_name());
     }
     for (const auto& [key, value] : more.as_dict().entries()) {
       if (!key.is_string()) fail(ErrorCode::invalid_argument, "keywords must be strings");
       for (const auto& [name, _] : out.named) {
-        if (name == key.as_string()) fail(ErrorCode::invalid_argument, "got multiple values for keyword argument '{}'", name);
+        if (name == key.as_string())
+          fail(ErrorCode::invalid_argument, "got multiple values for keyword argument '{}'", name);
       }
       out.named.emplace_back(key.as_string(), value);
     }
@@ -54,7 +59,9 @@ Arguments CallArgs::evaluate(Interpreter& in) const {
   return out;
 }
 
-Value Name::compute(Interpreter& in) const { return in.lookup(id_); }
+Value Name::compute(Interpreter& in) const {
+  return in.lookup(id_);
+}
 
 Value ItemsExpr::compute(Interpreter& in) const {
   std::vector<Value> items = evaluate_all(items_, in);
@@ -100,7 +107,9 @@ Value Compare::compute(Interpreter& in) const {
   return Value::boolean(true);
 }
 
-Value AttributeExpr::compute(Interpreter& in) const { return get_attribute(object_->evaluate(in), name_); }
+Value AttributeExpr::compute(Interpreter& in) const {
+  return get_attribute(object_->evaluate(in), name_);
+}
 
 Value ItemExpr::compute(Interpreter& in) const {
   const Value object = object_->evaluate(in);
@@ -116,7 +125,8 @@ Value SliceExpr::compute(Interpreter& in) const {
 Value Conditional::compute(Interpreter& in) const {
   if (is_true(condition_->evaluate(in))) return yes_->evaluate(in);
   if (no_) return no_->evaluate(in);
-  return Value::undefined("the inline if-expression evaluated to false and no else section was defined");
+  return Value::undefined(
+      "the inline if-expression evaluated to false and no else section was defined");
 }
 
 Value CallExpr::compute(Interpreter& in) const {
@@ -143,6 +153,8 @@ Value TestExpr::compute(Interpreter& in) const {
   return Value::boolean(test_(in, subject, arguments_.evaluate(in)));
 }
 
-Value Captured::compute(Interpreter& in) const { return in.captured(); }
+Value Captured::compute(Interpreter& in) const {
+  return in.captured();
+}
 
 }  // namespace quern::jinja

@@ -27,7 +27,8 @@ class Name final : public Expr {
 // [a, b], (a, b)
 class ItemsExpr final : public Expr {
  public:
-  ItemsExpr(bool is_list, std::vector<ExprPtr> items) : is_list_(is_list), items_(std::move(items)) {}
+  ItemsExpr(bool is_list, std::vector<ExprPtr> items)
+      : is_list_(is_list), items_(std::move(items)) {}
 
  private:
   Value compute(Interpreter& in) const override;
@@ -37,7 +38,8 @@ class ItemsExpr final : public Expr {
 
 class DictExpr final : public Expr {
  public:
-  DictExpr(std::vector<ExprPtr> keys, std::vector<ExprPtr> values) : keys_(std::move(keys)), values_(std::move(values)) {}
+  DictExpr(std::vector<ExprPtr> keys, std::vector<ExprPtr> values)
+      : keys_(std::move(keys)), values_(std::move(values)) {}
 
  private:
   Value compute(Interpreter& in) const override;
@@ -58,7 +60,8 @@ class Unary final : public Expr {
 class Binary final : public Expr {
  public:
   using Operator = Value (*)(const Value&, const Value&);
-  Binary(Operator op, ExprPtr left, ExprPtr right) : op_(op), left_(std::move(left)), right_(std::move(right)) {}
+  Binary(Operator op, ExprPtr left, ExprPtr right)
+      : op_(op), left_(std::move(left)), right_(std::move(right)) {}
 
  private:
   Value compute(Interpreter& in) const override;
@@ -69,7 +72,8 @@ class Binary final : public Expr {
 // a and b, a or b: the operand that decides, not a boolean.
 class Logical final : public Expr {
  public:
-  Logical(bool is_and, ExprPtr left, ExprPtr right) : is_and_(is_and), left_(std::move(left)), right_(std::move(right)) {}
+  Logical(bool is_and, ExprPtr left, ExprPtr right)
+      : is_and_(is_and), left_(std::move(left)), right_(std::move(right)) {}
 
  private:
   Value compute(Interpreter& in) const override;
@@ -103,7 +107,8 @@ class Compare final : public Expr {
 
 class AttributeExpr final : public Expr {
  public:
-  AttributeExpr(ExprPtr object, std::string name) : object_(std::move(object)), name_(std::move(name)) {}
+  AttributeExpr(ExprPtr object, std::string name)
+      : object_(std::move(object)), name_(std::move(name)) {}
 
  private:
   Value compute(Interpreter& in) const override;
@@ -124,7 +129,10 @@ class ItemExpr final : public Expr {
 class SliceExpr final : public Expr {
  public:
   SliceExpr(ExprPtr object, ExprPtr start, ExprPtr stop, ExprPtr step)
-      : object_(std::move(object)), start_(std::move(start)), stop_(std::move(stop)), step_(std::move(step)) {}
+      : object_(std::move(object)),
+        start_(std::move(start)),
+        stop_(std::move(stop)),
+        step_(std::move(step)) {}
 
  private:
   Value compute(Interpreter& in) const override;
@@ -144,7 +152,8 @@ class Conditional final : public Expr {
 
 class CallExpr final : public Expr {
  public:
-  CallExpr(ExprPtr callee, CallArgs arguments) : callee_(std::move(callee)), arguments_(std::move(arguments)) {}
+  CallExpr(ExprPtr callee, CallArgs arguments)
+      : callee_(std::move(callee)), arguments_(std::move(arguments)) {}
   // With one more named argument: the caller of a call block.
   Value call_with(Interpreter& in, Value caller) const;
 
@@ -156,9 +165,13 @@ class CallExpr final : public Expr {
 
 class FilterExpr final : public Expr {
  public:
-  // Without a subject it filters the text that its block wrote. A null filter is unknown and fails when it is reached.
+  // Without a subject it filters the text that its block wrote. A null filter is unknown and fails
+  // when it is reached.
   FilterExpr(ExprPtr subject, std::string name, Filter filter, CallArgs arguments)
-      : subject_(std::move(subject)), name_(std::move(name)), filter_(filter), arguments_(std::move(arguments)) {}
+      : subject_(std::move(subject)),
+        name_(std::move(name)),
+        filter_(filter),
+        arguments_(std::move(arguments)) {}
 
  private:
   Value compute(Interpreter& in) const override;
@@ -171,7 +184,10 @@ class FilterExpr final : public Expr {
 class TestExpr final : public Expr {
  public:
   TestExpr(ExprPtr subject, std::string name, Test test, CallArgs arguments)
-      : subject_(std::move(subject)), name_(std::move(name)), test_(test), arguments_(std::move(arguments)) {}
+      : subject_(std::move(subject)),
+        name_(std::move(name)),
+        test_(test),
+        arguments_(std::move(arguments)) {}
 
  private:
   Value compute(Interpreter& in) const override;

@@ -7,7 +7,11 @@
 namespace quern::jinja {
 
 Filter find_filter(std::string_view name) {
-  for (const auto group : {text_filters(), sequence_filters(), selection_filters(), number_filters(), conversion_filters()}) {
+  for (const auto group : {text_filters(),
+                           sequence_filters(),
+                           selection_filters(),
+                           number_filters(),
+                           conversion_filters()}) {
     for (const auto& [known, filter] : group) {
       if (known == name) return filter;
     }
@@ -16,7 +20,8 @@ Filter find_filter(std::string_view name) {
 }
 
 bool is_unsupported_filter(std::string_view name) {
-  constexpr std::array<std::string_view, 6> kUnsupported = {"pprint", "random", "striptags", "urlize", "wordwrap", "xmlattr"};
+  constexpr std::array<std::string_view, 6> kUnsupported = {
+      "pprint", "random", "striptags", "urlize", "wordwrap", "xmlattr"};
   return std::find(kUnsupported.begin(), kUnsupported.end(), name) != kUnsupported.end();
 }
 

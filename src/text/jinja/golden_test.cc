@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Renders every golden case of the kinds chat_template and jinja; rows that carry `error` must throw.
+// Renders every golden case of the kinds chat_template and jinja; rows that carry `error` must
+// throw.
 #include <gtest/gtest.h>
 
 #include <cstdio>
@@ -25,7 +26,14 @@ std::string read_text(const fs::path& path) {
 
 int64_t unix_time(const std::string& iso) {
   std::tm time{};
-  std::sscanf(iso.c_str(), "%d-%d-%dT%d:%d:%d", &time.tm_year, &time.tm_mon, &time.tm_mday, &time.tm_hour, &time.tm_min, &time.tm_sec);
+  std::sscanf(iso.c_str(),
+              "%d-%d-%dT%d:%d:%d",
+              &time.tm_year,
+              &time.tm_mon,
+              &time.tm_mday,
+              &time.tm_hour,
+              &time.tm_min,
+              &time.tm_sec);
   time.tm_year -= 1900;
   time.tm_mon -= 1;
   return timegm(&time);
@@ -46,7 +54,8 @@ void expect_row(const std::string& source, const Json& variables, int64_t now, c
     error = e.what();
   }
   if (row.contains("error")) {
-    EXPECT_FALSE(error.empty()) << "expected " << row["error"] << ", got " << rendered << "\n" << source;
+    EXPECT_FALSE(error.empty()) << "expected " << row["error"] << ", got " << rendered << "\n"
+                                << source;
   } else {
     EXPECT_EQ(error, "") << row.dump().substr(0, 300);
     EXPECT_EQ(rendered, row["rendered"].get<std::string>()) << row.dump().substr(0, 300);
@@ -55,7 +64,8 @@ void expect_row(const std::string& source, const Json& variables, int64_t now, c
 
 Json variables_of(const Json& row, const Json& expected) {
   Json variables = expected.value("special_tokens", Json::object());
-  for (const char* name : {"messages", "tools", "add_generation_prompt"}) variables[name] = row[name];
+  for (const char* name : {"messages", "tools", "add_generation_prompt"})
+    variables[name] = row[name];
   for (const auto& [name, value] : row["kwargs"].items()) variables[name] = value;
   return variables;
 }

@@ -38,18 +38,29 @@ Value from_json(const Json& json) {
   Budget::charge(1);
   const Nesting level;
   switch (json.type()) {
-    case Json::value_t::object: return dict_from(json);
-    case Json::value_t::array: return array_from(json);
-    case Json::value_t::string: return Value::string(valid_text(json.get_ref<const std::string&>()));
-    case Json::value_t::boolean: return Value::boolean(json.get<bool>());
-    case Json::value_t::number_integer: return Value::integer(json.get<int64_t>());
-    case Json::value_t::number_unsigned: return Value::integer(json.get<uint64_t>());
-    case Json::value_t::number_float: return Value::real(json.get<double>());
-    default: return Value::none();
+    case Json::value_t::object:
+      return dict_from(json);
+    case Json::value_t::array:
+      return array_from(json);
+    case Json::value_t::string:
+      return Value::string(valid_text(json.get_ref<const std::string&>()));
+    case Json::value_t::boolean:
+      return Value::boolean(json.get<bool>());
+    case Json::value_t::number_integer:
+      return Value::integer(json.get<int64_t>());
+    case Json::value_t::number_unsigned:
+      return Value::integer(json.get<uint64_t>());
+    case Json::value_t::number_float:
+      return Value::real(json.get<double>());
+    default:
+      return Value::none();
   }
 }
 
-Interpreter::Interpreter(const Program& program, const Json& variables, int64_t now_unix_s, size_t max_output_bytes)
+Interpreter::Interpreter(const Program& program,
+                         const Json& variables,
+                         int64_t now_unix_s,
+                         size_t max_output_bytes)
     : program_(program),
       variables_(variables),
       now_unix_s_(now_unix_s),
@@ -99,21 +110,28 @@ void Interpreter::assign(const Target& target, Value value) {
   if (target.kind == Target::Kind::attribute) {
     const Value owner = lookup(target.name);
     auto* space = owner.object_as<Namespace>();
-    if (!space) fail(ErrorCode::invalid_argument, "cannot assign attribute on non-namespace object");
+    if (!space)
+      fail(ErrorCode::invalid_argument, "cannot assign attribute on non-namespace object");
     return space->set(target.attribute, std::move(value));
   }
   const auto parts = iterate(value);
   if (parts->items.size() != target.parts.size()) {
-    fail(ErrorCode::invalid_argument, "cannot unpack {} values into {} names", parts->items.size(), target.parts.size());
+    fail(ErrorCode::invalid_argument,
+         "cannot unpack {} values into {} names",
+         parts->items.size(),
+         target.parts.size());
   }
   for (size_t i = 0; i < parts->items.size(); ++i) assign(target.parts[i], parts->items[i]);
 }
 
-Interpreter::Frame::Frame(Interpreter& in, std::shared_ptr<Scope> outer) : in_(in), saved_(in.scope_) {
+Interpreter::Frame::Frame(Interpreter& in, std::shared_ptr<Scope> outer)
+    : in_(in), saved_(in.scope_) {
   in.scope_ = std::make_shared<Scope>(Scope{std::move(outer), {}});
 }
 
-Interpreter::Frame::~Frame() { in_.scope_ = std::move(saved_); }
+Interpreter::Frame::~Frame() {
+  in_.scope_ = std::move(saved_);
+}
 
 void Interpreter::write(const Value& v) {
   if (v.is_string()) return write(v.as_string());

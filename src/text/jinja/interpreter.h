@@ -22,7 +22,10 @@ struct Scope {
 class Interpreter {
  public:
   // `variables` and `program` must outlive it.
-  Interpreter(const Program& program, const Json& variables, int64_t now_unix_s, size_t max_output_bytes);
+  Interpreter(const Program& program,
+              const Json& variables,
+              int64_t now_unix_s,
+              size_t max_output_bytes);
   ~Interpreter();
   Interpreter(const Interpreter&) = delete;
   Interpreter& operator=(const Interpreter&) = delete;
@@ -35,8 +38,9 @@ class Interpreter {
   // Scopes.
   const std::string& name_of(NameId name) const { return program_.names[name]; }
   Value lookup(NameId name);
-  void assign(NameId name, Value value);         // in the innermost scope
-  void assign(const Target& target, Value value);  // unpacks; throws for a wrong count or a foreign attribute
+  void assign(NameId name, Value value);  // in the innermost scope
+  void assign(const Target& target,
+              Value value);  // unpacks; throws for a wrong count or a foreign attribute
   const std::shared_ptr<Scope>& scope() const { return scope_; }
   // Opens a scope inside `outer` for as long as it lives.
   class Frame {
@@ -75,16 +79,19 @@ class Interpreter {
   int64_t now_unix_s_;
   size_t max_output_bytes_;
   std::shared_ptr<Scope> scope_ = std::make_shared<Scope>();
-  std::vector<std::optional<Value>> given_;  // variables and built-in functions, by name, once they were looked up
+  std::vector<std::optional<Value>>
+      given_;  // variables and built-in functions, by name, once they were looked up
   std::vector<std::shared_ptr<Object>> adopted_;
   std::string output_;
   Value captured_;
 };
 
-// JSON as the values of a template; objects become dictionaries. Text that is not valid UTF-8 gets U+FFFD in its place.
+// JSON as the values of a template; objects become dictionaries. Text that is not valid UTF-8 gets
+// U+FFFD in its place.
 Value from_json(const Json& json);
 
-// The function of this name that every template sees (range, namespace, strftime_now, …); undefined where there is none.
+// The function of this name that every template sees (range, namespace, strftime_now, …); undefined
+// where there is none.
 Value builtin_function(std::string_view name);
 
 }  // namespace quern::jinja

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Any bytes as a template: they compile or are refused, and render within small limits or are refused.
+// Any bytes as a template: they compile or are refused, and render within small limits or are
+// refused.
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <string_view>
@@ -13,7 +14,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
                  {"role": "assistant", "content": null, "tool_calls": [{"function": {"name": "f", "arguments": {"x": 1.5}}}]}],
     "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}],
     "add_generation_prompt": true, "bos_token": "<s>", "n": 3})");
-  const quern::TemplateLimits limits{.max_output_bytes = 1 << 16, .max_steps = 20'000, .max_depth = 60};
+  const quern::TemplateLimits limits{
+      .max_output_bytes = 1 << 16, .max_steps = 20'000, .max_depth = 60};
   try {
     const quern::ChatTemplate chat({reinterpret_cast<const char*>(data), size}, limits);
     chat.render(kVariables, 1'741'944'413);

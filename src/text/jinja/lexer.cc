@@ -13,7 +13,9 @@
 namespace quern::jinja {
 namespace {
 
-bool is_blank(char c) { return c == ' ' || (c >= '\t' && c <= '\r') || (c >= 0x1C && c <= 0x1F); }
+bool is_blank(char c) {
+  return c == ' ' || (c >= '\t' && c <= '\r') || (c >= 0x1C && c <= 0x1F);
+}
 
 // \r\n and \r become \n; one newline at the very end goes.
 std::string with_plain_newlines(std::string_view source) {
@@ -56,8 +58,12 @@ class Lexer {
   void quoted();
   void symbol();
 
-  void emit(Token::Type type, std::string text = {}) { tokens_.push_back({type, line_, std::move(text), 0, 0}); }
-  char peek(size_t ahead = 0) const { return at_ + ahead < source_.size() ? source_[at_ + ahead] : '\0'; }
+  void emit(Token::Type type, std::string text = {}) {
+    tokens_.push_back({type, line_, std::move(text), 0, 0});
+  }
+  char peek(size_t ahead = 0) const {
+    return at_ + ahead < source_.size() ? source_[at_ + ahead] : '\0';
+  }
   bool at_text(std::string_view text) const { return source_.compare(at_, text.size(), text) == 0; }
   void advance_to(size_t at);
   size_t skip_space(size_t at) const;
@@ -73,18 +79,21 @@ class Lexer {
 
 void Lexer::advance_to(size_t at) {
   line_ += static_cast<int>(std::count(source_.begin() + static_cast<std::ptrdiff_t>(at_),
-                                       source_.begin() + static_cast<std::ptrdiff_t>(at), '\n'));
+                                       source_.begin() + static_cast<std::ptrdiff_t>(at),
+                                       '\n'));
   if (at > at_) is_line_start_ = source_[at - 1] == '\n';
   at_ = at;
 }
 
 size_t Lexer::skip_space(size_t at) const {
-  for (size_t length = 0; at < source_.size() && is_space(utf8_at(source_, at, length));) at += length;
+  for (size_t length = 0; at < source_.size() && is_space(utf8_at(source_, at, length));)
+    at += length;
   return at;
 }
 
 Lexer::Tag Lexer::next_tag() const {
-  for (size_t at = source_.find('{', at_); at != std::string::npos; at = source_.find('{', at + 1)) {
+  for (size_t at = source_.find('{', at_); at != std::string::npos;
+       at = source_.find('{', at + 1)) {
     const char opener = at + 1 < source_.size() ? source_[at + 1] : '\0';
     if (opener != '{' && opener != '%' && opener != '#') continue;
     const char sign = at + 2 < source_.size() ? source_[at + 2] : '\0';
@@ -118,8 +127,10 @@ void Lexer::comment() {
   if (end == std::string::npos) fail_at(line_, "expected #} at the end of a comment");
   const char sign = end > at_ ? source_[end - 1] : '\0';
   size_t after = end + 2;
-  if (sign == '-') after = skip_space(after);
-  else if (sign != '+' && after < source_.size() && source_[after] == '\n') ++after;
+  if (sign == '-')
+    after = skip_space(after);
+  else if (sign != '+' && after < source_.size() && source_[after] == '\n')
+    ++after;
   advance_to(after);
 }
 
@@ -127,7 +138,8 @@ void Lexer::comment() {
 bool Lexer::raw(const Tag& tag) {
   const auto word_after = [&](size_t at, std::string_view word) {
     at = skip_space(at);
-    return source_.compare(at, word.size(), word) == 0 ? skip_space(at + word.size()) : std::string::npos;
+    return source_.compare(at, word.size(), word) == 0 ? skip_space(at + word.size())
+                                                       : std::string::npos;
   };
   const size_t close = word_after(tag.inside, "raw");
   if (close == std::string::npos) return false;
@@ -146,8 +158,10 @@ bool Lexer::raw(const Tag& tag) {
     if (source_.compare(end + has_end_sign, 2, "%}") != 0) continue;
     data({begin, '%', has_sign ? sign : '\0', end});
     size_t after = end + has_end_sign + 2;
-    if (has_end_sign && source_[end] == '-') after = skip_space(after);
-    else if (!has_end_sign && after < source_.size() && source_[after] == '\n') ++after;
+    if (has_end_sign && source_[end] == '-')
+      after = skip_space(after);
+    else if (!has_end_sign && after < source_.size() && source_[after] == '\n')
+      ++after;
     advance_to(after);
     return true;
   }
@@ -159,8 +173,10 @@ bool Lexer::close_tag(bool is_block) {
   if (source_.compare(at_ + has_sign, 2, closer) != 0) return false;
   size_t after = at_ + has_sign + 2;
   emit(is_block ? Token::Type::block_end : Token::Type::variable_end);
-  if (has_sign && peek() == '-') after = skip_space(after);
-  else if (!has_sign && is_block && after < source_.size() && source_[after] == '\n') ++after;
+  if (has_sign && peek() == '-')
+    after = skip_space(after);
+  else if (!has_sign && is_block && after < source_.size() && source_[after] == '\n')
+    ++after;
   advance_to(after);
   return true;
 }
@@ -189,28 +205,37 @@ size_t Lexer::digits_from(size_t at, int base) const {
   const auto is_digit_at = [&](size_t i) {
     if (i >= source_.size()) return false;
     const char c = static_cast<char>(source_[i] | 0x20);
-    const int digit = source_[i] >= '0' && source_[i] <= '9' ? source_[i] - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : 99;
+    const int digit = source_[i] >= '0' && source_[i] <= '9' ? source_[i] - '0'
+                      : c >= 'a' && c <= 'f'                 ? c - 'a' + 10
+                                                             : 99;
     return digit < base;
   };
-  while (is_digit_at(at) || (at < source_.size() && source_[at] == '_' && is_digit_at(at + 1))) ++at;
+  while (is_digit_at(at) || (at < source_.size() && source_[at] == '_' && is_digit_at(at + 1)))
+    ++at;
   return at;
 }
 
 void Lexer::number() {
   const char letter = static_cast<char>(peek(1) | 0x20);
-  const int base = peek() != '0' ? 10 : letter == 'x' ? 16 : letter == 'o' ? 8 : letter == 'b' ? 2 : 10;
+  const int base = peek() != '0'   ? 10
+                   : letter == 'x' ? 16
+                   : letter == 'o' ? 8
+                   : letter == 'b' ? 2
+                                   : 10;
   const size_t from = base == 10 ? at_ : at_ + 2;
   size_t end = digits_from(from, base);
   bool is_real = false;
   if (base == 10) {
     const bool follows_dot = at_ > 0 && source_[at_ - 1] == '.';  // "x.0.5" are two subscripts
     size_t real_end = end;
-    if (!follows_dot && end < source_.size() && source_[end] == '.') real_end = std::max(digits_from(end + 1, 10), end);
+    if (!follows_dot && end < source_.size() && source_[end] == '.')
+      real_end = std::max(digits_from(end + 1, 10), end);
     if (real_end == end + 1) real_end = end;
     if (!follows_dot && real_end < source_.size() && (source_[real_end] | 0x20) == 'e') {
       const char sign = real_end + 1 < source_.size() ? source_[real_end + 1] : '\0';
       const size_t first = real_end + 1 + (sign == '+' || sign == '-');
-      const bool has_digit = first < source_.size() && source_[first] >= '0' && source_[first] <= '9';
+      const bool has_digit =
+          first < source_.size() && source_[first] >= '0' && source_[first] <= '9';
       if (has_digit) real_end = digits_from(first, 10);
     }
     is_real = real_end > end;
@@ -218,7 +243,8 @@ void Lexer::number() {
   }
   std::string digits = source_.substr(from, end - from);
   std::erase(digits, '_');
-  if (!is_real && base == 10 && digits.size() > 1 && digits[0] == '0' && digits.find_first_not_of('0') != std::string::npos) {
+  if (!is_real && base == 10 && digits.size() > 1 && digits[0] == '0' &&
+      digits.find_first_not_of('0') != std::string::npos) {
     fail_at(line_, "expected a number without leading zeros");
   }
   emit(is_real ? Token::Type::real : Token::Type::integer);
@@ -233,7 +259,8 @@ void Lexer::number() {
 
 void Lexer::name() {
   size_t end = at_;
-  for (size_t length = 0; end < source_.size() && is_word(utf8_at(source_, end, length));) end += length;
+  for (size_t length = 0; end < source_.size() && is_word(utf8_at(source_, end, length));)
+    end += length;
   emit(Token::Type::name, source_.substr(at_, end - at_));
   advance_to(end);
 }
@@ -243,24 +270,28 @@ void Lexer::quoted() {
   size_t end = at_ + 1;
   while (end < source_.size() && source_[end] != quote) end += source_[end] == '\\' ? 2 : 1;
   if (end >= source_.size()) fail_at(line_, format("expected {} at the end of a string", quote));
-  emit(Token::Type::string, unescape_literal(std::string_view(source_).substr(at_ + 1, end - at_ - 1), line_));
+  emit(Token::Type::string,
+       unescape_literal(std::string_view(source_).substr(at_ + 1, end - at_ - 1), line_));
   advance_to(end + 1);
 }
 
 void Lexer::symbol() {
   constexpr std::array<std::string_view, 6> kPairs = {"//", "**", "==", "!=", ">=", "<="};
   constexpr std::string_view kSingles = "+-/*%~[](){}<>=.:|,;";
-  const auto* pair = std::find_if(kPairs.begin(), kPairs.end(), [&](std::string_view p) { return at_text(p); });
+  const auto* pair =
+      std::find_if(kPairs.begin(), kPairs.end(), [&](std::string_view p) { return at_text(p); });
   const std::string text = pair != kPairs.end() ? std::string(*pair) : source_.substr(at_, 1);
   if (pair == kPairs.end() && kSingles.find(text) == std::string_view::npos) {
     size_t length = 0;
     utf8_at(source_, at_, length);
     fail_at(line_, format("unexpected character '{}'", source_.substr(at_, length)));
   }
-  if (text == "(" || text == "[" || text == "{") open_.push_back(text == "(" ? ')' : text == "[" ? ']' : '}');
+  if (text == "(" || text == "[" || text == "{")
+    open_.push_back(text == "(" ? ')' : text == "[" ? ']' : '}');
   if (text == ")" || text == "]" || text == "}") {
     if (open_.empty()) fail_at(line_, format("unexpected '{}'", text));
-    if (open_.back() != text[0]) fail_at(line_, format("expected '{}', got '{}'", open_.back(), text));
+    if (open_.back() != text[0])
+      fail_at(line_, format("expected '{}', got '{}'", open_.back(), text));
     open_.pop_back();
   }
   emit(Token::Type::symbol, text);
@@ -288,22 +319,33 @@ std::vector<Token> Lexer::run() {
 
 std::string describe(const Token& token) {
   switch (token.type) {
-    case Token::Type::data: return "text";
-    case Token::Type::variable_begin: return "'{{'";
-    case Token::Type::variable_end: return "'}}'";
-    case Token::Type::block_begin: return "'{%'";
-    case Token::Type::block_end: return "'%}'";
+    case Token::Type::data:
+      return "text";
+    case Token::Type::variable_begin:
+      return "'{{'";
+    case Token::Type::variable_end:
+      return "'}}'";
+    case Token::Type::block_begin:
+      return "'{%'";
+    case Token::Type::block_end:
+      return "'%}'";
     case Token::Type::name:
-    case Token::Type::symbol: return "'" + token.text + "'";
-    case Token::Type::string: return "a string";
+    case Token::Type::symbol:
+      return "'" + token.text + "'";
+    case Token::Type::string:
+      return "a string";
     case Token::Type::integer:
-    case Token::Type::real: return "a number";
-    case Token::Type::end: return "the end of the template";
+    case Token::Type::real:
+      return "a number";
+    case Token::Type::end:
+      return "the end of the template";
   }
   return "";
 }
 
-std::vector<Token> tokenize(std::string_view source) { return Lexer(source).run(); }
+std::vector<Token> tokenize(std::string_view source) {
+  return Lexer(source).run();
+}
 
 void fail_at(int line, std::string_view message) {
   fail(ErrorCode::invalid_argument, "chat template, line {}: {}", line, message);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Cuts a template into text and the tokens of its tags, with jinja2's rules for white space: trim_blocks (a newline after a
-// block goes), lstrip_blocks (blanks before a block go), and the signs - and + inside the tags.
+// Cuts a template into text and the tokens of its tags, with jinja2's rules for white space:
+// trim_blocks (a newline after a block goes), lstrip_blocks (blanks before a block go), and the
+// signs - and + inside the tags.
 #pragma once
 
 #include <string>
@@ -12,7 +13,19 @@
 namespace quern::jinja {
 
 struct Token {
-  enum class Type { data, variable_begin, variable_end, block_begin, block_end, name, string, integer, real, symbol, end };
+  enum class Type {
+    data,
+    variable_begin,
+    variable_end,
+    block_begin,
+    block_end,
+    name,
+    string,
+    integer,
+    real,
+    symbol,
+    end
+  };
 
   Type type = Type::end;
   int line = 1;

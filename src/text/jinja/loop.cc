@@ -34,7 +34,9 @@ bool Loop::advance() {
   return has(index_);
 }
 
-void Loop::append_repr(std::string& out) const { out += format("<LoopContext {}/{}>", index_ + 1, count()); }
+void Loop::append_repr(std::string& out) const {
+  out += format("<LoopContext {}/{}>", index_ + 1, count());
+}
 
 std::optional<Value> Loop::attribute(std::string_view name) {
   const auto number = [](size_t n) { return Value::integer(static_cast<Int>(n)); };
@@ -47,8 +49,10 @@ std::optional<Value> Loop::attribute(std::string_view name) {
   if (name == "revindex0") return number(count() - index_ - 1);
   if (name == "depth") return Value::integer(source_.depth + 1);
   if (name == "depth0") return Value::integer(source_.depth);
-  if (name == "previtem") return index_ == 0 ? Value::undefined("there is no previous item") : item(index_ - 1);
-  if (name == "nextitem") return has(index_ + 1) ? item(index_ + 1) : Value::undefined("there is no next item");
+  if (name == "previtem")
+    return index_ == 0 ? Value::undefined("there is no previous item") : item(index_ - 1);
+  if (name == "nextitem")
+    return has(index_ + 1) ? item(index_ + 1) : Value::undefined("there is no next item");
   if (name == "cycle" || name == "changed") return method(name);
   return std::nullopt;
 }
@@ -57,15 +61,19 @@ Value Loop::method(std::string_view name) {
   const Value self = Value::object(shared_from_this());
   if (name == "cycle") {
     return Value::object(std::make_shared<BoundMethod>(
-        self, [](Interpreter&, const Value& loop, const Arguments& a) { return loop.object_as<Loop>()->cycle(a); }));
+        self, [](Interpreter&, const Value& loop, const Arguments& a) {
+          return loop.object_as<Loop>()->cycle(a);
+        }));
   }
-  return Value::object(std::make_shared<BoundMethod>(self, [](Interpreter&, const Value& loop, const Arguments& a) {
-    return Value::boolean(loop.object_as<Loop>()->changed(Value::tuple(a.positional)));
-  }));
+  return Value::object(
+      std::make_shared<BoundMethod>(self, [](Interpreter&, const Value& loop, const Arguments& a) {
+        return Value::boolean(loop.object_as<Loop>()->changed(Value::tuple(a.positional)));
+      }));
 }
 
 Value Loop::cycle(const Arguments& arguments) const {
-  if (arguments.positional.empty()) fail(ErrorCode::invalid_argument, "loop.cycle: no items for cycling given");
+  if (arguments.positional.empty())
+    fail(ErrorCode::invalid_argument, "loop.cycle: no items for cycling given");
   return arguments.positional[index_ % arguments.positional.size()];
 }
 
@@ -78,7 +86,8 @@ bool Loop::changed(const Value& now) {
 
 Value Loop::call(Interpreter& in, Arguments arguments) {
   if (!source_.statement.is_recursive()) {
-    fail(ErrorCode::invalid_argument, "the loop must have the 'recursive' marker to be called recursively");
+    fail(ErrorCode::invalid_argument,
+         "the loop must have the 'recursive' marker to be called recursively");
   }
   const Bound bound("loop", arguments, {"iterable"}, 1);
   const Nesting level;

@@ -17,8 +17,8 @@ class Loop final : public Object {
   };
   Loop(Interpreter& in, Source source) : in_(in), source_(std::move(source)) {}
 
-  // Goes on to the next element; false at the end. With a condition, elements are tested only when they are asked for, so
-  // that the body may change what the condition reads.
+  // Goes on to the next element; false at the end. With a condition, elements are tested only when
+  // they are asked for, so that the body may change what the condition reads.
   bool advance();
   const Value& current() const { return item(index_); }
 
@@ -41,7 +41,7 @@ class Loop final : public Object {
 
   Interpreter& in_;
   Source source_;
-  size_t index_ = SIZE_MAX;  // before the first element
+  size_t index_ = SIZE_MAX;            // before the first element
   mutable std::vector<Value> chosen_;  // with a condition: the elements found so far
   mutable size_t tested_ = 0;
   std::optional<Value> last_changed_;

@@ -11,7 +11,8 @@ namespace quern::jinja {
 namespace {
 
 std::optional<Value> take_named(Arguments& arguments, std::string_view name) {
-  const auto found = std::find_if(arguments.named.begin(), arguments.named.end(),
+  const auto found = std::find_if(arguments.named.begin(),
+                                  arguments.named.end(),
                                   [&](const auto& argument) { return argument.first == name; });
   if (found == arguments.named.end()) return std::nullopt;
   Value value = std::move(found->second);
@@ -51,8 +52,10 @@ void Macro::bind(Interpreter& in, Arguments& arguments) const {
       given = take_named(arguments, in.name_of(parameter.name));
     }
     if (!given) absent.push_back(&parameter);
-    in.assign(parameter.name, given ? std::move(*given)
-                                    : Value::undefined(format("parameter '{}' was not provided", in.name_of(parameter.name))));
+    in.assign(parameter.name,
+              given ? std::move(*given)
+                    : Value::undefined(
+                          format("parameter '{}' was not provided", in.name_of(parameter.name))));
   }
   for (const auto* parameter : absent) {
     if (parameter->otherwise) in.assign(parameter->name, parameter->otherwise->evaluate(in));
@@ -62,18 +65,23 @@ void Macro::bind(Interpreter& in, Arguments& arguments) const {
 void Macro::bind_rest(Interpreter& in, Arguments& arguments) const {
   const std::string_view name = parts_.name.empty() ? "caller" : std::string_view(parts_.name);
   if (parts_.takes_caller) {
-    in.assign(parts_.caller, take_named(arguments, "caller").value_or(Value::undefined("No caller defined")));
+    in.assign(parts_.caller,
+              take_named(arguments, "caller").value_or(Value::undefined("No caller defined")));
   }
   if (parts_.takes_kwargs) {
     Dict rest;
     for (auto& [key, value] : arguments.named) rest.set(key, std::move(value));
     in.assign(parts_.kwargs, Value::dict(std::move(rest)));
   } else if (!arguments.named.empty()) {
-    fail(ErrorCode::invalid_argument, "macro '{}' takes no keyword argument '{}'", name, arguments.named[0].first);
+    fail(ErrorCode::invalid_argument,
+         "macro '{}' takes no keyword argument '{}'",
+         name,
+         arguments.named[0].first);
   }
   const size_t count = parts_.parameters.size();
   if (parts_.takes_varargs) {
-    std::vector<Value> rest(arguments.positional.begin() + static_cast<std::ptrdiff_t>(std::min(count, arguments.positional.size())),
+    std::vector<Value> rest(arguments.positional.begin() + static_cast<std::ptrdiff_t>(std::min(
+                                                               count, arguments.positional.size())),
                             arguments.positional.end());
     in.assign(parts_.varargs, Value::tuple(std::move(rest)));
   } else if (arguments.positional.size() > count) {

@@ -9,7 +9,8 @@ namespace quern::jinja {
 
 class Macro final : public Object {
  public:
-  Macro(const MacroParts& parts, std::shared_ptr<Scope> closure) : parts_(parts), closure_(std::move(closure)) {}
+  Macro(const MacroParts& parts, std::shared_ptr<Scope> closure)
+      : parts_(parts), closure_(std::move(closure)) {}
   std::string_view type_name() const override { return "Macro"; }
   void append_repr(std::string& out) const override;
   std::optional<Value> attribute(std::string_view name) override;

@@ -16,9 +16,15 @@ Value dict_view(const Value& self, const Arguments& a, DictView::Part part) {
   return Value::object(std::make_shared<DictView>(self.dict_ref(), part));
 }
 
-Value dict_keys(Interpreter&, const Value& self, const Arguments& a) { return dict_view(self, a, DictView::Part::keys); }
-Value dict_values(Interpreter&, const Value& self, const Arguments& a) { return dict_view(self, a, DictView::Part::values); }
-Value dict_items(Interpreter&, const Value& self, const Arguments& a) { return dict_view(self, a, DictView::Part::items); }
+Value dict_keys(Interpreter&, const Value& self, const Arguments& a) {
+  return dict_view(self, a, DictView::Part::keys);
+}
+Value dict_values(Interpreter&, const Value& self, const Arguments& a) {
+  return dict_view(self, a, DictView::Part::values);
+}
+Value dict_items(Interpreter&, const Value& self, const Arguments& a) {
+  return dict_view(self, a, DictView::Part::items);
+}
 
 Value dict_get(Interpreter&, const Value& self, const Arguments& a) {
   const Bound bound("get", a, {"key", "default"}, 1);
@@ -34,7 +40,8 @@ Value copied(Interpreter&, const Value& self, const Arguments& a) {
 Value items_count(Interpreter&, const Value& self, const Arguments& a) {
   const Bound bound("count", a, {"value"}, 1);
   const auto& items = self.items();
-  return Value::integer(std::count_if(items.begin(), items.end(), [&](const Value& v) { return equals(v, bound.at(0)); }));
+  return Value::integer(std::count_if(
+      items.begin(), items.end(), [&](const Value& v) { return equals(v, bound.at(0)); }));
 }
 
 Value items_index(Interpreter&, const Value& self, const Arguments& a) {
@@ -50,11 +57,15 @@ Value items_index(Interpreter&, const Value& self, const Arguments& a) {
   fail(ErrorCode::invalid_argument, "index: the value is not in the list");
 }
 
-constexpr std::array kDictMethods = std::to_array<MethodEntry>({
-    {"items", dict_items}, {"keys", dict_keys}, {"values", dict_values}, {"get", dict_get}, {"copy", copied}});
+constexpr std::array kDictMethods = std::to_array<MethodEntry>({{"items", dict_items},
+                                                                {"keys", dict_keys},
+                                                                {"values", dict_values},
+                                                                {"get", dict_get},
+                                                                {"copy", copied}});
 constexpr std::array kListMethods =
     std::to_array<MethodEntry>({{"count", items_count}, {"index", items_index}, {"copy", copied}});
-constexpr std::array kTupleMethods = std::to_array<MethodEntry>({{"count", items_count}, {"index", items_index}});
+constexpr std::array kTupleMethods =
+    std::to_array<MethodEntry>({{"count", items_count}, {"index", items_index}});
 
 template <typename Names>
 bool has(const Names& names, std::string_view name) {
@@ -84,7 +95,8 @@ Method find_method(const Value& object, std::string_view name) {
 
 bool is_mutating_method(const Value& object, std::string_view name) {
   using namespace std::string_view_literals;
-  constexpr std::array kOfLists = {"append"sv, "clear"sv, "pop"sv, "reverse"sv, "insert"sv, "sort"sv, "extend"sv, "remove"sv};
+  constexpr std::array kOfLists = {
+      "append"sv, "clear"sv, "pop"sv, "reverse"sv, "insert"sv, "sort"sv, "extend"sv, "remove"sv};
   constexpr std::array kOfDicts = {"clear"sv, "pop"sv, "popitem"sv, "setdefault"sv, "update"sv};
   if (object.is(Value::Kind::list)) return has(kOfLists, name);
   return object.is_dict() && has(kOfDicts, name);
@@ -93,10 +105,11 @@ bool is_mutating_method(const Value& object, std::string_view name) {
 bool is_python_attribute(std::string_view name) {
   using namespace std::string_view_literals;
   constexpr std::array kOfAll = {
-      "__class__"sv, "__delattr__"sv, "__dir__"sv, "__doc__"sv, "__eq__"sv, "__format__"sv, "__ge__"sv,
-      "__getattribute__"sv, "__getstate__"sv, "__gt__"sv, "__hash__"sv, "__init__"sv, "__init_subclass__"sv, "__le__"sv,
-      "__lt__"sv, "__ne__"sv, "__new__"sv, "__reduce__"sv, "__reduce_ex__"sv, "__repr__"sv, "__setattr__"sv,
-      "__sizeof__"sv, "__str__"sv, "__subclasshook__"sv};
+      "__class__"sv,   "__delattr__"sv, "__dir__"sv,           "__doc__"sv,         "__eq__"sv,
+      "__format__"sv,  "__ge__"sv,      "__getattribute__"sv,  "__getstate__"sv,    "__gt__"sv,
+      "__hash__"sv,    "__init__"sv,    "__init_subclass__"sv, "__le__"sv,          "__lt__"sv,
+      "__ne__"sv,      "__new__"sv,     "__reduce__"sv,        "__reduce_ex__"sv,   "__repr__"sv,
+      "__setattr__"sv, "__sizeof__"sv,  "__str__"sv,           "__subclasshook__"sv};
   return has(kOfAll, name);
 }
 

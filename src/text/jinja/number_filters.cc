@@ -16,7 +16,8 @@ namespace {
 
 std::optional<Int> truncated(double value) {
   if (!std::isfinite(value)) return std::nullopt;
-  if (std::fabs(value) > 1e38) fail(ErrorCode::invalid_argument, "an integer needs more than 128 bits");
+  if (std::fabs(value) > 1e38)
+    fail(ErrorCode::invalid_argument, "an integer needs more than 128 bits");
   return static_cast<Int>(value);
 }
 
@@ -30,7 +31,8 @@ Value to_int(Interpreter&, const Value& v, const Arguments& a) {
   } else if (v.is(Value::Kind::real)) {
     found = truncated(v.as_real());
   } else if (v.is_string()) {
-    found = parse_python_int(v.as_string(), static_cast<int>(std::clamp<Int>(bound.integer(1, 10), -1, 99)));
+    found = parse_python_int(v.as_string(),
+                             static_cast<int>(std::clamp<Int>(bound.integer(1, 10), -1, 99)));
     const auto real = found ? std::nullopt : parse_python_float(v.as_string());
     if (real) found = truncated(*real);
   }
@@ -50,7 +52,8 @@ Value absolute(Interpreter&, const Value& v, const Arguments& a) {
   const Bound bound("abs", a, {});
   require_defined(v);
   if (v.is(Value::Kind::real)) return Value::real(std::fabs(v.as_real()));
-  if (!v.is_integral()) fail(ErrorCode::invalid_argument, "bad operand type for abs(): '{}'", v.type_name());
+  if (!v.is_integral())
+    fail(ErrorCode::invalid_argument, "bad operand type for abs(): '{}'", v.type_name());
   return v.as_integer() < 0 ? negate(v) : Value::integer(v.as_integer());
 }
 
@@ -60,7 +63,9 @@ Value round_integer(Int value, Int digits) {
   if (digits < -37) return Value::integer(0);
   const Int unit = power(Value::integer(10), Value::integer(-digits)).as_integer();
   const Value rest = modulo(Value::integer(value), Value::integer(unit));
-  const Int low = value - rest.as_integer(), doubled = rest.as_integer() > unit / 2 ? 1 : rest.as_integer() * 2 == unit ? 0 : -1;
+  const Int low = value - rest.as_integer(), doubled = rest.as_integer() > unit / 2    ? 1
+                                                       : rest.as_integer() * 2 == unit ? 0
+                                                                                       : -1;
   const bool is_up = doubled > 0 || (doubled == 0 && (low / unit) % 2 != 0);
   return is_up ? add(Value::integer(low), Value::integer(unit)) : Value::integer(low);
 }
@@ -73,14 +78,17 @@ Value round_filter(Interpreter&, const Value& v, const Arguments& a) {
     fail(ErrorCode::invalid_argument, "round: the method must be common, ceil or floor");
   }
   require_defined(v);
-  if (!v.is_number()) fail(ErrorCode::invalid_argument, "round: expected a number, got {}", v.type_name());
+  if (!v.is_number())
+    fail(ErrorCode::invalid_argument, "round: expected a number, got {}", v.type_name());
   if (method == "common") {
-    return v.is_integral() ? round_integer(v.as_integer(), digits) : Value::real(round_to(v.as_real(), digits));
+    return v.is_integral() ? round_integer(v.as_integer(), digits)
+                           : Value::real(round_to(v.as_real(), digits));
   }
   const Value unit = power(Value::integer(10), Value::integer(digits));
   const double scaled = multiply(v, unit).as_real();
   const auto whole = truncated(method == "ceil" ? std::ceil(scaled) : std::floor(scaled));
-  if (!whole) fail(ErrorCode::invalid_argument, "round: {} has no integer part", format_real(scaled));
+  if (!whole)
+    fail(ErrorCode::invalid_argument, "round: {} has no integer part", format_real(scaled));
   return divide(Value::integer(*whole), unit);
 }
 
@@ -88,10 +96,12 @@ Value file_size(Interpreter&, const Value& v, const Arguments& a) {
   const Bound bound("filesizeformat", a, {"binary"});
   const bool is_binary = bound.flag(0, false);
   const auto parsed = v.is_string() ? parse_python_float(v.as_string()) : std::optional<double>();
-  if (!v.is_number() && !parsed) fail(ErrorCode::invalid_argument, "filesizeformat: expected a number");
+  if (!v.is_number() && !parsed)
+    fail(ErrorCode::invalid_argument, "filesizeformat: expected a number");
   const double bytes = parsed ? *parsed : v.as_real(), base = is_binary ? 1024 : 1000;
   if (bytes == 1) return Value::string("1 Byte");
-  if (bytes < base) return Value::string(format("{} Bytes", static_cast<int64_t>(std::max(bytes, -1e18))));
+  if (bytes < base)
+    return Value::string(format("{} Bytes", static_cast<int64_t>(std::max(bytes, -1e18))));
   constexpr std::string_view kPrefixes = "kMGTPEZY";
   double unit = base;
   size_t i = 0;
@@ -110,6 +120,8 @@ constexpr std::array kFilters = std::to_array<FilterEntry>({
 
 }  // namespace
 
-std::span<const FilterEntry> number_filters() { return kFilters; }
+std::span<const FilterEntry> number_filters() {
+  return kFilters;
+}
 
 }  // namespace quern::jinja

@@ -19,9 +19,13 @@ using namespace std::string_view_literals;
 
 constexpr Int kMaxPrecision = 400;
 
-std::string padded(std::string_view sign, std::string_view body, const FieldSpec& spec, char default_align) {
+std::string padded(std::string_view sign,
+                   std::string_view body,
+                   const FieldSpec& spec,
+                   char default_align) {
   require_modest(spec.width);
-  const size_t size = char_count(sign) + char_count(body), width = static_cast<size_t>(std::max<Int>(spec.width, 0));
+  const size_t size = char_count(sign) + char_count(body),
+               width = static_cast<size_t>(std::max<Int>(spec.width, 0));
   if (size >= width) return std::string(sign) + std::string(body);
   Budget::charge_bytes(width * spec.fill.size());
   const auto fill = [&](size_t count) {
@@ -32,10 +36,14 @@ std::string padded(std::string_view sign, std::string_view body, const FieldSpec
   const size_t space = width - size;
   const std::string text = std::string(sign) + std::string(body);
   switch (spec.align ? spec.align : default_align) {
-    case '<': return text + fill(space);
-    case '^': return fill(space / 2) + text + fill(space - space / 2);
-    case '=': return std::string(sign) + fill(space) + std::string(body);
-    default: return fill(space) + text;
+    case '<':
+      return text + fill(space);
+    case '^':
+      return fill(space / 2) + text + fill(space - space / 2);
+    case '=':
+      return std::string(sign) + fill(space) + std::string(body);
+    default:
+      return fill(space) + text;
   }
 }
 
@@ -49,11 +57,16 @@ std::string integer_digits(Int magnitude_of, const FieldSpec& spec) {
   const auto magnitude = magnitude_of < 0 ? -static_cast<unsigned __int128>(magnitude_of)
                                           : static_cast<unsigned __int128>(magnitude_of);
   switch (spec.type) {
-    case 'x': return format("{:x}", magnitude);
-    case 'X': return format("{:X}", magnitude);
-    case 'o': return format("{:o}", magnitude);
-    case 'b': return format("{:b}", magnitude);
-    default: return format("{}", magnitude);
+    case 'x':
+      return format("{:x}", magnitude);
+    case 'X':
+      return format("{:X}", magnitude);
+    case 'o':
+      return format("{:o}", magnitude);
+    case 'b':
+      return format("{:b}", magnitude);
+    default:
+      return format("{}", magnitude);
   }
 }
 
@@ -62,7 +75,9 @@ std::string format_integer_field(Int value, const FieldSpec& spec) {
   if (spec.precision > static_cast<Int>(digits.size())) {  // printf-style only: a minimum of digits
     digits.insert(0, static_cast<size_t>(spec.precision) - digits.size(), '0');
   }
-  if (spec.grouping) group_digits(digits, spec.grouping, spec.type == 'x' || spec.type == 'X' || spec.type == 'b' ? 4 : 3);
+  if (spec.grouping)
+    group_digits(
+        digits, spec.grouping, spec.type == 'x' || spec.type == 'X' || spec.type == 'b' ? 4 : 3);
   std::string sign = value < 0 ? "-" : spec.sign == '-' ? "" : std::string(1, spec.sign);
   if (spec.is_alternate && spec.type && spec.type != 'd') sign += std::string("0") + spec.type;
   return padded(sign, digits, spec, '>');
@@ -75,9 +90,11 @@ std::string real_digits(double magnitude, const FieldSpec& spec) {
   std::snprintf(pattern.data(), pattern.size(), spec.is_alternate ? "%%#.*%c" : "%%.*%c", type);
   const int precision = spec.precision < 0 ? 6 : static_cast<int>(spec.precision);
   std::string out(static_cast<size_t>(precision) + 330, '\0');
-  out.resize(static_cast<size_t>(std::snprintf(out.data(), out.size(), pattern.data(), precision, magnitude)));
+  out.resize(static_cast<size_t>(
+      std::snprintf(out.data(), out.size(), pattern.data(), precision, magnitude)));
   // Without a type letter a number keeps at least one decimal: "1e+16" and "3.0", never "3".
-  if (!spec.type && std::isfinite(magnitude) && out.find_first_of(".e") == std::string::npos) out += ".0";
+  if (!spec.type && std::isfinite(magnitude) && out.find_first_of(".e") == std::string::npos)
+    out += ".0";
   return out;
 }
 
@@ -100,18 +117,27 @@ void require_modest(Int width_or_precision) {
 }
 
 std::string format_text_field(std::string_view text, const FieldSpec& spec) {
-  if (spec.precision < 0 || spec.precision >= static_cast<Int>(char_count(text))) return padded("", text, spec, '<');
+  if (spec.precision < 0 || spec.precision >= static_cast<Int>(char_count(text)))
+    return padded("", text, spec, '<');
   const std::u32string points = decode_utf8(text);
-  return padded("", encode_utf8(std::u32string_view(points).substr(0, static_cast<size_t>(spec.precision))), spec, '<');
+  return padded(
+      "",
+      encode_utf8(std::u32string_view(points).substr(0, static_cast<size_t>(spec.precision))),
+      spec,
+      '<');
 }
 
 std::string format_field(const Value& v, const FieldSpec& spec) {
   constexpr std::string_view kIntegerTypes = "bdoxXn", kRealTypes = "eEfFgG%";
-  if (v.is_string() && (!spec.type || spec.type == 's')) return format_text_field(v.as_string(), spec);
+  if (v.is_string() && (!spec.type || spec.type == 's'))
+    return format_text_field(v.as_string(), spec);
   if (spec.precision > kMaxPrecision) {
-    fail(ErrorCode::invalid_argument, "a precision of more than {} digits", static_cast<int64_t>(kMaxPrecision));
+    fail(ErrorCode::invalid_argument,
+         "a precision of more than {} digits",
+         static_cast<int64_t>(kMaxPrecision));
   }
-  const bool is_integer = v.is_integral() && (!spec.type || kIntegerTypes.find(spec.type) != std::string_view::npos);
+  const bool is_integer =
+      v.is_integral() && (!spec.type || kIntegerTypes.find(spec.type) != std::string_view::npos);
   if (is_integer) return format_integer_field(v.as_integer(), spec);
   if (v.is_integral() && spec.type == 'c') {
     const Int c = v.as_integer();
@@ -120,19 +146,26 @@ std::string format_field(const Value& v, const FieldSpec& spec) {
     }
     return format_text_field(encode_utf8(std::u32string(1, static_cast<char32_t>(c))), spec);
   }
-  if (v.is_number() && (!spec.type || spec.type == 'n' || kRealTypes.find(spec.type) != std::string_view::npos)) {
+  if (v.is_number() &&
+      (!spec.type || spec.type == 'n' || kRealTypes.find(spec.type) != std::string_view::npos)) {
     return format_real_field(v.as_real(), spec);
   }
-  fail(ErrorCode::invalid_argument, "format code '{}' does not suit a value of type '{}'",
-       spec.type ? std::string(1, spec.type) : "", v.type_name());
+  fail(ErrorCode::invalid_argument,
+       "format code '{}' does not suit a value of type '{}'",
+       spec.type ? std::string(1, spec.type) : "",
+       v.type_name());
 }
 
 FieldSpec parse_field_spec(std::string_view text) {
   FieldSpec spec;
   const std::u32string points = decode_utf8(text);
   size_t at = 0;
-  const auto is_align = [&](size_t i) { return i < points.size() && U"<>^="sv.find(points[i]) != std::u32string_view::npos; };
-  const auto next_is = [&](char32_t c) { return at < points.size() && points[at] == c && ++at > 0; };
+  const auto is_align = [&](size_t i) {
+    return i < points.size() && U"<>^="sv.find(points[i]) != std::u32string_view::npos;
+  };
+  const auto next_is = [&](char32_t c) {
+    return at < points.size() && points[at] == c && ++at > 0;
+  };
   const auto number = [&] {
     Int n = 0;
     for (; at < points.size() && points[at] >= '0' && points[at] <= '9'; ++at) {
@@ -147,14 +180,19 @@ FieldSpec parse_field_spec(std::string_view text) {
   } else if (is_align(0)) {
     spec.align = static_cast<char>(points[at++]);
   }
-  if (next_is('+')) spec.sign = '+';
-  else if (next_is(' ')) spec.sign = ' ';
-  else next_is('-');
+  if (next_is('+'))
+    spec.sign = '+';
+  else if (next_is(' '))
+    spec.sign = ' ';
+  else
+    next_is('-');
   spec.is_alternate = next_is('#');
   if (next_is('0') && !spec.align) spec.fill = '0', spec.align = '=';
   spec.width = number();
-  if (next_is(',')) spec.grouping = ',';
-  else if (next_is('_')) spec.grouping = '_';
+  if (next_is(','))
+    spec.grouping = ',';
+  else if (next_is('_'))
+    spec.grouping = '_';
   if (next_is('.')) spec.precision = number();
   if (at < points.size() && points[at] < 0x80) spec.type = static_cast<char>(points[at++]);
   if (at != points.size()) fail(ErrorCode::invalid_argument, "invalid format specifier '{}'", text);

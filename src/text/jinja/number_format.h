@@ -20,7 +20,8 @@ struct FieldSpec {
   char type = 0;       // a letter of the mini-language; 0: none
 };
 
-// Each throws invalid_argument for a type letter that does not suit, exhausted for a width past the limit on output.
+// Each throws invalid_argument for a type letter that does not suit, exhausted for a width past the
+// limit on output.
 std::string format_field(const Value& v, const FieldSpec& spec);
 std::string format_text_field(std::string_view text, const FieldSpec& spec);
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Values with behaviour of their own: functions, macros, namespaces, loops, iterators. Derived classes stand in objects.h.
+// Values with behaviour of their own: functions, macros, namespaces, loops, iterators. Derived
+// classes stand in objects.h.
 #pragma once
 
 #include <memory>
@@ -33,7 +34,8 @@ class Object : public std::enable_shared_from_this<Object> {
 
   // Levels of containers inside, for objects whose contents never change.
   virtual int depth() const { return 0; }
-  // Objects whose contents change can lie on a cycle of references; the interpreter calls this when it ends.
+  // Objects whose contents change can lie on a cycle of references; the interpreter calls this when
+  // it ends.
   virtual void release() {}
 };
 

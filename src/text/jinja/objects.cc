@@ -29,9 +29,15 @@ std::vector<Value> dict_part(const Dict& dict, DictView::Part part) {
   std::vector<Value> out;
   for (const auto& [key, value] : dict.entries()) {
     switch (part) {
-      case DictView::Part::keys: out.push_back(key); break;
-      case DictView::Part::values: out.push_back(value); break;
-      case DictView::Part::items: out.push_back(Value::tuple({key, value})); break;
+      case DictView::Part::keys:
+        out.push_back(key);
+        break;
+      case DictView::Part::values:
+        out.push_back(value);
+        break;
+      case DictView::Part::items:
+        out.push_back(Value::tuple({key, value}));
+        break;
     }
   }
   return out;
@@ -39,7 +45,9 @@ std::vector<Value> dict_part(const Dict& dict, DictView::Part part) {
 
 }  // namespace
 
-void Object::append_repr(std::string& out) const { out += format("<{} object>", type_name()); }
+void Object::append_repr(std::string& out) const {
+  out += format("<{} object>", type_name());
+}
 
 Value Object::call(Interpreter&, Arguments) {
   fail(ErrorCode::invalid_argument, "'{}' object is not callable", type_name());
@@ -47,13 +55,19 @@ Value Object::call(Interpreter&, Arguments) {
 
 std::shared_ptr<const Sequence> try_iterate(const Value& v) {
   switch (v.kind()) {
-    case Value::Kind::undefined: return shared_sequence({});
-    case Value::Kind::string: return shared_sequence(characters(v.as_string()));
+    case Value::Kind::undefined:
+      return shared_sequence({});
+    case Value::Kind::string:
+      return shared_sequence(characters(v.as_string()));
     case Value::Kind::list:
-    case Value::Kind::tuple: return v.sequence();
-    case Value::Kind::dict: return shared_sequence(dict_part(v.as_dict(), DictView::Part::keys));
-    case Value::Kind::object: return v.as_object().iterate();
-    default: return nullptr;
+    case Value::Kind::tuple:
+      return v.sequence();
+    case Value::Kind::dict:
+      return shared_sequence(dict_part(v.as_dict(), DictView::Part::keys));
+    case Value::Kind::object:
+      return v.as_object().iterate();
+    default:
+      return nullptr;
   }
 }
 
@@ -65,25 +79,33 @@ std::shared_ptr<const Sequence> iterate(const Value& v) {
 
 size_t length_of(const Value& v) {
   switch (v.kind()) {
-    case Value::Kind::undefined: return 0;
+    case Value::Kind::undefined:
+      return 0;
     case Value::Kind::string: {
       size_t count = 0;
       for (const char c : v.as_string()) count += (static_cast<unsigned char>(c) & 0xC0) != 0x80;
       return count;
     }
     case Value::Kind::list:
-    case Value::Kind::tuple: return v.items().size();
-    case Value::Kind::dict: return v.as_dict().size();
+    case Value::Kind::tuple:
+      return v.items().size();
+    case Value::Kind::dict:
+      return v.as_dict().size();
     case Value::Kind::object:
       if (const auto length = v.as_object().length()) return *length;
       [[fallthrough]];
-    default: fail(ErrorCode::invalid_argument, "object of type '{}' has no len()", v.type_name());
+    default:
+      fail(ErrorCode::invalid_argument, "object of type '{}' has no len()", v.type_name());
   }
 }
 
-bool is_callable(const Value& v) { return v.is(Value::Kind::object) && v.as_object().is_callable(); }
+bool is_callable(const Value& v) {
+  return v.is(Value::Kind::object) && v.as_object().is_callable();
+}
 
-void Function::append_repr(std::string& out) const { out += format("<function {}>", name_); }
+void Function::append_repr(std::string& out) const {
+  out += format("<function {}>", name_);
+}
 
 void Range::append_repr(std::string& out) const {
   out += format("range({}, {}", start_, stop_);
@@ -121,7 +143,9 @@ void DictView::append_repr(std::string& out) const {
   out += ')';
 }
 
-std::shared_ptr<const Sequence> DictView::iterate() { return shared_sequence(dict_part(*dict_, part_)); }
+std::shared_ptr<const Sequence> DictView::iterate() {
+  return shared_sequence(dict_part(*dict_, part_));
+}
 
 Iterator::Iterator(std::vector<Value> items, std::exception_ptr error, std::string_view type)
     : items_(shared_sequence(std::move(items))), error_(std::move(error)), type_(type) {}
@@ -131,7 +155,8 @@ std::shared_ptr<const Sequence> Iterator::iterate() {
   auto rest = std::exchange(items_, nullptr);
   if (!rest) return shared_sequence({});
   if (at_ == 0) return rest;
-  return shared_sequence(std::vector<Value>(rest->items.begin() + static_cast<std::ptrdiff_t>(at_), rest->items.end()));
+  return shared_sequence(std::vector<Value>(rest->items.begin() + static_cast<std::ptrdiff_t>(at_),
+                                            rest->items.end()));
 }
 
 std::optional<Value> Iterator::next() {
@@ -140,7 +165,9 @@ std::optional<Value> Iterator::next() {
   return std::nullopt;
 }
 
-void Group::append_repr(std::string& out) const { jinja::append_repr(pair_, out); }
+void Group::append_repr(std::string& out) const {
+  jinja::append_repr(pair_, out);
+}
 
 std::optional<Value> Group::attribute(std::string_view name) {
   if (name == "grouper") return pair_.items()[0];
@@ -156,7 +183,9 @@ std::optional<Value> Group::item(const Value& key) {
 
 void Namespace::set(std::string_view name, Value value) {
   if (name.starts_with('_')) {
-    fail(ErrorCode::invalid_argument, "a namespace cannot store '{}': names with a leading underscore are refused", name);
+    fail(ErrorCode::invalid_argument,
+         "a namespace cannot store '{}': names with a leading underscore are refused",
+         name);
   }
   attributes_.set(name, std::move(value));
 }
@@ -174,9 +203,13 @@ std::optional<Value> Namespace::attribute(std::string_view name) {
 
 std::optional<Value> Cycler::attribute(std::string_view name) {
   if (name == "current") return current();
-  const auto method = [&](Method m) { return Value::object(std::make_shared<BoundMethod>(Value::object(shared_from_this()), m)); };
+  const auto method = [&](Method m) {
+    return Value::object(std::make_shared<BoundMethod>(Value::object(shared_from_this()), m));
+  };
   if (name == "next") {
-    return method([](Interpreter&, const Value& self, const Arguments&) { return self.object_as<Cycler>()->next(); });
+    return method([](Interpreter&, const Value& self, const Arguments&) {
+      return self.object_as<Cycler>()->next();
+    });
   }
   if (name == "reset") {
     return method([](Interpreter&, const Value& self, const Arguments&) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The objects that templates meet: built-in functions, bound methods, ranges, views of dictionaries, iterators, namespaces,
-// cyclers, joiners. Macros and loops stand beside the statements that make them.
+// The objects that templates meet: built-in functions, bound methods, ranges, views of
+// dictionaries, iterators, namespaces, cyclers, joiners. Macros and loops stand beside the
+// statements that make them.
 #pragma once
 
 #include <exception>
@@ -11,8 +12,9 @@
 
 namespace quern::jinja {
 
-// The elements of anything that can be iterated (text gives its characters, a dict its keys); null for what cannot.
-// Iterators are used up. Needs no interpreter: nothing that iterates runs template code.
+// The elements of anything that can be iterated (text gives its characters, a dict its keys); null
+// for what cannot. Iterators are used up. Needs no interpreter: nothing that iterates runs template
+// code.
 std::shared_ptr<const Sequence> try_iterate(const Value& v);
 // The same, throwing invalid_argument for what cannot be iterated.
 std::shared_ptr<const Sequence> iterate(const Value& v);
@@ -41,7 +43,9 @@ class BoundMethod final : public Object {
   BoundMethod(Value self, Method method) : self_(std::move(self)), method_(method) {}
   std::string_view type_name() const override { return "builtin_function_or_method"; }
   bool is_callable() const override { return true; }
-  Value call(Interpreter& in, Arguments arguments) override { return method_(in, self_, arguments); }
+  Value call(Interpreter& in, Arguments arguments) override {
+    return method_(in, self_, arguments);
+  }
   int depth() const override { return self_.depth(); }
 
  private:
@@ -52,7 +56,8 @@ class BoundMethod final : public Object {
 class Range final : public Object {
  public:
   // `count` elements from `start` on; `stop` is what the maker named as the end.
-  Range(Int start, Int stop, Int step, Int count) : start_(start), stop_(stop), step_(step), count_(count) {}
+  Range(Int start, Int stop, Int step, Int count)
+      : start_(start), stop_(stop), step_(step), count_(count) {}
   Int count() const { return count_; }
   Int step() const { return step_; }
   Int at(Int i) const { return start_ + i * step_; }
@@ -85,11 +90,14 @@ class DictView final : public Object {
   Part part_;
 };
 
-// What lazy filters give: it can be walked through once, has no length, and is true. The elements are computed at once; an
-// error on the way is kept for the one who comes that far, as if they were not.
+// What lazy filters give: it can be walked through once, has no length, and is true. The elements
+// are computed at once; an error on the way is kept for the one who comes that far, as if they were
+// not.
 class Iterator final : public Object {
  public:
-  explicit Iterator(std::vector<Value> items, std::exception_ptr error = nullptr, std::string_view type = "generator");
+  explicit Iterator(std::vector<Value> items,
+                    std::exception_ptr error = nullptr,
+                    std::string_view type = "generator");
   std::string_view type_name() const override { return type_; }
   std::shared_ptr<const Sequence> iterate() override;
   std::optional<Value> next();  // nothing at the end

@@ -17,7 +17,10 @@ namespace quern::jinja {
 namespace {
 
 [[noreturn]] void fail_operands(std::string_view op, const Value& a, const Value& b) {
-  fail(ErrorCode::invalid_argument, "unsupported operand type(s) for {}: '{}' and '{}'", op, a.type_name(),
+  fail(ErrorCode::invalid_argument,
+       "unsupported operand type(s) for {}: '{}' and '{}'",
+       op,
+       a.type_name(),
        b.type_name());
 }
 
@@ -33,7 +36,9 @@ void require_numbers(std::string_view op, const Value& a, const Value& b) {
   if (!a.is_number() || !b.is_number()) fail_operands(op, a, b);
 }
 
-bool are_integral(const Value& a, const Value& b) { return a.is_integral() && b.is_integral(); }
+bool are_integral(const Value& a, const Value& b) {
+  return a.is_integral() && b.is_integral();
+}
 
 void require_nonzero(const Value& divisor) {
   if (divisor.as_real() == 0) fail(ErrorCode::invalid_argument, "division by zero");
@@ -58,7 +63,8 @@ std::vector<Value> joined_items(const Value& a, const Value& b) {
 Value repeated(const Value& v, Int times) {
   times = std::max<Int>(times, 0);
   const size_t size = v.is_string() ? v.as_string().size() : v.items().size();
-  // The product of a size and a clamped count cannot overflow, and is refused long before it matters.
+  // The product of a size and a clamped count cannot overflow, and is refused long before it
+  // matters.
   const size_t count = static_cast<size_t>(std::min<Int>(times, Int{1} << 31));
   const size_t total = size == 0 ? 0 : std::min(size, size_t{1} << 31) * count;
   if (v.is_string()) {
@@ -71,7 +77,8 @@ Value repeated(const Value& v, Int times) {
   Budget::charge(static_cast<int64_t>(total));
   std::vector<Value> items;
   items.reserve(total);
-  for (size_t i = 0; i < count && size > 0; ++i) items.insert(items.end(), v.items().begin(), v.items().end());
+  for (size_t i = 0; i < count && size > 0; ++i)
+    items.insert(items.end(), v.items().begin(), v.items().end());
   return v.is(Value::Kind::list) ? Value::list(std::move(items)) : Value::tuple(std::move(items));
 }
 
@@ -91,10 +98,11 @@ bool are_items_equal(const std::vector<Value>& a, const std::vector<Value>& b) {
 }
 
 bool are_dicts_equal(const Dict& a, const Dict& b) {
-  return a.size() == b.size() && std::all_of(a.entries().begin(), a.entries().end(), [&](const Dict::Entry& e) {
-    const Value* other = b.find(e.first);
-    return other && equals(e.second, *other);
-  });
+  return a.size() == b.size() &&
+         std::all_of(a.entries().begin(), a.entries().end(), [&](const Dict::Entry& e) {
+           const Value* other = b.find(e.first);
+           return other && equals(e.second, *other);
+         });
 }
 
 bool is_sequence_less(const Value& a, const Value& b, std::string_view op) {
@@ -108,7 +116,9 @@ bool is_sequence_less(const Value& a, const Value& b, std::string_view op) {
 
 }  // namespace
 
-void fail_undefined(const Value& v) { fail(ErrorCode::invalid_argument, "{}", v.reason()); }
+void fail_undefined(const Value& v) {
+  fail(ErrorCode::invalid_argument, "{}", v.reason());
+}
 
 void require_defined(const Value& v) {
   if (v.is_undefined()) fail_undefined(v);
@@ -125,15 +135,22 @@ Int require_index(const Value& v, std::string_view what) {
 bool is_true(const Value& v) {
   switch (v.kind()) {
     case Value::Kind::undefined:
-    case Value::Kind::none: return false;
+    case Value::Kind::none:
+      return false;
     case Value::Kind::boolean:
-    case Value::Kind::integer: return v.as_integer() != 0;
-    case Value::Kind::real: return v.as_real() != 0;
-    case Value::Kind::string: return !v.as_string().empty();
+    case Value::Kind::integer:
+      return v.as_integer() != 0;
+    case Value::Kind::real:
+      return v.as_real() != 0;
+    case Value::Kind::string:
+      return !v.as_string().empty();
     case Value::Kind::list:
-    case Value::Kind::tuple: return !v.items().empty();
-    case Value::Kind::dict: return v.as_dict().size() > 0;
-    case Value::Kind::object: return v.as_object().length().value_or(1) > 0;
+    case Value::Kind::tuple:
+      return !v.items().empty();
+    case Value::Kind::dict:
+      return v.as_dict().size() > 0;
+    case Value::Kind::object:
+      return v.as_object().length().value_or(1) > 0;
   }
   return false;
 }
@@ -144,12 +161,17 @@ bool equals(const Value& a, const Value& b) {
   if (a.is_number() && b.is_number()) return a.as_real() == b.as_real();
   if (a.kind() != b.kind()) return false;
   switch (a.kind()) {
-    case Value::Kind::string: return a.as_string() == b.as_string();
+    case Value::Kind::string:
+      return a.as_string() == b.as_string();
     case Value::Kind::list:
-    case Value::Kind::tuple: return a.sequence() == b.sequence() || are_items_equal(a.items(), b.items());
-    case Value::Kind::dict: return a.dict_ref() == b.dict_ref() || are_dicts_equal(a.as_dict(), b.as_dict());
-    case Value::Kind::object: return a.as_object().equals(b.as_object());
-    default: return true;  // none, undefined
+    case Value::Kind::tuple:
+      return a.sequence() == b.sequence() || are_items_equal(a.items(), b.items());
+    case Value::Kind::dict:
+      return a.dict_ref() == b.dict_ref() || are_dicts_equal(a.as_dict(), b.as_dict());
+    case Value::Kind::object:
+      return a.as_object().equals(b.as_object());
+    default:
+      return true;  // none, undefined
   }
 }
 
@@ -159,30 +181,45 @@ bool is_less(const Value& a, const Value& b, std::string_view operator_name) {
   require_defined(b);
   if (are_integral(a, b)) return a.as_integer() < b.as_integer();
   if (a.is_number() && b.is_number()) return a.as_real() < b.as_real();
-  if (a.kind() == b.kind() && a.is_string()) return a.as_string() < b.as_string();  // UTF-8 sorts as code points do
+  if (a.kind() == b.kind() && a.is_string())
+    return a.as_string() < b.as_string();  // UTF-8 sorts as code points do
   if (a.kind() == b.kind() && a.is_list_or_tuple()) return is_sequence_less(a, b, operator_name);
-  fail(ErrorCode::invalid_argument, "'{}' not supported between instances of '{}' and '{}'", operator_name,
-       a.type_name(), b.type_name());
+  fail(ErrorCode::invalid_argument,
+       "'{}' not supported between instances of '{}' and '{}'",
+       operator_name,
+       a.type_name(),
+       b.type_name());
 }
 
-bool is_less_or_equal(const Value& a, const Value& b) { return is_less(a, b, "<=") || equals(a, b); }
+bool is_less_or_equal(const Value& a, const Value& b) {
+  return is_less(a, b, "<=") || equals(a, b);
+}
 
 bool contains(const Value& container, const Value& item) {
   switch (container.kind()) {
     case Value::Kind::string:
       if (!item.is_string()) {
-        fail(ErrorCode::invalid_argument, "'in <string>' requires string as left operand, not {}", item.type_name());
+        fail(ErrorCode::invalid_argument,
+             "'in <string>' requires string as left operand, not {}",
+             item.type_name());
       }
       Budget::charge_bytes(container.as_string().size());
       return container.as_string().find(item.as_string()) != std::string::npos;
-    case Value::Kind::dict: return container.as_dict().find(item) != nullptr;
-    case Value::Kind::undefined: return false;
-    default: break;
+    case Value::Kind::dict:
+      return container.as_dict().find(item) != nullptr;
+    case Value::Kind::undefined:
+      return false;
+    default:
+      break;
   }
   const auto sequence = try_iterate(container);
-  if (!sequence) fail(ErrorCode::invalid_argument, "argument of type '{}' is not iterable", container.type_name());
-  return std::any_of(sequence->items.begin(), sequence->items.end(),
-                     [&](const Value& v) { return equals(v, item); });
+  if (!sequence)
+    fail(ErrorCode::invalid_argument,
+         "argument of type '{}' is not iterable",
+         container.type_name());
+  return std::any_of(sequence->items.begin(), sequence->items.end(), [&](const Value& v) {
+    return equals(v, item);
+  });
 }
 
 Value add(const Value& a, const Value& b) {
@@ -192,7 +229,10 @@ Value add(const Value& a, const Value& b) {
   if (a.is(Value::Kind::list) && b.is(Value::Kind::list)) return Value::list(joined_items(a, b));
   if (a.is(Value::Kind::tuple) && b.is(Value::Kind::tuple)) return Value::tuple(joined_items(a, b));
   if (a.is_string() || a.is_list_or_tuple()) {
-    fail(ErrorCode::invalid_argument, "can only concatenate {0} (not \"{1}\") to {0}", a.type_name(), b.type_name());
+    fail(ErrorCode::invalid_argument,
+         "can only concatenate {0} (not \"{1}\") to {0}",
+         a.type_name(),
+         b.type_name());
   }
   if (!a.is_number() || !b.is_number()) fail_operands("+", a, b);
   if (!are_integral(a, b)) return Value::real(a.as_real() + b.as_real());
@@ -256,7 +296,8 @@ Value modulo(const Value& a, const Value& b) {
 
 Value power(const Value& a, const Value& b) {
   require_numbers("** or pow()", a, b);
-  if (are_integral(a, b) && b.as_integer() >= 0) return integer_power(a.as_integer(), b.as_integer());
+  if (are_integral(a, b) && b.as_integer() >= 0)
+    return integer_power(a.as_integer(), b.as_integer());
   const double base = a.as_real(), exponent = b.as_real();
   if (base == 0 && exponent < 0) {
     fail(ErrorCode::invalid_argument, "0.0 cannot be raised to a negative power");
@@ -274,14 +315,16 @@ Value power(const Value& a, const Value& b) {
 Value negate(const Value& v) {
   require_defined(v);
   if (v.is(Value::Kind::real)) return Value::real(-v.as_real());
-  if (!v.is_integral()) fail(ErrorCode::invalid_argument, "bad operand type for unary -: '{}'", v.type_name());
+  if (!v.is_integral())
+    fail(ErrorCode::invalid_argument, "bad operand type for unary -: '{}'", v.type_name());
   Int result = 0;
   return checked(__builtin_sub_overflow(Int{0}, v.as_integer(), &result), result);
 }
 
 Value unary_plus(const Value& v) {
   require_defined(v);
-  if (!v.is_number()) fail(ErrorCode::invalid_argument, "bad operand type for unary +: '{}'", v.type_name());
+  if (!v.is_number())
+    fail(ErrorCode::invalid_argument, "bad operand type for unary +: '{}'", v.type_name());
   return v.is(Value::Kind::real) ? v : Value::integer(v.as_integer());
 }
 

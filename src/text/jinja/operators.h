@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Python's operators on values. Wrong types throw invalid_argument with Python's message, a result past its bounds exhausted
-// (text) or invalid_argument (integers of more than 128 bits).
+// Python's operators on values. Wrong types throw invalid_argument with Python's message, a result
+// past its bounds exhausted (text) or invalid_argument (integers of more than 128 bits).
 #pragma once
 
 #include <string>

@@ -48,8 +48,8 @@ class TemplateParser : public ExpressionParser {
   void parameters(MacroParts& parts);
   void macro_body(MacroParts& parts, std::string_view end);
 
-  int loops_ = 0;       // around this place that break and continue can mean
-  int all_loops_ = 0;   // the same, through macros too
+  int loops_ = 0;      // around this place that break and continue can mean
+  int all_loops_ = 0;  // the same, through macros too
   const EndTags* waiting_ = nullptr;
 };
 
@@ -74,14 +74,17 @@ Body TemplateParser::body(const EndTags& ends) {
       expect(Token::Type::variable_end, "'}}'");
     } else {
       expect(Token::Type::block_begin, "'{%'");
-      if (peek().is(Token::Type::name) && std::find(ends.begin(), ends.end(), peek().text) != ends.end()) break;
+      if (peek().is(Token::Type::name) &&
+          std::find(ends.begin(), ends.end(), peek().text) != ends.end())
+        break;
       next = statement();
       expect(Token::Type::block_end, "'%}'");
     }
     next->line = line;
     out.push_back(std::move(next));
   }
-  if (!ends.empty() && peek().is(Token::Type::end)) fail_expected(format("{{% {} %}}", ends.back()));
+  if (!ends.empty() && peek().is(Token::Type::end))
+    fail_expected(format("{{% {} %}}", ends.back()));
   waiting_ = outer;
   return out;
 }
@@ -99,11 +102,16 @@ Body TemplateParser::closed_body(std::string_view end) {
 }
 
 void TemplateParser::fail_unsupported(const std::string& keyword) const {
-  constexpr std::array kUnsupported = {"import", "from", "include", "extends", "block", "autoescape"};
+  constexpr std::array kUnsupported = {
+      "import", "from", "include", "extends", "block", "autoescape"};
   if (std::find(kUnsupported.begin(), kUnsupported.end(), keyword) != kUnsupported.end()) {
-    fail(ErrorCode::unsupported, "chat template, line {}: {{% {} %}} is not supported", peek().line, keyword);
+    fail(ErrorCode::unsupported,
+         "chat template, line {}: {{% {} %}} is not supported",
+         peek().line,
+         keyword);
   }
-  const std::string wanted = waiting_->empty() ? "a known tag" : format("{{% {} %}}", waiting_->back());
+  const std::string wanted =
+      waiting_->empty() ? "a known tag" : format("{{% {} %}}", waiting_->back());
   fail_at(peek().line, format("expected {}, got the unknown tag '{}'", wanted, keyword));
 }
 
@@ -223,9 +231,12 @@ void TemplateParser::macro_body(MacroParts& parts, std::string_view end) {
   const MacroReads reads = macros_.back();
   macros_.pop_back();
   loops_ = outer_loops;
-  parts.caller = intern("caller"), parts.varargs = intern("varargs"), parts.kwargs = intern("kwargs");
+  parts.caller = intern("caller"), parts.varargs = intern("varargs"),
+  parts.kwargs = intern("kwargs");
   const auto is_free = [&](NameId name) {
-    return std::none_of(parts.parameters.begin(), parts.parameters.end(), [&](const auto& p) { return p.name == name; });
+    return std::none_of(parts.parameters.begin(), parts.parameters.end(), [&](const auto& p) {
+      return p.name == name;
+    });
   };
   parts.takes_caller = reads.caller && is_free(parts.caller);
   parts.takes_varargs = reads.varargs && is_free(parts.varargs);
@@ -284,7 +295,8 @@ Target TemplateParser::target(bool with_attribute) {
     const std::string attribute = expect(Token::Type::name, "the name of an attribute").text;
     return {Target::Kind::attribute, read(name), attribute, {}};
   }
-  if (name == "loop" && all_loops_ > 0) fail_expected("another name than 'loop' to assign to inside a loop");
+  if (name == "loop" && all_loops_ > 0)
+    fail_expected("another name than 'loop' to assign to inside a loop");
   return {Target::Kind::name, intern(name), {}, {}};
 }
 

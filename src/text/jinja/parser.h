@@ -8,8 +8,9 @@
 
 namespace quern::jinja {
 
-// Throws invalid_argument with line and what was expected; unsupported for import, include, extends, block, autoescape and
-// filters outside the subset; exhausted never: what nests deeper than `max_depth` is invalid_argument too.
+// Throws invalid_argument with line and what was expected; unsupported for import, include,
+// extends, block, autoescape and filters outside the subset; exhausted never: what nests deeper
+// than `max_depth` is invalid_argument too.
 Program parse_template(std::string_view source, int max_depth);
 
 }  // namespace quern::jinja

@@ -14,7 +14,8 @@ namespace {
 
 class PercentFormatter {
  public:
-  PercentFormatter(std::string_view pattern, const Value& values) : pattern_(pattern), values_(values) {}
+  PercentFormatter(std::string_view pattern, const Value& values)
+      : pattern_(pattern), values_(values) {}
 
   std::string run();
 
@@ -41,8 +42,11 @@ std::string PercentFormatter::run() {
     at_ = percent + 1;
     if (percent < pattern_.size()) conversion();
   }
-  const size_t given = values_.is(Value::Kind::tuple) ? values_.items().size() : values_.is_dict() ? 0 : 1;
-  const bool may_ignore = values_.is(Value::Kind::list) || (values_.is(Value::Kind::object) && used_ == 0);
+  const size_t given = values_.is(Value::Kind::tuple) ? values_.items().size()
+                       : values_.is_dict()            ? 0
+                                                      : 1;
+  const bool may_ignore =
+      values_.is(Value::Kind::list) || (values_.is(Value::Kind::object) && used_ == 0);
   if (used_ < given && !may_ignore) {
     fail(ErrorCode::invalid_argument, "not all arguments converted during string formatting");
   }
@@ -53,12 +57,23 @@ void PercentFormatter::flags(FieldSpec& spec) {
   bool is_zero_padded = false;
   for (;; ++at_) {
     switch (peek()) {
-      case '-': spec.align = '<'; continue;
-      case '+': spec.sign = '+'; continue;
-      case ' ': spec.sign = spec.sign == '+' ? '+' : ' '; continue;
-      case '#': spec.is_alternate = true; continue;
-      case '0': is_zero_padded = true; continue;
-      default: break;
+      case '-':
+        spec.align = '<';
+        continue;
+      case '+':
+        spec.sign = '+';
+        continue;
+      case ' ':
+        spec.sign = spec.sign == '+' ? '+' : ' ';
+        continue;
+      case '#':
+        spec.is_alternate = true;
+        continue;
+      case '0':
+        is_zero_padded = true;
+        continue;
+      default:
+        break;
     }
     break;
   }
@@ -72,7 +87,8 @@ Int PercentFormatter::number() {
     return require_index(next_value(), "* in a format");
   }
   Int n = 0;
-  for (; peek() >= '0' && peek() <= '9'; ++at_) n = std::min<Int>(n * 10 + (peek() - '0'), Int{1} << 40);
+  for (; peek() >= '0' && peek() <= '9'; ++at_)
+    n = std::min<Int>(n * 10 + (peek() - '0'), Int{1} << 40);
   return n;
 }
 
@@ -95,7 +111,8 @@ void PercentFormatter::conversion() {
     if (!values_.is_dict()) fail(ErrorCode::invalid_argument, "format requires a mapping");
     const std::string_view name = pattern_.substr(at_ + 1, close - at_ - 1);
     named_ = values_.as_dict().find(name);
-    if (!named_) fail(ErrorCode::invalid_argument, "the format names '{}', which is not given", name);
+    if (!named_)
+      fail(ErrorCode::invalid_argument, "the format names '{}', which is not given", name);
     at_ = close + 1;
   }
   flags(spec);
@@ -126,10 +143,15 @@ void PercentFormatter::append(const Value& v, FieldSpec spec) {
     case 'u': {
       require_defined(v);
       if (!v.is_number()) {
-        fail(ErrorCode::invalid_argument, "%{} format: a real number is required, not {}", spec.type, v.type_name());
+        fail(ErrorCode::invalid_argument,
+             "%{} format: a real number is required, not {}",
+             spec.type,
+             v.type_name());
       }
       if (v.is(Value::Kind::real) && !(std::fabs(v.as_real()) < 1e38)) {
-        fail(ErrorCode::invalid_argument, "cannot convert {} to an integer", format_real(v.as_real()));
+        fail(ErrorCode::invalid_argument,
+             "cannot convert {} to an integer",
+             format_real(v.as_real()));
       }
       spec.type = 'd';
       const Int whole = v.is_integral() ? v.as_integer() : static_cast<Int>(v.as_real());
@@ -151,7 +173,8 @@ void PercentFormatter::append(const Value& v, FieldSpec spec) {
       require_defined(v);
       out_ += format_field(v, spec);
       return;
-    default: fail(ErrorCode::invalid_argument, "unsupported format character '{}'", spec.type);
+    default:
+      fail(ErrorCode::invalid_argument, "unsupported format character '{}'", spec.type);
   }
 }
 

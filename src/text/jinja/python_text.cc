@@ -12,7 +12,9 @@
 namespace quern::jinja {
 namespace {
 
-utf8proc_category_t category(char32_t c) { return utf8proc_category(static_cast<utf8proc_int32_t>(c)); }
+utf8proc_category_t category(char32_t c) {
+  return utf8proc_category(static_cast<utf8proc_int32_t>(c));
+}
 
 char32_t simple_upper(char32_t c) {
   return static_cast<char32_t>(utf8proc_toupper(static_cast<utf8proc_int32_t>(c)));
@@ -24,33 +26,42 @@ char32_t simple_title(char32_t c) {
   return static_cast<char32_t>(utf8proc_totitle(static_cast<utf8proc_int32_t>(c)));
 }
 
-// Characters whose upper case is longer than one character (Unicode, SpecialCasing): Latin letters and ligatures.
+// Characters whose upper case is longer than one character (Unicode, SpecialCasing): Latin letters
+// and ligatures.
 struct LongUpper {
   char32_t character;
   std::u32string_view upper, title;
 };
 constexpr std::array kLongUppers = {
-    LongUpper{0xDF, U"SS", U"Ss"},      LongUpper{0x149, U"\u02BCN", U"\u02BCN"},
-    LongUpper{0x1F0, U"J\u030C", U"J\u030C"}, LongUpper{0x587, U"\u0535\u0552", U"\u0535\u0582"},
-    LongUpper{0xFB00, U"FF", U"Ff"},    LongUpper{0xFB01, U"FI", U"Fi"},
-    LongUpper{0xFB02, U"FL", U"Fl"},    LongUpper{0xFB03, U"FFI", U"Ffi"},
-    LongUpper{0xFB04, U"FFL", U"Ffl"},  LongUpper{0xFB05, U"ST", U"St"},
+    LongUpper{0xDF, U"SS", U"Ss"},
+    LongUpper{0x149, U"\u02BCN", U"\u02BCN"},
+    LongUpper{0x1F0, U"J\u030C", U"J\u030C"},
+    LongUpper{0x587, U"\u0535\u0552", U"\u0535\u0582"},
+    LongUpper{0xFB00, U"FF", U"Ff"},
+    LongUpper{0xFB01, U"FI", U"Fi"},
+    LongUpper{0xFB02, U"FL", U"Fl"},
+    LongUpper{0xFB03, U"FFI", U"Ffi"},
+    LongUpper{0xFB04, U"FFL", U"Ffl"},
+    LongUpper{0xFB05, U"ST", U"St"},
     LongUpper{0xFB06, U"ST", U"St"},
 };
 
 const LongUpper* long_upper(char32_t c) {
-  const auto* found = std::find_if(kLongUppers.begin(), kLongUppers.end(),
+  const auto* found = std::find_if(kLongUppers.begin(),
+                                   kLongUppers.end(),
                                    [&](const LongUpper& entry) { return entry.character == c; });
   return found == kLongUppers.end() ? nullptr : found;
 }
 
-bool is_cased(char32_t c) { return is_upper_case(c) || is_lower_case(c) || is_title_case(c); }
+bool is_cased(char32_t c) {
+  return is_upper_case(c) || is_lower_case(c) || is_title_case(c);
+}
 
 bool is_case_ignorable(char32_t c) {
   const auto k = category(c);
   return k == UTF8PROC_CATEGORY_MN || k == UTF8PROC_CATEGORY_ME || k == UTF8PROC_CATEGORY_CF ||
-         k == UTF8PROC_CATEGORY_LM || k == UTF8PROC_CATEGORY_SK || c == '\'' || c == '.' || c == ':' || c == 0xB7 ||
-         c == 0x2018 || c == 0x2019;
+         k == UTF8PROC_CATEGORY_LM || k == UTF8PROC_CATEGORY_SK || c == '\'' || c == '.' ||
+         c == ':' || c == 0xB7 || c == 0x2018 || c == 0x2019;
 }
 
 // A capital sigma at the end of a word becomes the final small sigma.
@@ -102,12 +113,14 @@ std::string mapped(std::string_view text, Append append) {
 }  // namespace
 
 bool is_ascii(std::string_view text) {
-  return std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; });
+  return std::all_of(
+      text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; });
 }
 
 size_t char_count(std::string_view text) {
-  return static_cast<size_t>(
-      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) {
+    return (static_cast<unsigned char>(c) & 0xC0) != 0x80;
+  }));
 }
 
 std::u32string decode_utf8(std::string_view text) {
@@ -125,8 +138,9 @@ std::string encode_utf8(std::u32string_view text) {
 }
 
 bool is_space(char32_t c) {
-  return (c >= 0x9 && c <= 0xD) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 || c == 0x1680 ||
-         (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
+  return (c >= 0x9 && c <= 0xD) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 ||
+         c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F ||
+         c == 0x205F || c == 0x3000;
 }
 
 bool is_alpha(char32_t c) {
@@ -134,12 +148,15 @@ bool is_alpha(char32_t c) {
   return k >= UTF8PROC_CATEGORY_LU && k <= UTF8PROC_CATEGORY_LO;
 }
 
-bool is_decimal(char32_t c) { return category(c) == UTF8PROC_CATEGORY_ND; }
+bool is_decimal(char32_t c) {
+  return category(c) == UTF8PROC_CATEGORY_ND;
+}
 
 bool is_digit(char32_t c) {
-  const bool is_small = c == 0xB2 || c == 0xB3 || c == 0xB9 || c == 0x2070 || (c >= 0x2074 && c <= 0x2079) ||
-                        (c >= 0x2080 && c <= 0x2089);
-  const bool is_circled = (c >= 0x2460 && c <= 0x2468) || (c >= 0x2474 && c <= 0x247C) || (c >= 0x2488 && c <= 0x2490);
+  const bool is_small = c == 0xB2 || c == 0xB3 || c == 0xB9 || c == 0x2070 ||
+                        (c >= 0x2074 && c <= 0x2079) || (c >= 0x2080 && c <= 0x2089);
+  const bool is_circled =
+      (c >= 0x2460 && c <= 0x2468) || (c >= 0x2474 && c <= 0x247C) || (c >= 0x2488 && c <= 0x2490);
   return is_decimal(c) || is_small || is_circled;
 }
 
@@ -154,25 +171,32 @@ bool is_printable(char32_t c) {
   return k != UTF8PROC_CATEGORY_CN && k < UTF8PROC_CATEGORY_ZS;
 }
 
-bool is_word(char32_t c) { return is_alpha(c) || is_numeric(c) || c == '_'; }
+bool is_word(char32_t c) {
+  return is_alpha(c) || is_numeric(c) || c == '_';
+}
 
 bool is_upper_case(char32_t c) {
-  return category(c) == UTF8PROC_CATEGORY_LU || (c >= 0x2160 && c <= 0x216F) || (c >= 0x24B6 && c <= 0x24CF);
+  return category(c) == UTF8PROC_CATEGORY_LU || (c >= 0x2160 && c <= 0x216F) ||
+         (c >= 0x24B6 && c <= 0x24CF);
 }
 
 bool is_lower_case(char32_t c) {
-  return category(c) == UTF8PROC_CATEGORY_LL || c == 0xAA || c == 0xBA || (c >= 0x2170 && c <= 0x217F) ||
-         (c >= 0x24D0 && c <= 0x24E9);
+  return category(c) == UTF8PROC_CATEGORY_LL || c == 0xAA || c == 0xBA ||
+         (c >= 0x2170 && c <= 0x217F) || (c >= 0x24D0 && c <= 0x24E9);
 }
 
-bool is_title_case(char32_t c) { return category(c) == UTF8PROC_CATEGORY_LT; }
+bool is_title_case(char32_t c) {
+  return category(c) == UTF8PROC_CATEGORY_LT;
+}
 
 std::string to_upper(std::string_view text) {
-  return mapped(text, [](std::u32string_view t, size_t i, std::u32string& out) { append_upper(t[i], out); });
+  return mapped(
+      text, [](std::u32string_view t, size_t i, std::u32string& out) { append_upper(t[i], out); });
 }
 
 std::string to_lower(std::string_view text) {
-  return mapped(text, [](std::u32string_view t, size_t i, std::u32string& out) { append_lower(t, i, out); });
+  return mapped(
+      text, [](std::u32string_view t, size_t i, std::u32string& out) { append_lower(t, i, out); });
 }
 
 std::string to_title(std::string_view text) {

@@ -42,13 +42,18 @@ void append_text_repr(const Value& v, std::string& out) {
 
 }  // namespace
 
-std::string format_integer(Int value) { return format("{}", value); }
+std::string format_integer(Int value) {
+  return format("{}", value);
+}
 
 std::string format_real(double value) {
   if (std::isnan(value)) return "nan";
   if (std::isinf(value)) return value < 0 ? "-inf" : "inf";
   std::array<char, 40> buffer;
-  const auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value, std::chars_format::scientific).ptr;
+  const auto end =
+      std::to_chars(
+          buffer.data(), buffer.data() + buffer.size(), value, std::chars_format::scientific)
+          .ptr;
   std::string text(buffer.data(), end);  // -d.ddde+XX
   const size_t e = text.find('e');
   const int exponent = std::stoi(text.substr(e + 1));
@@ -56,7 +61,8 @@ std::string format_real(double value) {
   const std::string sign = text[0] == '-' ? "-" : "";
   std::string digits = text.substr(sign.size(), e - sign.size());
   std::erase(digits, '.');
-  if (exponent < 0) return sign + "0." + std::string(static_cast<size_t>(-exponent - 1), '0') + digits;
+  if (exponent < 0)
+    return sign + "0." + std::string(static_cast<size_t>(-exponent - 1), '0') + digits;
   const size_t whole = static_cast<size_t>(exponent) + 1;
   if (digits.size() <= whole) return sign + digits + std::string(whole - digits.size(), '0') + ".0";
   return sign + digits.substr(0, whole) + "." + digits.substr(whole);
@@ -81,12 +87,24 @@ void append_repr(const Value& v, std::string& out) {
   Budget::charge(1);
   const Nesting level;
   switch (v.kind()) {
-    case Value::Kind::undefined: out += "Undefined"; break;
-    case Value::Kind::none: out += "None"; break;
-    case Value::Kind::boolean: out += v.as_boolean() ? "True" : "False"; break;
-    case Value::Kind::integer: out += format_integer(v.as_integer()); break;
-    case Value::Kind::real: out += format_real(v.as_real()); break;
-    case Value::Kind::string: append_text_repr(v, out); break;
+    case Value::Kind::undefined:
+      out += "Undefined";
+      break;
+    case Value::Kind::none:
+      out += "None";
+      break;
+    case Value::Kind::boolean:
+      out += v.as_boolean() ? "True" : "False";
+      break;
+    case Value::Kind::integer:
+      out += format_integer(v.as_integer());
+      break;
+    case Value::Kind::real:
+      out += format_real(v.as_real());
+      break;
+    case Value::Kind::string:
+      append_text_repr(v, out);
+      break;
     case Value::Kind::list:
       out += '[';
       append_items(v.items(), out);
@@ -97,8 +115,12 @@ void append_repr(const Value& v, std::string& out) {
       append_items(v.items(), out);
       out += v.items().size() == 1 ? ",)" : ")";
       break;
-    case Value::Kind::dict: append_dict(v.as_dict(), out); break;
-    case Value::Kind::object: v.as_object().append_repr(out); break;
+    case Value::Kind::dict:
+      append_dict(v.as_dict(), out);
+      break;
+    case Value::Kind::object:
+      v.as_object().append_repr(out);
+      break;
   }
 }
 

@@ -10,7 +10,8 @@
 namespace quern::jinja {
 
 std::string format_integer(Int value);
-// The shortest digits that read back as the same number, laid out as Python does: 1.0, 1e-07, 1e+16, inf, nan.
+// The shortest digits that read back as the same number, laid out as Python does: 1.0, 1e-07,
+// 1e+16, inf, nan.
 std::string format_real(double value);
 
 // str(): text as it is, nothing for undefined, everything else as repr() prints it.

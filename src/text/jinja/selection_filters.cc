@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Filters that map and choose the elements of a sequence. They give iterators; see Iterator for how errors wait in them.
+// Filters that map and choose the elements of a sequence. They give iterators; see Iterator for how
+// errors wait in them.
 #include <array>
 
 #include "base/error.h"
@@ -38,18 +39,24 @@ Value lazily(const Value& source, Step step) {
 Arguments rest_of(const Arguments& a, size_t from) {
   Arguments rest;
   rest.named = a.named;
-  rest.positional.assign(a.positional.begin() + static_cast<std::ptrdiff_t>(from), a.positional.end());
+  rest.positional.assign(a.positional.begin() + static_cast<std::ptrdiff_t>(from),
+                         a.positional.end());
   return rest;
 }
 
 Value map_attribute(const Value& v, const Arguments& a) {
   const Value *path = nullptr, *otherwise = nullptr;
   for (const auto& [name, value] : a.named) {
-    if (name == "attribute") path = &value;
-    else if (name == "default") otherwise = &value;
-    else fail(ErrorCode::invalid_argument, "map: unexpected keyword argument '{}'", name);
+    if (name == "attribute")
+      path = &value;
+    else if (name == "default")
+      otherwise = &value;
+    else
+      fail(ErrorCode::invalid_argument, "map: unexpected keyword argument '{}'", name);
   }
-  return lazily(v, [&](const Value& item, std::vector<Value>& out) { out.push_back(get_path(item, *path, otherwise)); });
+  return lazily(v, [&](const Value& item, std::vector<Value>& out) {
+    out.push_back(get_path(item, *path, otherwise));
+  });
 }
 
 Value map_filter(Interpreter& in, const Value& v, const Arguments& a) {
@@ -66,12 +73,14 @@ Value map_filter(Interpreter& in, const Value& v, const Arguments& a) {
   });
 }
 
-// select, reject, selectattr, rejectattr: by a test of the element or of an attribute; without a test by its truth.
+// select, reject, selectattr, rejectattr: by a test of the element or of an attribute; without a
+// test by its truth.
 template <bool keeps, bool by_attribute>
 Value choose(Interpreter& in, const Value& v, const Arguments& a) {
   constexpr size_t kTestAt = by_attribute ? 1 : 0;
   return lazily(v, [&](const Value& item, std::vector<Value>& out) {
-    if (a.positional.size() < kTestAt) fail(ErrorCode::invalid_argument, "missing parameter for attribute name");
+    if (a.positional.size() < kTestAt)
+      fail(ErrorCode::invalid_argument, "missing parameter for attribute name");
     const Value subject = by_attribute ? get_path(item, a.positional[0]) : item;
     bool holds = false;
     if (a.positional.size() > kTestAt) {
@@ -111,6 +120,8 @@ constexpr std::array kFilters = std::to_array<FilterEntry>({
 
 }  // namespace
 
-std::span<const FilterEntry> selection_filters() { return kFilters; }
+std::span<const FilterEntry> selection_filters() {
+  return kFilters;
+}
 
 }  // namespace quern::jinja

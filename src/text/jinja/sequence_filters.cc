@@ -34,7 +34,8 @@ Value first(Interpreter&, const Value& v, const Arguments& a) {
     return next ? *next : Value::undefined("No first item, sequence was empty.");
   }
   const auto items = iterate(v);
-  return items->items.empty() ? Value::undefined("No first item, sequence was empty.") : items->items.front();
+  return items->items.empty() ? Value::undefined("No first item, sequence was empty.")
+                              : items->items.front();
 }
 
 void require_reversible(const Value& v) {
@@ -48,7 +49,8 @@ Value last(Interpreter&, const Value& v, const Arguments& a) {
   const Bound bound("last", a, {});
   require_reversible(v);
   const auto items = iterate(v);
-  return items->items.empty() ? Value::undefined("No last item, sequence was empty.") : items->items.back();
+  return items->items.empty() ? Value::undefined("No last item, sequence was empty.")
+                              : items->items.back();
 }
 
 Value reverse(Interpreter&, const Value& v, const Arguments& a) {
@@ -58,7 +60,8 @@ Value reverse(Interpreter&, const Value& v, const Arguments& a) {
   std::vector<Value> items = iterate(v)->items;
   Budget::charge(static_cast<int64_t>(items.size()));
   std::reverse(items.begin(), items.end());
-  return v.object_as<Iterator>() ? Value::list(std::move(items)) : iterator_of(std::move(items), "reversed");
+  return v.object_as<Iterator>() ? Value::list(std::move(items))
+                                 : iterator_of(std::move(items), "reversed");
 }
 
 Value join(Interpreter&, const Value& v, const Arguments& a) {
@@ -98,7 +101,8 @@ Value extreme(Interpreter&, const Value& v, const Arguments& a) {
   for (const Value& item : items->items) {
     if (&item == &items->items.front()) continue;
     Value other = key.of(item);
-    if (wants_most ? is_less(best_key, other, ">") : is_less(other, best_key)) best = &item, best_key = std::move(other);
+    if (wants_most ? is_less(best_key, other, ">") : is_less(other, best_key))
+      best = &item, best_key = std::move(other);
   }
   return *best;
 }
@@ -161,6 +165,8 @@ constexpr std::array kFilters = std::to_array<FilterEntry>({
 
 }  // namespace
 
-std::span<const FilterEntry> sequence_filters() { return kFilters; }
+std::span<const FilterEntry> sequence_filters() {
+  return kFilters;
+}
 
 }  // namespace quern::jinja

@@ -32,7 +32,8 @@ Span resolve(const Slice& bounds, Int size) {
   const Int stop = place(bounds.stop, step > 0 ? high : low);
   const Int distance = step > 0 ? stop - start : start - stop;
   if (distance <= 0) return {start, stop, step, 0};
-  // One element is enough where the step is longer than the text; this also keeps the steps from overflowing.
+  // One element is enough where the step is longer than the text; this also keeps the steps from
+  // overflowing.
   if (step > size || step < -size) return {start, stop, 1, 1};
   const Int stride = step > 0 ? step : -step;
   return {start, stop, step, (distance + stride - 1) / stride};
@@ -42,7 +43,8 @@ template <typename Items>
 Items taken(const Items& items, const Span& span) {
   Items out;
   out.reserve(static_cast<size_t>(span.count));
-  for (Int i = 0; i < span.count; ++i) out.push_back(items[static_cast<size_t>(span.start + i * span.step)]);
+  for (Int i = 0; i < span.count; ++i)
+    out.push_back(items[static_cast<size_t>(span.start + i * span.step)]);
   return out;
 }
 
@@ -50,7 +52,8 @@ Value slice_text(const Value& text, const Slice& bounds) {
   const std::string& bytes = text.as_string();
   Budget::charge_bytes(bytes.size());
   if (is_ascii(bytes)) {
-    return Value::string(taken(bytes, resolve(bounds, static_cast<Int>(bytes.size()))), text.is_markup());
+    return Value::string(taken(bytes, resolve(bounds, static_cast<Int>(bytes.size()))),
+                         text.is_markup());
   }
   const std::u32string points = decode_utf8(bytes);
   return Value::string(encode_utf8(taken(points, resolve(bounds, static_cast<Int>(points.size())))),
@@ -64,7 +67,8 @@ Value slice(const Value& container, const Slice& bounds) {
   if (container.is_string()) return slice_text(container, bounds);
   if (const auto* range = container.object_as<Range>()) {
     const Span span = resolve(bounds, range->count());
-    return Value::object(std::make_shared<Range>(range->at(span.start), range->at(span.stop), range->step() * span.step, span.count));
+    return Value::object(std::make_shared<Range>(
+        range->at(span.start), range->at(span.stop), range->step() * span.step, span.count));
   }
   if (!container.is_list_or_tuple()) {
     fail(ErrorCode::invalid_argument, "'{}' cannot be sliced", container.type_name());
@@ -73,7 +77,8 @@ Value slice(const Value& container, const Slice& bounds) {
   const Span span = resolve(bounds, static_cast<Int>(items.size()));
   Budget::charge(static_cast<int64_t>(span.count));
   std::vector<Value> out = taken(items, span);
-  return container.is(Value::Kind::list) ? Value::list(std::move(out)) : Value::tuple(std::move(out));
+  return container.is(Value::Kind::list) ? Value::list(std::move(out))
+                                         : Value::tuple(std::move(out));
 }
 
 }  // namespace quern::jinja

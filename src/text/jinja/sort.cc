@@ -68,9 +68,11 @@ Value sort_filter(Interpreter&, const Value& v, const Arguments& a) {
 Value dictsort_filter(Interpreter&, const Value& v, const Arguments& a) {
   const Bound bound("dictsort", a, {"case_sensitive", "by", "reverse"});
   const std::string by = bound.text(1, "key");
-  if (by != "key" && by != "value") fail(ErrorCode::invalid_argument, "dictsort: by must be \"key\" or \"value\"");
+  if (by != "key" && by != "value")
+    fail(ErrorCode::invalid_argument, "dictsort: by must be \"key\" or \"value\"");
   require_defined(v);
-  if (!v.is_dict()) fail(ErrorCode::invalid_argument, "dictsort: expected a mapping, got {}", v.type_name());
+  if (!v.is_dict())
+    fail(ErrorCode::invalid_argument, "dictsort: expected a mapping, got {}", v.type_name());
   const SortKey key{Value::none(), bound.flag(0, false)};
   std::vector<Keyed> items;
   for (const auto& [name, value] : v.as_dict().entries()) {
@@ -96,10 +98,13 @@ Value groupby_filter(Interpreter&, const Value& v, const Arguments& a) {
   for (size_t at = 0; at < items.size();) {
     std::vector<Value> group;
     const size_t begin = at;
-    for (; at < items.size() && equals(items[begin].first, items[at].first); ++at) group.push_back(items[at].second);
-    if (at == begin) ++at, group.push_back(items[begin].second);  // NaN equals nothing, not even itself
-    Value name = key_of(group.front());  // the key as the first element spells it
-    groups.push_back(Value::object(std::make_shared<Group>(std::move(name), Value::list(std::move(group)))));
+    for (; at < items.size() && equals(items[begin].first, items[at].first); ++at)
+      group.push_back(items[at].second);
+    if (at == begin)
+      ++at, group.push_back(items[begin].second);  // NaN equals nothing, not even itself
+    Value name = key_of(group.front());            // the key as the first element spells it
+    groups.push_back(
+        Value::object(std::make_shared<Group>(std::move(name), Value::list(std::move(group)))));
   }
   return Value::list(std::move(groups));
 }

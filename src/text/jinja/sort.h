@@ -6,7 +6,8 @@
 
 namespace quern::jinja {
 
-// What an element is compared by: the attribute at `path` (none: itself), in lower case where text may differ in case.
+// What an element is compared by: the attribute at `path` (none: itself), in lower case where text
+// may differ in case.
 struct SortKey {
   Value path;
   bool is_case_sensitive;

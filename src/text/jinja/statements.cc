@@ -29,21 +29,27 @@ Flow PrintStmt::run(Interpreter& in) const {
 
 Flow IfStmt::run(Interpreter& in) const {
   for (const Branch& branch : branches_) {
-    if (!branch.condition || is_true(branch.condition->evaluate(in))) return in.execute(branch.body);
+    if (!branch.condition || is_true(branch.condition->evaluate(in)))
+      return in.execute(branch.body);
   }
   return Flow::normal;
 }
 
-Flow ForStmt::run(Interpreter& in) const { return iterate_over(in, parts_.iterable->evaluate(in), 0); }
+Flow ForStmt::run(Interpreter& in) const {
+  return iterate_over(in, parts_.iterable->evaluate(in), 0);
+}
 
-bool ForStmt::selects(Interpreter& in, const std::shared_ptr<Scope>& outer, const Value& item) const {
+bool ForStmt::selects(Interpreter& in,
+                      const std::shared_ptr<Scope>& outer,
+                      const Value& item) const {
   const Interpreter::Frame frame(in, outer);
   in.assign(parts_.target, item);
   return is_true(parts_.condition->evaluate(in));
 }
 
 Flow ForStmt::iterate_over(Interpreter& in, const Value& iterable, int depth) const {
-  const auto loop = std::make_shared<Loop>(in, Loop::Source{iterate(iterable), *this, in.scope(), depth});
+  const auto loop =
+      std::make_shared<Loop>(in, Loop::Source{iterate(iterable), *this, in.scope(), depth});
   if (parts_.is_recursive) in.adopt(loop);
   bool has_finished_turn = false;
   while (loop->advance()) {

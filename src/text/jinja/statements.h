@@ -116,7 +116,8 @@ class WithStmt final : public Stmt {
   Body body_;
 };
 
-// What a macro and a call block have in common: parameters with defaults, and a body that becomes text.
+// What a macro and a call block have in common: parameters with defaults, and a body that becomes
+// text.
 struct MacroParts {
   struct Parameter {
     NameId name;
@@ -142,7 +143,8 @@ class MacroStmt final : public Stmt {
 
 class CallBlockStmt final : public Stmt {
  public:
-  CallBlockStmt(std::unique_ptr<const CallExpr> call, MacroParts parts) : call_(std::move(call)), parts_(std::move(parts)) {}
+  CallBlockStmt(std::unique_ptr<const CallExpr> call, MacroParts parts)
+      : call_(std::move(call)), parts_(std::move(parts)) {}
 
  private:
   Flow run(Interpreter& in) const override;

@@ -29,7 +29,9 @@ char32_t read_digits(std::string_view body, size_t& at, size_t most, int base) {
 
 void append_code(char32_t code, int line, std::string& out) {
   if (code > 0x10FFFF || (code >= 0xD800 && code < 0xE000)) {
-    fail_at(line, format("a string escape names {:#x}, which is no character", static_cast<uint32_t>(code)));
+    fail_at(
+        line,
+        format("a string escape names {:#x}, which is no character", static_cast<uint32_t>(code)));
   }
   append_utf8(code, out);
 }
@@ -47,7 +49,8 @@ void unescape_one(std::string_view body, size_t& at, int line, std::string& out)
   } else if (c == 'x' || c == 'u' || c == 'U') {
     const size_t count = c == 'x' ? 2 : c == 'u' ? 4 : 8, first = ++at;
     const char32_t code = read_digits(body, at, count, 16);
-    if (at - first != count) fail_at(line, format("expected {} hexadecimal digits after \\{}", count, c));
+    if (at - first != count)
+      fail_at(line, format("expected {} hexadecimal digits after \\{}", count, c));
     append_code(code, line, out);
   } else if (c == 'N') {
     fail_at(line, "expected a string without \\N{…}: names of characters are not known");
@@ -72,7 +75,8 @@ std::optional<std::string> without_underscores(std::string_view text) {
   for (size_t i = 0; i < text.size(); ++i) {
     if (text[i] != '_') {
       out += text[i];
-    } else if (i == 0 || i + 1 == text.size() || digit_of(text[i - 1]) == 99 || digit_of(text[i + 1]) == 99) {
+    } else if (i == 0 || i + 1 == text.size() || digit_of(text[i - 1]) == 99 ||
+               digit_of(text[i + 1]) == 99) {
       return std::nullopt;
     }
   }
@@ -97,7 +101,9 @@ bool parse_integer(std::string_view digits, int base, Int& value) {
   value = 0;
   for (const char c : digits) {
     if (digit_of(c) >= base) return false;
-    if (__builtin_mul_overflow(value, Int{base}, &value) || __builtin_add_overflow(value, Int{digit_of(c)}, &value)) return false;
+    if (__builtin_mul_overflow(value, Int{base}, &value) ||
+        __builtin_add_overflow(value, Int{digit_of(c)}, &value))
+      return false;
   }
   return true;
 }
@@ -115,7 +121,8 @@ std::optional<Int> parse_python_int(std::string_view text, int base) {
   if (base == 0) base = 10;
   const auto digits = without_underscores(text);
   Int value = 0;
-  if (!digits || digits->empty() || base < 2 || base > 36 || !parse_integer(*digits, base, value)) return std::nullopt;
+  if (!digits || digits->empty() || base < 2 || base > 36 || !parse_integer(*digits, base, value))
+    return std::nullopt;
   return is_negative ? -value : value;
 }
 
@@ -126,7 +133,8 @@ std::optional<double> parse_python_float(std::string_view text) {
   if (unsigned_part[0] == '+' || unsigned_part[0] == '-') unsigned_part.remove_prefix(1);
   const std::string word = to_lower(unsigned_part);
   const bool is_word = word == "inf" || word == "infinity" || word == "nan";
-  if (!is_word && unsigned_part.find_first_not_of("0123456789.eE+-") != std::string_view::npos) return std::nullopt;
+  if (!is_word && unsigned_part.find_first_not_of("0123456789.eE+-") != std::string_view::npos)
+    return std::nullopt;
   char* end = nullptr;
   const double value = std::strtod(digits->c_str(), &end);
   if (end != digits->c_str() + digits->size()) return std::nullopt;

@@ -11,7 +11,9 @@ namespace quern::jinja {
 std::string strip(std::string_view text, Side side, const std::string* chars) {
   Budget::charge_bytes(text.size());
   const std::u32string set = chars ? decode_utf8(*chars) : std::u32string();
-  const auto goes = [&](char32_t c) { return chars ? set.find(c) != std::u32string::npos : is_space(c); };
+  const auto goes = [&](char32_t c) {
+    return chars ? set.find(c) != std::u32string::npos : is_space(c);
+  };
   size_t begin = text.size(), end = 0;
   for (size_t at = 0, length = 0; at < text.size(); at += length) {
     if (goes(utf8_at(text, at, length))) continue;
@@ -26,7 +28,8 @@ std::string strip(std::string_view text, Side side, const std::string* chars) {
 std::vector<std::string_view> split_lines(std::string_view text, bool keeps_ends) {
   Budget::charge_bytes(text.size());
   const auto is_line_end = [](char32_t c) {
-    return (c >= 0xA && c <= 0xD) || (c >= 0x1C && c <= 0x1E) || c == 0x85 || c == 0x2028 || c == 0x2029;
+    return (c >= 0xA && c <= 0xD) || (c >= 0x1C && c <= 0x1E) || c == 0x85 || c == 0x2028 ||
+           c == 0x2029;
   };
   std::vector<std::string_view> lines;
   size_t start = 0;
@@ -44,7 +47,8 @@ std::vector<std::string_view> split_lines(std::string_view text, bool keeps_ends
 std::string replace(std::string_view text, std::string_view old, std::string_view with, Int count) {
   std::string out;
   const auto append = [&](std::string_view part) {
-    Budget::charge_bytes(out.size() + part.size() > out.capacity() ? out.size() + part.size() : part.size());
+    Budget::charge_bytes(out.size() + part.size() > out.capacity() ? out.size() + part.size()
+                                                                   : part.size());
     out += part;
   };
   size_t at = 0;

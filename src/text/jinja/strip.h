@@ -18,7 +18,8 @@ std::string strip(std::string_view text, Side side, const std::string* chars);
 // str.splitlines(): at \n, \r\n, \r and Python's other line ends.
 std::vector<std::string_view> split_lines(std::string_view text, bool keeps_ends = false);
 
-// Every occurrence of `old`, or the first `count` where that is not negative. An empty `old` stands between all characters.
+// Every occurrence of `old`, or the first `count` where that is not negative. An empty `old` stands
+// between all characters.
 std::string replace(std::string_view text, std::string_view old, std::string_view with, Int count);
 
 // str.center: the odd blank goes left where the width is odd.

@@ -9,8 +9,8 @@
 #include "text/jinja/filters.h"
 #include "text/jinja/objects.h"
 #include "text/jinja/operators.h"
-#include "text/jinja/repr.h"
 #include "text/jinja/python_text.h"
+#include "text/jinja/repr.h"
 
 namespace quern::jinja {
 namespace {
@@ -30,7 +30,8 @@ bool is_kind(Interpreter&, const Value& v, const Arguments& a) {
 }
 
 const Value& other(const Arguments& a) {
-  if (a.positional.size() != 1 || !a.named.empty()) fail(ErrorCode::invalid_argument, "a test needs one argument");
+  if (a.positional.size() != 1 || !a.named.empty())
+    fail(ErrorCode::invalid_argument, "a test needs one argument");
   return a.positional[0];
 }
 
@@ -44,7 +45,8 @@ bool is_true_test(Interpreter&, const Value& v, const Arguments& a) {
   return plain("true", v, a, [](const Value& x) { return x.is(Kind::boolean) && x.as_boolean(); });
 }
 bool is_false_test(Interpreter&, const Value& v, const Arguments& a) {
-  return plain("false", v, a, [](const Value& x) { return x.is(Kind::boolean) && !x.as_boolean(); });
+  return plain(
+      "false", v, a, [](const Value& x) { return x.is(Kind::boolean) && !x.as_boolean(); });
 }
 bool is_callable_test(Interpreter&, const Value& v, const Arguments& a) {
   return plain("callable", v, a, [](const Value& x) { return is_callable(x) || x.is_undefined(); });
@@ -60,24 +62,32 @@ bool is_iterable(Interpreter&, const Value& v, const Arguments& a) {
   });
 }
 
-// What has a length and can be indexed; undefined has the first and refuses the second only when it is used.
+// What has a length and can be indexed; undefined has the first and refuses the second only when it
+// is used.
 bool is_sequence(Interpreter&, const Value& v, const Arguments& a) {
   return plain("sequence", v, a, [](const Value& x) {
-    return x.is_undefined() || x.is_string() || x.is_list_or_tuple() || x.is_dict() || x.object_as<Range>() != nullptr;
+    return x.is_undefined() || x.is_string() || x.is_list_or_tuple() || x.is_dict() ||
+           x.object_as<Range>() != nullptr;
   });
 }
 
 bool all_cased(std::string_view text, bool (*wanted)(char32_t), bool (*refused)(char32_t)) {
   const std::u32string points = decode_utf8(text);
   return std::any_of(points.begin(), points.end(), wanted) &&
-         std::none_of(points.begin(), points.end(), [&](char32_t c) { return refused(c) || is_title_case(c); });
+         std::none_of(points.begin(), points.end(), [&](char32_t c) {
+           return refused(c) || is_title_case(c);
+         });
 }
 
 bool is_lower(Interpreter&, const Value& v, const Arguments& a) {
-  return plain("lower", v, a, [](const Value& x) { return all_cased(to_str(x), is_lower_case, is_upper_case); });
+  return plain("lower", v, a, [](const Value& x) {
+    return all_cased(to_str(x), is_lower_case, is_upper_case);
+  });
 }
 bool is_upper(Interpreter&, const Value& v, const Arguments& a) {
-  return plain("upper", v, a, [](const Value& x) { return all_cased(to_str(x), is_upper_case, is_lower_case); });
+  return plain("upper", v, a, [](const Value& x) {
+    return all_cased(to_str(x), is_upper_case, is_lower_case);
+  });
 }
 
 bool has_remainder(const Value& v, const Value& divisor, Int wanted) {
@@ -104,18 +114,34 @@ bool is_in(Interpreter&, const Value& v, const Arguments& a) {
   return contains(bound.at(0), v);
 }
 bool is_filter(Interpreter&, const Value& v, const Arguments& a) {
-  return plain("filter", v, a, [](const Value& x) { return x.is_string() && find_filter(x.as_string()) != nullptr; });
+  return plain("filter", v, a, [](const Value& x) {
+    return x.is_string() && find_filter(x.as_string()) != nullptr;
+  });
 }
 bool is_test(Interpreter&, const Value& v, const Arguments& a) {
-  return plain("test", v, a, [](const Value& x) { return x.is_string() && find_test(x.as_string()) != nullptr; });
+  return plain("test", v, a, [](const Value& x) {
+    return x.is_string() && find_test(x.as_string()) != nullptr;
+  });
 }
 
-bool is_equal(Interpreter&, const Value& v, const Arguments& a) { return equals(v, other(a)); }
-bool is_unequal(Interpreter&, const Value& v, const Arguments& a) { return !equals(v, other(a)); }
-bool is_below(Interpreter&, const Value& v, const Arguments& a) { return is_less(v, other(a)); }
-bool is_above(Interpreter&, const Value& v, const Arguments& a) { return is_less(other(a), v); }
-bool is_at_most(Interpreter&, const Value& v, const Arguments& a) { return is_less_or_equal(v, other(a)); }
-bool is_at_least(Interpreter&, const Value& v, const Arguments& a) { return is_less_or_equal(other(a), v); }
+bool is_equal(Interpreter&, const Value& v, const Arguments& a) {
+  return equals(v, other(a));
+}
+bool is_unequal(Interpreter&, const Value& v, const Arguments& a) {
+  return !equals(v, other(a));
+}
+bool is_below(Interpreter&, const Value& v, const Arguments& a) {
+  return is_less(v, other(a));
+}
+bool is_above(Interpreter&, const Value& v, const Arguments& a) {
+  return is_less(other(a), v);
+}
+bool is_at_most(Interpreter&, const Value& v, const Arguments& a) {
+  return is_less_or_equal(v, other(a));
+}
+bool is_at_least(Interpreter&, const Value& v, const Arguments& a) {
+  return is_less_or_equal(other(a), v);
+}
 
 constexpr std::array kTests = std::to_array<std::pair<std::string_view, Test>>({
     {"defined", is_defined},
@@ -162,7 +188,8 @@ constexpr std::array kTests = std::to_array<std::pair<std::string_view, Test>>({
 }  // namespace
 
 Test find_test(std::string_view name) {
-  const auto* found = std::find_if(kTests.begin(), kTests.end(), [&](const auto& entry) { return entry.first == name; });
+  const auto* found = std::find_if(
+      kTests.begin(), kTests.end(), [&](const auto& entry) { return entry.first == name; });
   return found == kTests.end() ? nullptr : found->second;
 }
 

@@ -27,7 +27,9 @@ Value changed(Interpreter&, const Value& v, const Arguments& a) {
 // Words begin after white space and - ( { [ <, not after every other sign as in str.title.
 std::string title_words(std::string_view text) {
   const std::u32string points = decode_utf8(text);
-  const auto ends_word = [](char32_t c) { return is_space(c) || std::u32string_view(U"-({[<").find(c) != std::u32string_view::npos; };
+  const auto ends_word = [](char32_t c) {
+    return is_space(c) || std::u32string_view(U"-({[<").find(c) != std::u32string_view::npos;
+  };
   std::string out;
   for (size_t at = 0; at < points.size();) {
     if (ends_word(points[at])) {
@@ -36,7 +38,8 @@ std::string title_words(std::string_view text) {
     }
     size_t end = at;
     while (end < points.size() && !ends_word(points[end])) ++end;
-    out += to_upper(encode_utf8(points.substr(at, 1))) + to_lower(encode_utf8(points.substr(at + 1, end - at - 1)));
+    out += to_upper(encode_utf8(points.substr(at, 1))) +
+           to_lower(encode_utf8(points.substr(at + 1, end - at - 1)));
     at = end;
   }
   return out;
@@ -49,12 +52,14 @@ Value trim(Interpreter&, const Value& v, const Arguments& a) {
 
 Value replace_filter(Interpreter&, const Value& v, const Arguments& a) {
   const Bound bound("replace", a, {"old", "new", "count"}, 2);
-  return Value::string(replace(to_str(v), to_str(bound.at(0)), to_str(bound.at(1)), bound.integer(2, -1)));
+  return Value::string(
+      replace(to_str(v), to_str(bound.at(0)), to_str(bound.at(1)), bound.integer(2, -1)));
 }
 
 const std::string& text_of(const Value& v, std::string_view filter) {
   require_defined(v);
-  if (!v.is_string()) fail(ErrorCode::invalid_argument, "{}: expected str, got {}", filter, v.type_name());
+  if (!v.is_string())
+    fail(ErrorCode::invalid_argument, "{}: expected str, got {}", filter, v.type_name());
   return v.as_string();
 }
 
@@ -87,8 +92,10 @@ Value indent(Interpreter&, const Value& v, const Arguments& a) {
 Value truncate(Interpreter&, const Value& v, const Arguments& a) {
   const Bound bound("truncate", a, {"length", "killwords", "end", "leeway"});
   const std::string end = bound.text(2, "...");
-  const Int length = bound.integer(0, 255), leeway = bound.integer(3, 5), end_size = static_cast<Int>(char_count(end));
-  if (length < end_size || leeway < 0) fail(ErrorCode::invalid_argument, "truncate: expected a length of at least {}", end_size);
+  const Int length = bound.integer(0, 255), leeway = bound.integer(3, 5),
+            end_size = static_cast<Int>(char_count(end));
+  if (length < end_size || leeway < 0)
+    fail(ErrorCode::invalid_argument, "truncate: expected a length of at least {}", end_size);
   const std::u32string points = decode_utf8(text_of(v, "truncate"));
   if (static_cast<Int>(points.size()) <= length + leeway) return v;
   std::u32string kept = points.substr(0, static_cast<size_t>(length - end_size));
@@ -141,13 +148,16 @@ Value mark_safe(Interpreter&, const Value& v, const Arguments& a) {
 Value url_encode(Interpreter&, const Value& v, const Arguments& a) {
   const Bound bound("urlencode", a, {});
   if (v.is_string() || !try_iterate(v)) return Value::string(quote_url(to_str(v), false));
-  const auto pairs = v.is_dict() ? DictView(v.dict_ref(), DictView::Part::items).iterate() : iterate(v);
+  const auto pairs =
+      v.is_dict() ? DictView(v.dict_ref(), DictView::Part::items).iterate() : iterate(v);
   std::string out;
   for (const Value& pair : pairs->items) {
     const auto parts = iterate(pair);
-    if (parts->items.size() != 2) fail(ErrorCode::invalid_argument, "urlencode: expected pairs of name and value");
+    if (parts->items.size() != 2)
+      fail(ErrorCode::invalid_argument, "urlencode: expected pairs of name and value");
     if (!out.empty()) out += '&';
-    out += quote_url(to_str(parts->items[0]), true) + "=" + quote_url(to_str(parts->items[1]), true);
+    out +=
+        quote_url(to_str(parts->items[0]), true) + "=" + quote_url(to_str(parts->items[1]), true);
   }
   return Value::string(std::move(out));
 }
@@ -173,6 +183,8 @@ constexpr std::array kFilters = std::to_array<FilterEntry>({
 
 }  // namespace
 
-std::span<const FilterEntry> text_filters() { return kFilters; }
+std::span<const FilterEntry> text_filters() {
+  return kFilters;
+}
 
 }  // namespace quern::jinja

@@ -14,7 +14,9 @@
 namespace quern::jinja {
 namespace {
 
-Value like(const Value& self, std::string text) { return Value::string(std::move(text), self.is_markup()); }
+Value like(const Value& self, std::string text) {
+  return Value::string(std::move(text), self.is_markup());
+}
 
 template <std::string (*change)(std::string_view)>
 Value changed(Interpreter&, const Value& self, const Arguments& a) {
@@ -38,14 +40,18 @@ Value all_of_class(Interpreter&, const Value& self, const Arguments& a) {
   return Value::boolean(!points.empty() && std::all_of(points.begin(), points.end(), is_class));
 }
 
-bool is_alphanumeric(char32_t c) { return is_alpha(c) || is_decimal(c) || is_digit(c) || is_numeric(c); }
+bool is_alphanumeric(char32_t c) {
+  return is_alpha(c) || is_decimal(c) || is_digit(c) || is_numeric(c);
+}
 
 template <bool (*wanted)(char32_t), bool (*refused)(char32_t)>
 Value all_of_case(Interpreter&, const Value& self, const Arguments& a) {
   const Bound bound("a method of str", a, {});
   const std::u32string points = decode_utf8(self.as_string());
   return Value::boolean(std::any_of(points.begin(), points.end(), wanted) &&
-                        std::none_of(points.begin(), points.end(), [](char32_t c) { return refused(c) || is_title_case(c); }));
+                        std::none_of(points.begin(), points.end(), [](char32_t c) {
+                          return refused(c) || is_title_case(c);
+                        }));
 }
 
 Value is_title(Interpreter&, const Value& self, const Arguments& a) {
@@ -68,7 +74,8 @@ Value is_ascii_method(Interpreter&, const Value& self, const Arguments& a) {
 Value is_identifier(Interpreter&, const Value& self, const Arguments& a) {
   const Bound bound("isidentifier", a, {});
   const std::u32string points = decode_utf8(self.as_string());
-  return Value::boolean(!points.empty() && !is_numeric(points[0]) && std::all_of(points.begin(), points.end(), is_word));
+  return Value::boolean(!points.empty() && !is_numeric(points[0]) &&
+                        std::all_of(points.begin(), points.end(), is_word));
 }
 
 template <char align>
@@ -78,8 +85,11 @@ Value justified(Interpreter&, const Value& self, const Arguments& a) {
   spec.align = align;
   spec.width = bound.integer(0, 0);
   spec.fill = bound.text(1, " ");
-  if (char_count(spec.fill) != 1) fail(ErrorCode::invalid_argument, "the fill character must be exactly one character long");
-  return like(self, align == '^' ? center(self.as_string(), spec.width, spec.fill) : format_text_field(self.as_string(), spec));
+  if (char_count(spec.fill) != 1)
+    fail(ErrorCode::invalid_argument, "the fill character must be exactly one character long");
+  return like(self,
+              align == '^' ? center(self.as_string(), spec.width, spec.fill)
+                           : format_text_field(self.as_string(), spec));
 }
 
 Value zero_filled(Interpreter&, const Value& self, const Arguments& a) {
@@ -90,7 +100,8 @@ Value zero_filled(Interpreter&, const Value& self, const Arguments& a) {
   spec.align = '>';
   spec.fill = '0';
   spec.width = bound.integer(0, 0) - static_cast<Int>(sign);
-  return like(self, text.substr(0, sign) + format_text_field(std::string_view(text).substr(sign), spec));
+  return like(self,
+              text.substr(0, sign) + format_text_field(std::string_view(text).substr(sign), spec));
 }
 
 Value expand_tabs(Interpreter&, const Value& self, const Arguments& a) {
@@ -113,7 +124,9 @@ Value expand_tabs(Interpreter&, const Value& self, const Arguments& a) {
   return like(self, std::move(out));
 }
 
-Value formatted(Interpreter& in, const Value& self, const Arguments& a) { return brace_format(in, self, a); }
+Value formatted(Interpreter& in, const Value& self, const Arguments& a) {
+  return brace_format(in, self, a);
+}
 
 Value formatted_map(Interpreter& in, const Value& self, const Arguments& a) {
   const Bound bound("format_map", a, {"mapping"}, 1);
@@ -157,6 +170,8 @@ constexpr std::array kMethods = std::to_array<MethodEntry>({
 
 }  // namespace
 
-std::span<const MethodEntry> text_methods() { return kMethods; }
+std::span<const MethodEntry> text_methods() {
+  return kMethods;
+}
 
 }  // namespace quern::jinja

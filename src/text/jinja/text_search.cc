@@ -14,7 +14,9 @@
 namespace quern::jinja {
 namespace {
 
-Value piece(const Value& self, std::string_view text) { return Value::string(std::string(text), self.is_markup()); }
+Value piece(const Value& self, std::string_view text) {
+  return Value::string(std::string(text), self.is_markup());
+}
 
 Value list_of(const Value& self, const std::vector<std::string_view>& parts) {
   Budget::charge(static_cast<int64_t>(parts.size()));
@@ -34,7 +36,8 @@ const std::string& required_text(const Bound& bound, size_t i) {
 std::vector<std::string_view> split_space(std::string_view text, Int most) {
   std::vector<std::string_view> parts;
   const auto skip = [&](size_t at, bool wanted) {
-    for (size_t length = 0; at < text.size() && is_space(utf8_at(text, at, length)) == wanted;) at += length;
+    for (size_t length = 0; at < text.size() && is_space(utf8_at(text, at, length)) == wanted;)
+      at += length;
     return at;
   };
   for (size_t at = skip(0, true); at < text.size(); at = skip(at, true)) {
@@ -59,7 +62,8 @@ std::vector<std::string_view> rsplit_space(std::string_view text, Int most) {
   std::vector<std::string_view> parts;
   const auto trim = [&](bool wanted) {
     size_t length = 0;
-    while (!text.empty() && is_space(utf8_at(text, last_char(text), length)) == wanted) text = text.substr(0, last_char(text));
+    while (!text.empty() && is_space(utf8_at(text, last_char(text), length)) == wanted)
+      text = text.substr(0, last_char(text));
   };
   for (trim(true); !text.empty(); trim(true)) {
     const std::string_view before = text;
@@ -74,19 +78,25 @@ std::vector<std::string_view> rsplit_space(std::string_view text, Int most) {
   return parts;
 }
 
-std::vector<std::string_view> split_at(std::string_view text, std::string_view separator, Int most) {
+std::vector<std::string_view> split_at(std::string_view text,
+                                       std::string_view separator,
+                                       Int most) {
   std::vector<std::string_view> parts;
   size_t at = 0;
-  for (size_t found; most-- != 0 && (found = text.find(separator, at)) != std::string_view::npos; at = found + separator.size()) {
+  for (size_t found; most-- != 0 && (found = text.find(separator, at)) != std::string_view::npos;
+       at = found + separator.size()) {
     parts.push_back(text.substr(at, found - at));
   }
   parts.push_back(text.substr(at));
   return parts;
 }
 
-std::vector<std::string_view> rsplit_at(std::string_view text, std::string_view separator, Int most) {
+std::vector<std::string_view> rsplit_at(std::string_view text,
+                                        std::string_view separator,
+                                        Int most) {
   std::vector<std::string_view> parts;
-  for (size_t found; most-- != 0 && (found = text.rfind(separator)) != std::string_view::npos; text = text.substr(0, found)) {
+  for (size_t found; most-- != 0 && (found = text.rfind(separator)) != std::string_view::npos;
+       text = text.substr(0, found)) {
     parts.push_back(text.substr(found + separator.size()));
   }
   parts.push_back(text);
@@ -101,9 +111,11 @@ Value split(Interpreter&, const Value& self, const Arguments& a) {
   const Int most = bound.integer(1, -1);
   const std::string& text = self.as_string();
   Budget::charge_bytes(text.size());
-  if (!separator) return list_of(self, from_right ? rsplit_space(text, most) : split_space(text, most));
+  if (!separator)
+    return list_of(self, from_right ? rsplit_space(text, most) : split_space(text, most));
   if (separator->empty()) fail(ErrorCode::invalid_argument, "split: empty separator");
-  return list_of(self, from_right ? rsplit_at(text, *separator, most) : split_at(text, *separator, most));
+  return list_of(self,
+                 from_right ? rsplit_at(text, *separator, most) : split_at(text, *separator, most));
 }
 
 Value lines(Interpreter&, const Value& self, const Arguments& a) {
@@ -119,8 +131,11 @@ Value partition(Interpreter&, const Value& self, const Arguments& a) {
   const std::string_view text = self.as_string();
   const size_t found = from_right ? text.rfind(separator) : text.find(separator);
   const Value whole = self, none = piece(self, "");
-  if (found == std::string_view::npos) return from_right ? Value::tuple({none, none, whole}) : Value::tuple({whole, none, none});
-  return Value::tuple({piece(self, text.substr(0, found)), piece(self, separator), piece(self, text.substr(found + separator.size()))});
+  if (found == std::string_view::npos)
+    return from_right ? Value::tuple({none, none, whole}) : Value::tuple({whole, none, none});
+  return Value::tuple({piece(self, text.substr(0, found)),
+                       piece(self, separator),
+                       piece(self, text.substr(found + separator.size()))});
 }
 
 Value join(Interpreter&, const Value& self, const Arguments& a) {
@@ -132,14 +147,16 @@ Value join(Interpreter&, const Value& self, const Arguments& a) {
     if (!part.is_string()) {
       fail(ErrorCode::invalid_argument, "join: item {} is {}, expected str", i, part.type_name());
     }
-    Budget::charge(1 + static_cast<int64_t>((self.as_string().size() + part.as_string().size()) / 32));
+    Budget::charge(1 +
+                   static_cast<int64_t>((self.as_string().size() + part.as_string().size()) / 32));
     if (i > 0) out += self.as_string();
     out += part.as_string();
   }
   return Value::string(std::move(out), self.is_markup());
 }
 
-// The part of the text between two optional character positions, and how many characters stand before it.
+// The part of the text between two optional character positions, and how many characters stand
+// before it.
 struct Window {
   std::string_view text;
   Int start = 0;
@@ -170,8 +187,12 @@ template <bool from_right>
 Int found_at(const Value& self, const Bound& bound) {
   const std::string& wanted = required_text(bound, 0);
   const Window view = window(self, bound, 1);
-  const size_t found = !view.is_valid ? std::string_view::npos : from_right ? view.text.rfind(wanted) : view.text.find(wanted);
-  return found == std::string_view::npos ? -1 : view.start + static_cast<Int>(char_count(view.text.substr(0, found)));
+  const size_t found = !view.is_valid ? std::string_view::npos
+                       : from_right   ? view.text.rfind(wanted)
+                                      : view.text.find(wanted);
+  return found == std::string_view::npos
+             ? -1
+             : view.start + static_cast<Int>(char_count(view.text.substr(0, found)));
 }
 
 template <bool from_right>
@@ -195,7 +216,9 @@ Value count(Interpreter&, const Value& self, const Arguments& a) {
   if (!view.is_valid) return Value::integer(0);
   if (wanted.empty()) return Value::integer(static_cast<Int>(char_count(view.text)) + 1);
   Int n = 0;
-  for (size_t at = view.text.find(wanted); at != std::string_view::npos; at = view.text.find(wanted, at + wanted.size())) ++n;
+  for (size_t at = view.text.find(wanted); at != std::string_view::npos;
+       at = view.text.find(wanted, at + wanted.size()))
+    ++n;
   return Value::integer(n);
 }
 
@@ -205,9 +228,12 @@ Value has_affix(Interpreter&, const Value& self, const Arguments& a) {
   const Window view = window(self, bound, 1);
   const auto matches = [&](const Value& affix) {
     if (!affix.is_string()) {
-      fail(ErrorCode::invalid_argument, "startswith or endswith: expected str or a tuple of str, got {}", affix.type_name());
+      fail(ErrorCode::invalid_argument,
+           "startswith or endswith: expected str or a tuple of str, got {}",
+           affix.type_name());
     }
-    return view.is_valid && (at_end ? view.text.ends_with(affix.as_string()) : view.text.starts_with(affix.as_string()));
+    return view.is_valid && (at_end ? view.text.ends_with(affix.as_string())
+                                    : view.text.starts_with(affix.as_string()));
   };
   require_defined(bound.at(0));
   if (!bound.at(0).is(Value::Kind::tuple)) return Value::boolean(matches(bound.at(0)));
@@ -227,7 +253,11 @@ Value without_affix(Interpreter&, const Value& self, const Arguments& a) {
 
 Value replaced(Interpreter&, const Value& self, const Arguments& a) {
   const Bound bound("replace", a, {"old", "new", "count"}, 2);
-  return piece(self, replace(self.as_string(), required_text(bound, 0), required_text(bound, 1), bound.integer(2, -1)));
+  return piece(self,
+               replace(self.as_string(),
+                       required_text(bound, 0),
+                       required_text(bound, 1),
+                       bound.integer(2, -1)));
 }
 
 constexpr std::array kMethods = std::to_array<MethodEntry>({
@@ -251,6 +281,8 @@ constexpr std::array kMethods = std::to_array<MethodEntry>({
 
 }  // namespace
 
-std::span<const MethodEntry> text_search_methods() { return kMethods; }
+std::span<const MethodEntry> text_search_methods() {
+  return kMethods;
+}
 
 }  // namespace quern::jinja

@@ -48,7 +48,8 @@ void JsonWriter::write_text(std::string_view text) {
   out_ += '"';
   for (size_t at = 0, length = 0; at < text.size(); at += length) {
     const char32_t c = utf8_at(text, at, length);
-    const size_t special = length == 1 ? kSpecial.find(static_cast<char>(c)) : std::string_view::npos;
+    const size_t special =
+        length == 1 ? kSpecial.find(static_cast<char>(c)) : std::string_view::npos;
     if (special != std::string_view::npos) {
       out_ += '\\';
       out_ += kLetters[special];
@@ -87,13 +88,20 @@ void JsonWriter::write_items(const std::vector<Value>& items) {
 
 std::string JsonWriter::key_text(const Value& key) {
   switch (key.kind()) {
-    case Value::Kind::string: return key.as_string();
-    case Value::Kind::none: return "null";
-    case Value::Kind::boolean: return key.as_boolean() ? "true" : "false";
-    case Value::Kind::integer: return format_integer(key.as_integer());
-    case Value::Kind::real: return json_real(key.as_real());
+    case Value::Kind::string:
+      return key.as_string();
+    case Value::Kind::none:
+      return "null";
+    case Value::Kind::boolean:
+      return key.as_boolean() ? "true" : "false";
+    case Value::Kind::integer:
+      return format_integer(key.as_integer());
+    case Value::Kind::real:
+      return json_real(key.as_real());
     default:
-      fail(ErrorCode::invalid_argument, "tojson: keys must be str, int, float, bool or None, not {}", key.type_name());
+      fail(ErrorCode::invalid_argument,
+           "tojson: keys must be str, int, float, bool or None, not {}",
+           key.type_name());
   }
 }
 
@@ -105,7 +113,9 @@ void JsonWriter::write_dict(const Dict& dict) {
   std::vector<const Dict::Entry*> order;
   for (const Dict::Entry& entry : dict.entries()) order.push_back(&entry);
   if (style_.is_sorted) {
-    std::stable_sort(order.begin(), order.end(), [](const auto* a, const auto* b) { return is_less(a->first, b->first); });
+    std::stable_sort(order.begin(), order.end(), [](const auto* a, const auto* b) {
+      return is_less(a->first, b->first);
+    });
   }
   out_ += '{';
   ++level_;
@@ -125,16 +135,32 @@ void JsonWriter::write(const Value& v) {
   Budget::charge(1);
   const Nesting level;
   switch (v.kind()) {
-    case Value::Kind::none: out_ += "null"; break;
-    case Value::Kind::boolean: out_ += v.as_boolean() ? "true" : "false"; break;
-    case Value::Kind::integer: out_ += format_integer(v.as_integer()); break;
-    case Value::Kind::real: out_ += json_real(v.as_real()); break;
-    case Value::Kind::string: write_text(v.as_string()); break;
+    case Value::Kind::none:
+      out_ += "null";
+      break;
+    case Value::Kind::boolean:
+      out_ += v.as_boolean() ? "true" : "false";
+      break;
+    case Value::Kind::integer:
+      out_ += format_integer(v.as_integer());
+      break;
+    case Value::Kind::real:
+      out_ += json_real(v.as_real());
+      break;
+    case Value::Kind::string:
+      write_text(v.as_string());
+      break;
     case Value::Kind::list:
-    case Value::Kind::tuple: write_items(v.items()); break;
-    case Value::Kind::dict: write_dict(v.as_dict()); break;
+    case Value::Kind::tuple:
+      write_items(v.items());
+      break;
+    case Value::Kind::dict:
+      write_dict(v.as_dict());
+      break;
     default:
-      fail(ErrorCode::invalid_argument, "tojson: an object of type {} is not JSON serializable", v.type_name());
+      fail(ErrorCode::invalid_argument,
+           "tojson: an object of type {} is not JSON serializable",
+           v.type_name());
   }
 }
 

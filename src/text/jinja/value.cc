@@ -28,13 +28,16 @@ size_t hash_number(const Value& v) {
   return std::hash<double>{}(d == 0 ? 0.0 : d);
 }
 
-// Tuples inside tuples hash by their size alone, so that shared parts are not walked again and again.
+// Tuples inside tuples hash by their size alone, so that shared parts are not walked again and
+// again.
 size_t hash_of(const Value& v, bool is_inside_tuple = false) {
   switch (v.kind()) {
-    case Value::Kind::string: return std::hash<std::string_view>{}(v.as_string());
+    case Value::Kind::string:
+      return std::hash<std::string_view>{}(v.as_string());
     case Value::Kind::boolean:
     case Value::Kind::integer:
-    case Value::Kind::real: return hash_number(v);
+    case Value::Kind::real:
+      return hash_number(v);
     case Value::Kind::tuple: {
       size_t h = v.items().size();
       if (is_inside_tuple) return h;
@@ -42,9 +45,12 @@ size_t hash_of(const Value& v, bool is_inside_tuple = false) {
       return h;
     }
     case Value::Kind::list:
-    case Value::Kind::dict: fail(ErrorCode::invalid_argument, "unhashable type: '{}'", v.type_name());
-    case Value::Kind::object: return std::hash<const void*>{}(&v.as_object());
-    default: return static_cast<size_t>(v.kind());
+    case Value::Kind::dict:
+      fail(ErrorCode::invalid_argument, "unhashable type: '{}'", v.type_name());
+    case Value::Kind::object:
+      return std::hash<const void*>{}(&v.as_object());
+    default:
+      return static_cast<size_t>(v.kind());
   }
 }
 
@@ -58,10 +64,18 @@ Value& Value::operator=(const Value&) = default;
 Value& Value::operator=(Value&&) noexcept = default;
 Value::~Value() = default;
 
-Value Value::none() { return Value(Storage(None{})); }
-Value Value::boolean(bool b) { return Value(Storage(b)); }
-Value Value::integer(Int i) { return Value(Storage(i)); }
-Value Value::real(double d) { return Value(Storage(d)); }
+Value Value::none() {
+  return Value(Storage(None{}));
+}
+Value Value::boolean(bool b) {
+  return Value(Storage(b));
+}
+Value Value::integer(Int i) {
+  return Value(Storage(i));
+}
+Value Value::real(double d) {
+  return Value(Storage(d));
+}
 
 Value Value::undefined(std::string reason) {
   return Value(Storage(Undefined{std::make_shared<const std::string>(std::move(reason))}));
@@ -86,7 +100,9 @@ Value Value::dict(Dict dict) {
   return Value(Storage(std::make_shared<const Dict>(std::move(dict))));
 }
 
-Value Value::object(std::shared_ptr<Object> object) { return Value(Storage(std::move(object))); }
+Value Value::object(std::shared_ptr<Object> object) {
+  return Value(Storage(std::move(object)));
+}
 
 const std::string& Value::reason() const {
   static const std::string kUnknown = "a value is undefined";
@@ -94,7 +110,9 @@ const std::string& Value::reason() const {
   return u.reason ? *u.reason : kUnknown;
 }
 
-Int Value::as_integer() const { return is(Kind::boolean) ? Int{as_boolean()} : std::get<Int>(data_); }
+Int Value::as_integer() const {
+  return is(Kind::boolean) ? Int{as_boolean()} : std::get<Int>(data_);
+}
 
 double Value::as_real() const {
   return is(Kind::real) ? std::get<double>(data_) : static_cast<double>(as_integer());
@@ -107,37 +125,56 @@ const std::shared_ptr<const Sequence>& Value::sequence() const {
 int Value::depth() const {
   switch (kind()) {
     case Kind::list:
-    case Kind::tuple: return sequence()->depth;
-    case Kind::dict: return as_dict().depth();
-    case Kind::object: return as_object().depth();
-    default: return 0;
+    case Kind::tuple:
+      return sequence()->depth;
+    case Kind::dict:
+      return as_dict().depth();
+    case Kind::object:
+      return as_object().depth();
+    default:
+      return 0;
   }
 }
 
 bool Value::is_same(const Value& other) const {
   if (kind() != other.kind()) return false;
   switch (kind()) {
-    case Kind::undefined: return std::get<Undefined>(data_).reason == std::get<Undefined>(other.data_).reason;
+    case Kind::undefined:
+      return std::get<Undefined>(data_).reason == std::get<Undefined>(other.data_).reason;
     case Kind::list:
-    case Kind::tuple: return sequence() == other.sequence();
-    case Kind::dict: return dict_ref() == other.dict_ref();
-    case Kind::object: return &as_object() == &other.as_object();
-    default: return equals(*this, other);
+    case Kind::tuple:
+      return sequence() == other.sequence();
+    case Kind::dict:
+      return dict_ref() == other.dict_ref();
+    case Kind::object:
+      return &as_object() == &other.as_object();
+    default:
+      return equals(*this, other);
   }
 }
 
 std::string_view Value::type_name() const {
   switch (kind()) {
-    case Kind::undefined: return "Undefined";
-    case Kind::none: return "NoneType";
-    case Kind::boolean: return "bool";
-    case Kind::integer: return "int";
-    case Kind::real: return "float";
-    case Kind::string: return is_markup() ? "Markup" : "str";
-    case Kind::list: return "list";
-    case Kind::tuple: return "tuple";
-    case Kind::dict: return "dict";
-    case Kind::object: return as_object().type_name();
+    case Kind::undefined:
+      return "Undefined";
+    case Kind::none:
+      return "NoneType";
+    case Kind::boolean:
+      return "bool";
+    case Kind::integer:
+      return "int";
+    case Kind::real:
+      return "float";
+    case Kind::string:
+      return is_markup() ? "Markup" : "str";
+    case Kind::list:
+      return "list";
+    case Kind::tuple:
+      return "tuple";
+    case Kind::dict:
+      return "dict";
+    case Kind::object:
+      return as_object().type_name();
   }
   return "object";
 }
@@ -150,7 +187,8 @@ const Dict::Entry* Dict::find_entry(size_t hash, Match match) const {
     }
     return nullptr;
   }
-  for (size_t at = hash & (slots_.size() - 1); slots_[at] != 0; at = (at + 1) & (slots_.size() - 1)) {
+  for (size_t at = hash & (slots_.size() - 1); slots_[at] != 0;
+       at = (at + 1) & (slots_.size() - 1)) {
     const size_t i = slots_[at] - 1;
     if (hashes_[i] == hash && match(entries_[i].first)) return &entries_[i];
   }
@@ -183,8 +221,9 @@ const Value* Dict::find(const Value& key) const {
 }
 
 const Value* Dict::find(std::string_view key) const {
-  const Entry* found = find_entry(std::hash<std::string_view>{}(key),
-                                  [&](const Value& k) { return k.is_string() && k.as_string() == key; });
+  const Entry* found = find_entry(std::hash<std::string_view>{}(key), [&](const Value& k) {
+    return k.is_string() && k.as_string() == key;
+  });
   return found ? &found->second : nullptr;
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The values that a template computes with: Python's, without mutation. A Value is small and shares what it points to.
+// The values that a template computes with: Python's, without mutation. A Value is small and shares
+// what it points to.
 #pragma once
 
 #include <memory>
@@ -16,7 +17,8 @@ class Dict;
 class Object;
 class Value;
 
-// Python's integers have no bound; 128 bits hold what templates count, and what does not fit is an error.
+// Python's integers have no bound; 128 bits hold what templates count, and what does not fit is an
+// error.
 using Int = __int128;
 
 struct Text {
@@ -39,7 +41,8 @@ class Value {
   enum class Kind { undefined, none, boolean, integer, real, string, list, tuple, dict, object };
 
   Value();  // undefined, without a reason
-  // Out of line: dozens of places copy values, and inlining eight kinds of storage everywhere makes the room slow to build.
+  // Out of line: dozens of places copy values, and inlining eight kinds of storage everywhere makes
+  // the room slow to build.
   Value(const Value&);
   Value(Value&&) noexcept;
   Value& operator=(const Value&);
@@ -51,7 +54,8 @@ class Value {
   static Value integer(Int i);
   static Value real(double d);
   static Value string(std::string bytes, bool is_markup = false);
-  // Containers nest at most kMaxNesting deep, else exhausted: they are printed, compared and freed by recursion.
+  // Containers nest at most kMaxNesting deep, else exhausted: they are printed, compared and freed
+  // by recursion.
   static Value list(std::vector<Value> items);
   static Value tuple(std::vector<Value> items);
   static Value dict(Dict dict);
@@ -102,8 +106,8 @@ class Value {
   };
   using DictRef = std::shared_ptr<const Dict>;
   using ObjectRef = std::shared_ptr<Object>;
-  using Storage =
-      std::variant<Undefined, None, bool, Int, double, TextRef, ListRef, TupleRef, DictRef, ObjectRef>;
+  using Storage = std::
+      variant<Undefined, None, bool, Int, double, TextRef, ListRef, TupleRef, DictRef, ObjectRef>;
 
   explicit Value(Storage data);
 
@@ -119,7 +123,9 @@ class Dict {
 
   // Replaces the value of an equal key. A key that Python cannot hash is invalid_argument.
   void set(Value key, Value value);
-  void set(std::string_view key, Value value) { set(Value::string(std::string(key)), std::move(value)); }
+  void set(std::string_view key, Value value) {
+    set(Value::string(std::string(key)), std::move(value));
+  }
   // Null where there is none.
   const Value* find(const Value& key) const;
   const Value* find(std::string_view key) const;
@@ -133,8 +139,8 @@ class Dict {
   const Entry* find_entry(size_t hash, Match match) const;
 
   std::vector<Entry> entries_;
-  std::vector<size_t> hashes_;         // of the keys, in step with entries_
-  std::vector<uint32_t> slots_;        // open addressing, index + 1; empty while there are few entries
+  std::vector<size_t> hashes_;   // of the keys, in step with entries_
+  std::vector<uint32_t> slots_;  // open addressing, index + 1; empty while there are few entries
   int depth_ = 1;
 };
 
