@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Prompt: ids, positions, media with their spans. All that the engine ever sees of a conversation. Immutable once built.
+// Prompt: ids, positions, media with their spans. All that the engine ever sees of a conversation.
+// Immutable once built.
 #pragma once
 
 #include <cstdint>
@@ -24,8 +25,8 @@ struct Prompt {
   int axes = 1;                    // A: 1, or 3 for M-RoPE
   // A token at index i >= T stands at position i + rope_delta on every axis.
   int32_t rope_delta = 0;
-  std::vector<MediaSpan> media;    // ascending, disjoint
-  std::string text;                // as rendered, before placeholders were expanded; empty for a prompt of ids
+  std::vector<MediaSpan> media;  // ascending, disjoint
+  std::string text;  // as rendered, before placeholders were expanded; empty for a prompt of ids
 };
 
 }  // namespace quern

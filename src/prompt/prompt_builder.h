@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// PromptBuilder: messages, text or ids → Prompt: chat template, media, tokenizer, placeholder expansion, positions.
+// PromptBuilder: messages, text or ids → Prompt: chat template, media, tokenizer, placeholder
+// expansion, positions.
 #pragma once
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -12,13 +14,12 @@
 #include "base/json.h"
 #include "prompt/media_source.h"
 #include "prompt/prompt.h"
+#include "prompt/prompt_rules.h"
 #include "text/jinja/chat_template.h"
 #include "text/tokenizer/tokenizer.h"
 #include "weights/checkpoint.h"
 
 namespace quern {
-
-class Processor;  // prompt/processor.h: one per media model
 
 struct ChatOptions {
   const Json* tools = nullptr;            // an array, or null
@@ -28,19 +29,15 @@ struct ChatOptions {
   bool add_special_tokens = false;      // a template writes its own
 };
 
-// Where the reference implementations differ (docs/models/qwen2-vl.md). The product's choice is the default.
-struct PromptRules {
-  bool transformers_video_positions = false;  // text after a clip goes on at max(rows, columns), not at the largest position + 1
-  bool sample_frames = true;                  // choose frames of a clip as qwen-vl-utils does; false: take the list as it is
-};
-
 // Safe to use from several threads at once.
 class PromptBuilder {
  public:
-  // Reads the processor, template and tokenizer files beside the checkpoint (or its GGUF metadata). `model_folder` is the
-  // folder, or the .gguf file. `chat_template` (a file's text), if given, replaces the model's own. Throws unsupported for a
-  // media model without a processor here, data_loss for files that contradict the config.
-  static std::unique_ptr<PromptBuilder> open(const std::string& model_folder, const Checkpoint& checkpoint,
+  // Reads the processor, template and tokenizer files beside the checkpoint (or its GGUF metadata).
+  // `model_folder` is the folder, or the .gguf file. `chat_template` (a file's text), if given,
+  // replaces the model's own. Throws unsupported for a media model without a processor here,
+  // data_loss for files that contradict the config.
+  static std::unique_ptr<PromptBuilder> open(const std::string& model_folder,
+                                             const Checkpoint& checkpoint,
                                              std::optional<std::string> chat_template = {});
   virtual ~PromptBuilder() = default;
 
@@ -48,15 +45,24 @@ class PromptBuilder {
   // Null where the model has none: then from_messages throws invalid_argument saying so.
   virtual const ChatTemplate* chat_template() const = 0;
   virtual bool takes_media() const = 0;
+  // The shape, without values, of the largest picture of at most max_tokens tokens; nullopt for a
+  // text model.
+  virtual std::optional<MediaInput> largest_picture(int64_t max_tokens) const = 0;
 
   // The text that the template makes of the messages. Media parts leave their placeholders.
   virtual std::string render(const Json& messages, const ChatOptions& options) const = 0;
   // Messages in OpenAI's shape; `media` opens what image_url, video_url and the like refer to.
-  virtual Prompt from_messages(const Json& messages, const ChatOptions& options, const MediaSource& media) const = 0;
-  // A rendered text with one placeholder per medium, and the media in order (already opened). For `verify` and completions.
-  virtual Prompt from_text(std::string_view text, bool add_special_tokens, std::vector<OpenedMedia> media = {},
+  virtual Prompt from_messages(const Json& messages,
+                               const ChatOptions& options,
+                               const MediaSource& media) const = 0;
+  // A rendered text with one placeholder per medium, and the media in order (already opened). For
+  // `verify` and completions.
+  virtual Prompt from_text(std::string_view text,
+                           bool add_special_tokens,
+                           std::vector<OpenedMedia> media = {},
                            const PromptRules& rules = {}) const = 0;
-  virtual Prompt from_ids(std::vector<int32_t> ids) const = 0;  // text only; placeholder ids are refused
+  virtual Prompt from_ids(
+      std::vector<int32_t> ids) const = 0;  // text only; placeholder ids are refused
 };
 
 }  // namespace quern

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The decoders behind decode_image, one file each. All take a whole file whose first bytes name the format, call new_image with
-// the size from the header before anything of that size is allocated, and throw data_loss where the bytes contradict the format.
+// The decoders behind decode_image, one file each. All take a whole file whose first bytes name the
+// format, call new_image with the size from the header before anything of that size is allocated,
+// and throw data_loss where the bytes contradict the format.
 #pragma once
 
 #include <cstddef>
@@ -13,8 +14,12 @@ namespace quern {
 
 using EncodedImage = std::span<const std::byte>;
 
-// Throws exhausted, naming both numbers, if a picture of this size is over the limit; data_loss if it has no pixels.
-void check_image_size(std::string_view format, int64_t width, int64_t height, const ImageLimits& limits);
+// Throws exhausted, naming both numbers, if a picture of this size is over the limit; data_loss if
+// it has no pixels.
+void check_image_size(std::string_view format,
+                      int64_t width,
+                      int64_t height,
+                      const ImageLimits& limits);
 // A black picture; checks its size first.
 Image new_image(std::string_view format, int64_t width, int64_t height, const ImageLimits& limits);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// GIF through giflib's record interface: the first frame on its screen. Where the frame does not reach, the screen shows the
-// transparent colour, or else colour 0.
+// GIF through giflib's record interface: the first frame on its screen. Where the frame does not
+// reach, the screen shows the transparent colour, or else colour 0.
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -42,7 +42,8 @@ void read_extension(const GifFile& gif, int& transparent) {
   GifByteType* block = nullptr;
   check(gif, DGifGetExtension(gif.get(), &code, &block));
   GraphicsControlBlock control;
-  if (code == GRAPHICS_EXT_FUNC_CODE && block && DGifExtensionToGCB(block[0], block + 1, &control) == GIF_OK)
+  if (code == GRAPHICS_EXT_FUNC_CODE && block &&
+      DGifExtensionToGCB(block[0], block + 1, &control) == GIF_OK)
     transparent = control.TransparentColor;
   while (block) check(gif, DGifGetExtensionNext(gif.get(), &block));
 }
@@ -66,7 +67,8 @@ int seek_first_frame(const GifFile& gif) {
 
 using Palette = std::array<GifColorType, 256>;
 
-// Without a colour table, or with one that is just the greys in order, an index is a grey; else indices past it are black.
+// Without a colour table, or with one that is just the greys in order, an index is a grey; else
+// indices past it are black.
 Palette palette_of(const ColorMapObject* map) {
   Palette greys, colours{};
   for (int i = 0; i < 256; ++i) {
@@ -116,9 +118,11 @@ Image decode_gif(EncodedImage bytes, const ImageLimits& limits) {
                           std::max<int64_t>(gif->SHeight, int64_t{frame.Top} + frame.Height),
                           limits);
   const Palette palette = palette_of(frame.ColorMap ? frame.ColorMap : gif->SColorMap);
-  const uint8_t outside = transparent == NO_TRANSPARENT_COLOR ? 0 : static_cast<uint8_t>(transparent);
+  const uint8_t outside =
+      transparent == NO_TRANSPARENT_COLOR ? 0 : static_cast<uint8_t>(transparent);
   const std::vector<uint8_t> background(static_cast<size_t>(image.width), outside);
-  for (int64_t y = 0; y < image.height; ++y) put(palette, background, image.rgb.data() + y * image.width * 3);
+  for (int64_t y = 0; y < image.height; ++y)
+    put(palette, background, image.rgb.data() + y * image.width * 3);
   std::vector<uint8_t> line(static_cast<size_t>(frame.Width));
   for_each_line(frame.Height, frame.Interlace, [&](int64_t y) {
     check(gif, DGifGetLine(gif.get(), line.data(), frame.Width));

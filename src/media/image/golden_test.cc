@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every golden case of kind image_resize: target sizes and resized pixels, both exactly equal to the references.
+// Every golden case of kind image_resize: target sizes and resized pixels, both exactly equal to
+// the references.
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -23,7 +24,8 @@ std::vector<fs::path> cases() {
   std::vector<fs::path> found;
   for (const auto& entry : fs::directory_iterator(QUERN_SOURCE_DIR "/tests/golden")) {
     const fs::path expected = entry.path() / "expected.json";
-    if (fs::exists(expected) && read_json_file(expected).value("kind", "") == "image_resize") found.push_back(entry.path());
+    if (fs::exists(expected) && read_json_file(expected).value("kind", "") == "image_resize")
+      found.push_back(entry.path());
   }
   return found;
 }
@@ -38,7 +40,8 @@ std::map<std::string, std::vector<uint8_t>> read_bytes_tensors(const fs::path& p
   for (const auto& [name, info] : header.items()) {
     if (name == "__metadata__" || info["dtype"] != "U8") continue;
     const char* data = file.data() + 8 + header_size;
-    tensors[name].assign(data + info["data_offsets"][0].get<size_t>(), data + info["data_offsets"][1].get<size_t>());
+    tensors[name].assign(data + info["data_offsets"][0].get<size_t>(),
+                         data + info["data_offsets"][1].get<size_t>());
   }
   return tensors;
 }
@@ -64,7 +67,9 @@ TEST(ImageGolden, TargetSizesEqualTheReference) {
         size_by_rule(row);
         ADD_FAILURE() << row.dump();
       } catch (const Error& e) {
-        EXPECT_NE(e.message().find(row["error"].get<std::string>().substr(0, 50)), std::string::npos) << e.what();
+        EXPECT_NE(e.message().find(row["error"].get<std::string>().substr(0, 50)),
+                  std::string::npos)
+            << e.what();
       }
     }
   }
@@ -78,8 +83,11 @@ TEST(ImageGolden, PixelsEqualBothReferences) {
       const std::string bytes = read_file(file), name = file.stem();
       const Image image = decode_image(std::as_bytes(std::span(bytes)));
       const int64_t height = row["out_hw"][0], width = row["out_hw"][1];
-      EXPECT_EQ(resize_bicubic(image, width, height).rgb, tensors.at(name + ".torchvision_bicubic")) << file;
-      EXPECT_EQ(resize_bicubic(image, width, height, ResizeRule::pil).rgb, tensors.at(name + ".pil_bicubic")) << file;
+      EXPECT_EQ(resize_bicubic(image, width, height).rgb, tensors.at(name + ".torchvision_bicubic"))
+          << file;
+      EXPECT_EQ(resize_bicubic(image, width, height, ResizeRule::pil).rgb,
+                tensors.at(name + ".pil_bicubic"))
+          << file;
     }
   }
 }

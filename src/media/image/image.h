@@ -20,9 +20,10 @@ struct ImageLimits {
   int64_t max_pixels = int64_t{64} << 20;
 };
 
-// JPEG, PNG (palette, grey, 16-bit, alpha), WebP, GIF (first frame), recognised by content. RGB as the reference (PIL
-// Image.convert("RGB")) makes it: alpha dropped, not blended; EXIF orientation ignored. Throws unsupported for another format,
-// exhausted over a limit (with the numbers, from the header alone), data_loss for damage.
+// JPEG, PNG (palette, grey, 16-bit, alpha), WebP, GIF (first frame), recognised by content. RGB as
+// the reference (PIL Image.convert("RGB")) makes it: alpha dropped, not blended; EXIF orientation
+// ignored. Throws unsupported for another format, exhausted over a limit (with the numbers, from
+// the header alone), data_loss for damage.
 Image decode_image(std::span<const std::byte> bytes, const ImageLimits& limits = {});
 
 }  // namespace quern

@@ -7,7 +7,8 @@
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const quern::ImageLimits limits{.max_bytes = 1 << 20, .max_pixels = 1 << 18};
   try {
-    const quern::Image image = quern::decode_image({reinterpret_cast<const std::byte*>(data), size}, limits);
+    const quern::Image image =
+        quern::decode_image({reinterpret_cast<const std::byte*>(data), size}, limits);
     if (image.rgb.size() != static_cast<size_t>(image.width * image.height * 3)) __builtin_trap();
     quern::resize_bicubic(image, 28, 56, quern::ResizeRule::pil);
   } catch (const quern::Error&) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// JPEG through libjpeg-turbo: accurate integer DCT and smooth chroma upsampling, as the reference sets it. Errors leave the library by
-// longjmp, so every call into it stands in a lambda without destructors, under guarded().
+// JPEG through libjpeg-turbo: accurate integer DCT and smooth chroma upsampling, as the reference
+// sets it. Errors leave the library by longjmp, so every call into it stands in a lambda without
+// destructors, under guarded().
 #include <csetjmp>
 #include <cstdio>
 
@@ -34,19 +35,22 @@ struct JpegFile {
 [[noreturn]] void leave(j_common_ptr info) {
   auto& file = *static_cast<JpegFile*>(info->client_data);
   const int code = info->err->msg_code;
-  file.is_unsupported = code == JERR_BAD_PRECISION || code == JERR_SOF_UNSUPPORTED || code == JERR_ARITH_NOTIMPL ||
-                        code == JERR_CONVERSION_NOTIMPL;
+  file.is_unsupported = code == JERR_BAD_PRECISION || code == JERR_SOF_UNSUPPORTED ||
+                        code == JERR_ARITH_NOTIMPL || code == JERR_CONVERSION_NOTIMPL;
   info->err->format_message(info, file.message);
   std::longjmp(file.escape, 1);
 }
 
-// Warnings are accepted, as the reference accepts them, but for one: bytes end before the picture does.
+// Warnings are accepted, as the reference accepts them, but for one: bytes end before the picture
+// does.
 void on_message(j_common_ptr info, int level) {
   if (level < 0 && info->err->msg_code == JWRN_JPEG_EOF) leave(info);
 }
 
 void check_scans(j_common_ptr info) {
-  if (!info->is_decompressor || reinterpret_cast<j_decompress_ptr>(info)->input_scan_number <= kMaxScans) return;
+  if (!info->is_decompressor ||
+      reinterpret_cast<j_decompress_ptr>(info)->input_scan_number <= kMaxScans)
+    return;
   auto& file = *static_cast<JpegFile*>(info->client_data);
   std::snprintf(file.message, sizeof file.message, "more than %d scans", kMaxScans);
   std::longjmp(file.escape, 1);
@@ -60,18 +64,21 @@ JpegFile::JpegFile() {
   info.client_data = this;
 }
 
-// Runs `step`, which must own nothing; an error inside it is thrown here, after the jump has landed.
+// Runs `step`, which must own nothing; an error inside it is thrown here, after the jump has
+// landed.
 template <typename Step>
 void guarded(JpegFile& file, Step step) {
   if (setjmp(file.escape) == 0) {
     step();
     return;
   }
-  fail(file.is_unsupported ? ErrorCode::unsupported : ErrorCode::data_loss, "JPEG picture: {}", file.message);
+  fail(file.is_unsupported ? ErrorCode::unsupported : ErrorCode::data_loss,
+       "JPEG picture: {}",
+       file.message);
 }
 
-// Four-component files store inverted ink (Adobe's convention): x = 255 - ink. r = (255 - k) * (255 - c) / 255, rounded as the
-// reference does: the product of c and (255 - k) is what it rounds.
+// Four-component files store inverted ink (Adobe's convention): x = 255 - ink. r = (255 - k) * (255
+// - c) / 255, rounded as the reference does: the product of c and (255 - k) is what it rounds.
 void ink_to_rgb(const uint8_t* inverted, int64_t count, uint8_t* rgb) {
   for (int64_t i = 0; i < count; ++i, inverted += 4, rgb += 3) {
     const int light = inverted[3];
@@ -99,10 +106,16 @@ void read_header(JpegFile& file, EncodedImage bytes) {
 
 J_COLOR_SPACE colours_of(int components) {
   switch (components) {
-    case 1: return JCS_GRAYSCALE;
-    case 3: return JCS_RGB;
-    case 4: return JCS_CMYK;
-    default: fail(ErrorCode::unsupported, "JPEG picture: {} colour components; expected 1, 3 or 4", components);
+    case 1:
+      return JCS_GRAYSCALE;
+    case 3:
+      return JCS_RGB;
+    case 4:
+      return JCS_CMYK;
+    default:
+      fail(ErrorCode::unsupported,
+           "JPEG picture: {} colour components; expected 1, 3 or 4",
+           components);
   }
 }
 
@@ -112,7 +125,8 @@ void read_lines(JpegFile& file, Image& image) {
   guarded(file, [&] {
     jpeg_start_decompress(&file.info);
     while (file.info.output_scanline < file.info.output_height) {
-      uint8_t* rgb = image.rgb.data() + static_cast<size_t>(file.info.output_scanline) * image.width * 3;
+      uint8_t* rgb =
+          image.rgb.data() + static_cast<size_t>(file.info.output_scanline) * image.width * 3;
       JSAMPROW target = components == 3 ? rgb : line.data();
       jpeg_read_scanlines(&file.info, &target, 1);
       if (components == 1) grey_to_rgb(line.data(), image.width, rgb);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// PNG through libpng. Gamma and colour profiles are ignored, alpha and transparent colours are dropped, the low byte of 16-bit
-// colours is cut off; only 16-bit grey without alpha is different: the reference clips it at 255. Errors leave the library by
-// longjmp, so every call into it stands in a lambda without destructors, under guarded().
+// PNG through libpng. Gamma and colour profiles are ignored, alpha and transparent colours are
+// dropped, the low byte of 16-bit colours is cut off; only 16-bit grey without alpha is different:
+// the reference clips it at 255. Errors leave the library by longjmp, so every call into it stands
+// in a lambda without destructors, under guarded().
 #include <algorithm>
 #include <array>
 #include <csetjmp>
@@ -43,7 +44,8 @@ void read_bytes(png_structp png, png_bytep target, size_t count) {
   file.rest = file.rest.subspan(count);
 }
 
-// Runs `step`, which must own nothing; an error inside it is thrown here, after the jump has landed.
+// Runs `step`, which must own nothing; an error inside it is thrown here, after the jump has
+// landed.
 template <typename Step>
 void guarded(PngFile& file, Step step) {
   if (setjmp(file.escape) == 0) {
@@ -59,7 +61,8 @@ void read_header(PngFile& file) {
     if (file.png) file.info = png_create_info_struct(file.png);
     if (!file.info) std::longjmp(file.escape, 1);
     png_set_read_fn(file.png, &file, read_bytes);
-    png_set_user_limits(file.png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);  // ours are tighter and come next
+    png_set_user_limits(
+        file.png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);  // ours are tighter and come next
     png_set_crc_action(file.png, PNG_CRC_ERROR_QUIT, PNG_CRC_QUIET_USE);
     png_read_info(file.png, file.info);
   });
@@ -71,12 +74,16 @@ Layout layout_of(const PngFile& file) {
   const int type = png_get_color_type(file.png, file.info);
   if (type == PNG_COLOR_TYPE_PALETTE) return Layout::palette;
   if (type & PNG_COLOR_MASK_COLOR) return Layout::rgb;
-  return type == PNG_COLOR_TYPE_GRAY && png_get_bit_depth(file.png, file.info) == 16 ? Layout::deep_grey : Layout::grey;
+  return type == PNG_COLOR_TYPE_GRAY && png_get_bit_depth(file.png, file.info) == 16
+             ? Layout::deep_grey
+             : Layout::grey;
 }
 
 // [height, row bytes]: one byte an index or grey, two a deep grey, three a colour.
 std::vector<uint8_t> read_samples(PngFile& file, Layout layout, int64_t width, int64_t height) {
-  const size_t row_bytes = static_cast<size_t>(width) * (layout == Layout::rgb ? 3 : layout == Layout::deep_grey ? 2 : 1);
+  const size_t row_bytes = static_cast<size_t>(width) * (layout == Layout::rgb         ? 3
+                                                         : layout == Layout::deep_grey ? 2
+                                                                                       : 1);
   std::vector<uint8_t> samples(row_bytes * height);
   guarded(file, [&] {
     png_set_packing(file.png);
@@ -85,9 +92,11 @@ std::vector<uint8_t> read_samples(PngFile& file, Layout layout, int64_t width, i
     png_set_strip_alpha(file.png);
     const int passes = png_set_interlace_handling(file.png);
     png_read_update_info(file.png, file.info);
-    if (png_get_rowbytes(file.png, file.info) != row_bytes) png_error(file.png, "unexpected row size");
+    if (png_get_rowbytes(file.png, file.info) != row_bytes)
+      png_error(file.png, "unexpected row size");
     for (int pass = 0; pass < passes; ++pass)
-      for (int64_t y = 0; y < height; ++y) png_read_row(file.png, samples.data() + y * row_bytes, nullptr);
+      for (int64_t y = 0; y < height; ++y)
+        png_read_row(file.png, samples.data() + y * row_bytes, nullptr);
   });
   return samples;
 }
@@ -97,11 +106,14 @@ std::array<png_color, 256> palette_of(PngFile& file) {
   std::array<png_color, 256> palette{};
   png_colorp colours = nullptr;
   int count = 0;
-  if (png_get_PLTE(file.png, file.info, &colours, &count)) std::copy_n(colours, std::min(count, 256), palette.begin());
+  if (png_get_PLTE(file.png, file.info, &colours, &count))
+    std::copy_n(colours, std::min(count, 256), palette.begin());
   return palette;
 }
 
-void spread_palette(const std::array<png_color, 256>& palette, const std::vector<uint8_t>& samples, uint8_t* rgb) {
+void spread_palette(const std::array<png_color, 256>& palette,
+                    const std::vector<uint8_t>& samples,
+                    uint8_t* rgb) {
   for (uint8_t index : samples) {
     const png_color& c = palette[index];
     *rgb++ = c.red, *rgb++ = c.green, *rgb++ = c.blue;
@@ -121,7 +133,8 @@ void spread_grey(const std::vector<uint8_t>& samples, bool is_deep, uint8_t* rgb
 Image decode_png(EncodedImage bytes, const ImageLimits& limits) {
   PngFile file(bytes);
   read_header(file);
-  const int64_t width = png_get_image_width(file.png, file.info), height = png_get_image_height(file.png, file.info);
+  const int64_t width = png_get_image_width(file.png, file.info),
+                height = png_get_image_height(file.png, file.info);
   check_image_size("PNG", width, height, limits);
   const Layout layout = layout_of(file);
   std::vector<uint8_t> samples = read_samples(file, layout, width, height);

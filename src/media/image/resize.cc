@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The rules were found by comparing results with Pillow 13.0 and torchvision 0.29 over random pictures and sizes; the kernel is
-// R. G. Keys, Cubic convolution interpolation for digital image processing, 1981.
+// The rules were found by comparing results with Pillow 13.0 and torchvision 0.29 over random
+// pictures and sizes; the kernel is R. G. Keys, Cubic convolution interpolation for digital image
+// processing, 1981.
 #include "media/image/resize.h"
 
 #include <algorithm>
@@ -22,7 +23,8 @@ double keys(double x) {
   return 0.0;
 }
 
-// Output i is the sum over k < taps[i].count of weights[i * width + k] * input[taps[i].first + k], >> precision.
+// Output i is the sum over k < taps[i].count of weights[i * width + k] * input[taps[i].first + k],
+// >> precision.
 struct Axis {
   struct Tap {
     int32_t first = 0, count = 0;
@@ -75,7 +77,9 @@ Axis make_axis(int64_t in, int64_t out, ResizeRule rule) {
   return axis;
 }
 
-uint8_t to_byte(int32_t sum, int precision) { return static_cast<uint8_t>(std::clamp(sum >> precision, 0, 255)); }
+uint8_t to_byte(int32_t sum, int precision) {
+  return static_cast<uint8_t>(std::clamp(sum >> precision, 0, 255));
+}
 
 // One row of out pixels from one row of pixels.
 void resize_row(const uint8_t* in, const Axis& axis, uint8_t* out) {
@@ -89,7 +93,8 @@ void resize_row(const uint8_t* in, const Axis& axis, uint8_t* out) {
       g += weights[k] * pixel[1];
       b += weights[k] * pixel[2];
     }
-    out[0] = to_byte(r, axis.precision), out[1] = to_byte(g, axis.precision), out[2] = to_byte(b, axis.precision);
+    out[0] = to_byte(r, axis.precision), out[1] = to_byte(g, axis.precision),
+    out[2] = to_byte(b, axis.precision);
     out += 3;
     weights += axis.width;
   }
@@ -97,14 +102,20 @@ void resize_row(const uint8_t* in, const Axis& axis, uint8_t* out) {
 
 Image resize_rows(const Image& image, int64_t width, ResizeRule rule) {
   const Axis axis = make_axis(image.width, width, rule);
-  Image out{width, image.height, std::vector<uint8_t>(static_cast<size_t>(width * image.height * 3))};
+  Image out{
+      width, image.height, std::vector<uint8_t>(static_cast<size_t>(width * image.height * 3))};
   for (int64_t y = 0; y < image.height; ++y)
     resize_row(image.rgb.data() + y * image.width * 3, axis, out.rgb.data() + y * width * 3);
   return out;
 }
 
-// Part of one output row: the weighted sum of `rows` input rows. A strip of sums stays in the first-level cache.
-void sum_rows(const uint8_t* in, int64_t stride, std::span<const int32_t> weights, int precision, std::span<uint8_t> out) {
+// Part of one output row: the weighted sum of `rows` input rows. A strip of sums stays in the
+// first-level cache.
+void sum_rows(const uint8_t* in,
+              int64_t stride,
+              std::span<const int32_t> weights,
+              int precision,
+              std::span<uint8_t> out) {
   constexpr size_t kStrip = 1024;
   int32_t sums[kStrip];
   for (size_t begin = 0; begin < out.size(); begin += kStrip) {
@@ -134,16 +145,19 @@ Image resize_columns(const Image& image, int64_t height, ResizeRule rule) {
   return out;
 }
 
-// Pillow 13 goes down the columns first where the picture loses more than twice as many rows as columns.
+// Pillow 13 goes down the columns first where the picture loses more than twice as many rows as
+// columns.
 bool is_vertical_first(const Image& image, int64_t width, int64_t height, ResizeRule rule) {
-  return rule == ResizeRule::pil && height < image.height && 2 * (image.width - width) < image.height - height;
+  return rule == ResizeRule::pil && height < image.height &&
+         2 * (image.width - width) < image.height - height;
 }
 
 }  // namespace
 
 Image resize_bicubic(const Image& image, int64_t width, int64_t height, ResizeRule rule) {
   const auto is_side = [](int64_t side) { return side >= 1 && side <= kMaxSide; };
-  if (!is_side(image.width) || !is_side(image.height) || !is_side(width) || !is_side(height) || width * height > kMaxPixels)
+  if (!is_side(image.width) || !is_side(image.height) || !is_side(width) || !is_side(height) ||
+      width * height > kMaxPixels)
     fail(ErrorCode::invalid_argument,
          "picture of {} x {} pixels cannot be resized to {} x {}: at most {} pixels are made",
          image.width,
@@ -151,9 +165,14 @@ Image resize_bicubic(const Image& image, int64_t width, int64_t height, ResizeRu
          width,
          height,
          kMaxPixels);
-  const auto rows = [&](const Image& in) { return in.width == width ? in : resize_rows(in, width, rule); };
-  const auto columns = [&](const Image& in) { return in.height == height ? in : resize_columns(in, height, rule); };
-  return is_vertical_first(image, width, height, rule) ? rows(columns(image)) : columns(rows(image));
+  const auto rows = [&](const Image& in) {
+    return in.width == width ? in : resize_rows(in, width, rule);
+  };
+  const auto columns = [&](const Image& in) {
+    return in.height == height ? in : resize_columns(in, height, rule);
+  };
+  return is_vertical_first(image, width, height, rule) ? rows(columns(image))
+                                                       : columns(rows(image));
 }
 
 }  // namespace quern

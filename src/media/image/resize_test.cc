@@ -10,11 +10,13 @@
 namespace quern {
 namespace {
 
-// Noise from a linear congruential generator: the worst case for rounding, and easy to make elsewhere.
+// Noise from a linear congruential generator: the worst case for rounding, and easy to make
+// elsewhere.
 Image noise(int64_t width, int64_t height) {
   Image image{width, height, std::vector<uint8_t>(static_cast<size_t>(width * height * 3))};
   uint32_t state = 1;
-  for (uint8_t& value : image.rgb) value = static_cast<uint8_t>((state = state * 1664525u + 1013904223u) >> 24);
+  for (uint8_t& value : image.rgb)
+    value = static_cast<uint8_t>((state = state * 1664525u + 1013904223u) >> 24);
   return image;
 }
 
@@ -38,18 +40,20 @@ TEST_P(ResizeTest, EqualsTheReferences) {
   EXPECT_EQ(checksum(resize_bicubic(image, e.out_width, e.out_height, ResizeRule::pil)), e.pil);
 }
 
-INSTANTIATE_TEST_SUITE_P(Sizes, ResizeTest, testing::ValuesIn(std::vector<Expected>{
-    {40, 30, 20, 15, 1049933651u, 1049933651u},
-    {30, 40, 28, 20, 3910269718u, 872355172u},
-    {17, 23, 56, 28, 4029061993u, 637266284u},
-    {64, 48, 63, 49, 2212812646u, 2138024831u},
-    {100, 9, 28, 28, 1887475172u, 3147335269u},
-    {33, 200, 28, 28, 3886065325u, 3567864296u},
-    {5, 5, 84, 84, 97905206u, 444887119u},
-    {90, 61, 12, 61, 2929265204u, 2021443633u},
-    {28, 57, 28, 11, 2779203890u, 2779203890u},
-    {1, 1, 28, 28, 255790336u, 255790336u},
-}));
+INSTANTIATE_TEST_SUITE_P(Sizes,
+                         ResizeTest,
+                         testing::ValuesIn(std::vector<Expected>{
+                             {40, 30, 20, 15, 1049933651u, 1049933651u},
+                             {30, 40, 28, 20, 3910269718u, 872355172u},
+                             {17, 23, 56, 28, 4029061993u, 637266284u},
+                             {64, 48, 63, 49, 2212812646u, 2138024831u},
+                             {100, 9, 28, 28, 1887475172u, 3147335269u},
+                             {33, 200, 28, 28, 3886065325u, 3567864296u},
+                             {5, 5, 84, 84, 97905206u, 444887119u},
+                             {90, 61, 12, 61, 2929265204u, 2021443633u},
+                             {28, 57, 28, 11, 2779203890u, 2779203890u},
+                             {1, 1, 28, 28, 255790336u, 255790336u},
+                         }));
 
 TEST(Resize, SameSizeIsTheSamePicture) {
   const Image image = noise(13, 7);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The rule: transformers 5.23, smart_resize of image_processing_qwen2_vl.py and image_processing_glm4v.py.
+// The rule: transformers 5.23, smart_resize of image_processing_qwen2_vl.py and
+// image_processing_glm4v.py.
 #include "media/image/smart_resize.h"
 
 #include <algorithm>
@@ -15,13 +16,19 @@ constexpr int64_t kMaxSide = int64_t{1} << 24, kMaxFrames = 1 << 12;  // product
 
 // std::nearbyint rounds half to even in the default rounding mode.
 int64_t round_to(int64_t side, int64_t factor) {
-  return static_cast<int64_t>(std::nearbyint(static_cast<double>(side) / static_cast<double>(factor))) * factor;
+  return static_cast<int64_t>(
+             std::nearbyint(static_cast<double>(side) / static_cast<double>(factor))) *
+         factor;
 }
 
 void check_aspect(ImageSize size) {
   const auto [low, high] = std::minmax(size.height, size.width);
   if (low < 1 || high > kMaxSide)
-    fail(ErrorCode::invalid_argument, "picture of {} x {} pixels: sides of 1 to {} are accepted", size.width, size.height, kMaxSide);
+    fail(ErrorCode::invalid_argument,
+         "picture of {} x {} pixels: sides of 1 to {} are accepted",
+         size.width,
+         size.height,
+         kMaxSide);
   const double aspect = static_cast<double>(high) / static_cast<double>(low);
   if (aspect > kMaxAspect)
     fail(ErrorCode::invalid_argument,
@@ -33,7 +40,8 @@ void check_aspect(ImageSize size) {
 }
 
 // `frames` multiplies the real pixels, `counted_frames` those of the rounded size.
-ImageSize fit(ImageSize size, int64_t factor, PixelRange range, int64_t frames, int64_t counted_frames) {
+ImageSize fit(
+    ImageSize size, int64_t factor, PixelRange range, int64_t frames, int64_t counted_frames) {
   check_aspect(size);
   ImageSize out{round_to(size.height, factor), round_to(size.width, factor)};
   const int64_t pixels = counted_frames * out.height * out.width;
@@ -42,7 +50,8 @@ ImageSize fit(ImageSize size, int64_t factor, PixelRange range, int64_t frames, 
   if (pixels > range.max_pixels) {
     const double beta = std::sqrt(real_pixels / static_cast<double>(range.max_pixels));
     const auto shrink = [&](int64_t side) {
-      return std::max(factor, static_cast<int64_t>(std::floor(static_cast<double>(side) / beta / f)) * factor);
+      return std::max(
+          factor, static_cast<int64_t>(std::floor(static_cast<double>(side) / beta / f)) * factor);
     };
     out = {shrink(size.height), shrink(size.width)};
   } else if (pixels < range.min_pixels) {
@@ -57,11 +66,14 @@ ImageSize fit(ImageSize size, int64_t factor, PixelRange range, int64_t frames, 
 
 }  // namespace
 
-ImageSize smart_resize(ImageSize size, int64_t factor, PixelRange range) { return fit(size, factor, range, 1, 1); }
+ImageSize smart_resize(ImageSize size, int64_t factor, PixelRange range) {
+  return fit(size, factor, range, 1, 1);
+}
 
 ImageSize smart_resize_clip(int64_t frames, ImageSize size, int64_t factor, PixelRange range) {
   if (frames < 2 || frames > kMaxFrames)
-    fail(ErrorCode::invalid_argument, "clip of {} frames; 2 to {} are accepted", frames, kMaxFrames);
+    fail(
+        ErrorCode::invalid_argument, "clip of {} frames; 2 to {} are accepted", frames, kMaxFrames);
   if (std::min(size.height, size.width) < 1) check_aspect(size);
   if (size.height < factor || size.width < factor) {
     const double scale = std::max(static_cast<double>(factor) / static_cast<double>(size.height),

@@ -35,7 +35,8 @@ TEST(SmartResize, RefusesStripsAndNothing) {
 
 TEST(SmartResizeClip, CountsAllFrames) {
   EXPECT_EQ(smart_resize_clip(2, {28, 28}, 28, {200704, 1003520}), (ImageSize{336, 336}));
-  EXPECT_EQ(smart_resize_clip(2, {1, 200}, 28, kWide), (ImageSize{28, 5600}));  // enlarged to the factor first
+  EXPECT_EQ(smart_resize_clip(2, {1, 200}, 28, kWide),
+            (ImageSize{28, 5600}));  // enlarged to the factor first
 }
 
 }  // namespace

@@ -11,12 +11,15 @@
 namespace quern {
 namespace {
 
-const uint8_t* data_of(EncodedImage bytes) { return reinterpret_cast<const uint8_t*>(bytes.data()); }
+const uint8_t* data_of(EncodedImage bytes) {
+  return reinterpret_cast<const uint8_t*>(bytes.data());
+}
 
 void decode_still(EncodedImage bytes, Image& image) {
   const int stride = static_cast<int>(image.width * 3);
   if (!WebPDecodeRGBInto(data_of(bytes), bytes.size(), image.rgb.data(), image.rgb.size(), stride))
-    fail(ErrorCode::data_loss, "WebP picture: its {} bytes are damaged or incomplete", bytes.size());
+    fail(
+        ErrorCode::data_loss, "WebP picture: its {} bytes are damaged or incomplete", bytes.size());
 }
 
 void decode_first_frame(EncodedImage bytes, Image& image) {
@@ -26,7 +29,9 @@ void decode_first_frame(EncodedImage bytes, Image& image) {
   uint8_t* rgba = nullptr;
   int timestamp_ms = 0;
   if (!decoder || !WebPAnimDecoderGetNext(decoder.get(), &rgba, &timestamp_ms))
-    fail(ErrorCode::data_loss, "WebP animation: its {} bytes are damaged or incomplete", bytes.size());
+    fail(ErrorCode::data_loss,
+         "WebP animation: its {} bytes are damaged or incomplete",
+         bytes.size());
   uint8_t* rgb = image.rgb.data();
   for (int64_t i = 0; i < image.width * image.height; ++i, rgba += 4, rgb += 3)
     rgb[0] = rgba[0], rgb[1] = rgba[1], rgb[2] = rgba[2];

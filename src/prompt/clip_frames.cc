@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// Source: qwen_vl_utils/vision_process.py of QwenLM/Qwen2-VL (smart_nframes, fetch_video).
+#include "prompt/clip_frames.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+namespace quern {
+namespace {
+
+constexpr double kTargetFps = 2.0;
+constexpr int64_t kFrameFactor = 2, kMinFrames = 4, kMaxFrames = 768;
+constexpr int64_t kTokenPixels = 28 * 28;
+
+int64_t count_frames(int64_t total, double fps) {
+  const double wanted = static_cast<double>(total) / fps * kTargetFps;
+  const auto most = static_cast<double>(std::min(kMaxFrames, total));
+  const double clamped = std::min(std::max(wanted, static_cast<double>(kMinFrames)), most);
+  // Half to even; a single frame stays.
+  const auto even = static_cast<int64_t>(std::nearbyint(clamped / kFrameFactor)) * kFrameFactor;
+  return std::clamp<int64_t>(even, 1, total);
+}
+
+}  // namespace
+
+ClipFrames all_frames(int64_t total, double fps) {
+  ClipFrames all{std::vector<int64_t>(static_cast<size_t>(total)), fps};
+  std::iota(all.indices.begin(), all.indices.end(), 0);
+  return all;
+}
+
+ClipFrames choose_frames(int64_t total, double fps) {
+  if (fps <= kTargetFps && total <= kMaxFrames) return all_frames(total, fps);
+  ClipFrames chosen;
+  const int64_t count = count_frames(total, fps);
+  for (int64_t i = 0; i < count; ++i) {
+    const double at = count == 1 ? 0
+                                 : static_cast<double>(total - 1) * static_cast<double>(i) /
+                                       static_cast<double>(count - 1);
+    chosen.indices.push_back(static_cast<int64_t>(std::nearbyint(at)));
+  }
+  chosen.fps = static_cast<double>(count) / static_cast<double>(total) * fps;
+  return chosen;
+}
+
+PixelRange clip_pixel_range(int64_t frames) {
+  constexpr int64_t kMinPixels = 128 * kTokenPixels, kFrameMaxPixels = 768 * kTokenPixels,
+                    kTotalPixels = 24576 * kTokenPixels;
+  const double share =
+      static_cast<double>(kTotalPixels) / static_cast<double>(frames) * kFrameFactor;
+  const double most = std::max(std::min<double>(kFrameMaxPixels, share),
+                               static_cast<double>(static_cast<int64_t>(kMinPixels * 1.05)));
+  return {kMinPixels, static_cast<int64_t>(most)};
+}
+
+}  // namespace quern

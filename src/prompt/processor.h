@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// Processor: turns a model's media into what its tower takes, counts their tokens and gives
+// positions. One file per media model.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "media/media_input.h"
+#include "prompt/media_source.h"
+#include "prompt/prompt.h"
+#include "prompt/prompt_rules.h"
+#include "weights/checkpoint.h"
+
+namespace quern {
+
+// Immutable: safe from several threads at once.
+class Processor {
+ public:
+  virtual ~Processor() = default;
+
+  // The token that stands for one medium in a rendered text, and then, repeated, for its encoder
+  // rows. Empty: kind not taken.
+  virtual std::optional<int32_t> placeholder(MediaKind kind) const = 0;
+  // Decoder tokens of a medium, from its size alone: cheap. Throws invalid_argument for a size that
+  // the model cannot take.
+  virtual int64_t count_tokens(const OpenedMedia& media, const PromptRules& rules) const = 0;
+  // values, grid, tokens and hash. Throws like count_tokens.
+  virtual MediaInput preprocess(const OpenedMedia& media, const PromptRules& rules) const = 0;
+  // The shape, without values, of the largest picture of at most max_tokens tokens: for the memory
+  // plan.
+  virtual MediaInput largest_picture(int64_t max_tokens) const = 0;
+  // Fills positions, axes and rope_delta of a prompt whose ids (placeholders expanded) and media
+  // stand.
+  virtual void place(Prompt& prompt, const PromptRules& rules) const = 0;
+};
+
+// The processor of the checkpoint's architecture, from the files in `folder`; null for a text
+// model. Throws unsupported for a media model that is not in the table of processor.cc, data_loss
+// for files that contradict themselves.
+std::unique_ptr<Processor> open_processor(const std::string& folder, const Checkpoint& checkpoint);
+
+// Qwen2-VL and Qwen2.5-VL.
+std::unique_ptr<Processor> open_qwen2_vl(const std::string& folder, const Config& config);
+
+// Positions of text alone: 0, 1, 2, … on every one of `axes` axes.
+void place_text(Prompt& prompt, int axes);
+
+}  // namespace quern

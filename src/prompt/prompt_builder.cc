@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "prompt/prompt_builder.h"
+
+#include <algorithm>
+#include <ctime>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "prompt/conversation.h"
+#include "prompt/processor.h"
+#include "prompt/template_files.h"
+#include "weights/gguf.h"
+
+namespace quern {
+namespace {
+
+using MediaPtr = std::shared_ptr<const MediaInput>;
+
+constexpr MediaKind kKinds[] = {MediaKind::image, MediaKind::video, MediaKind::audio};
+
+std::string_view plural(MediaKind kind) {
+  switch (kind) {
+    case MediaKind::image:
+      return "pictures";
+    case MediaKind::video:
+      return "clips";
+    case MediaKind::audio:
+      return "recordings";
+  }
+  return "";
+}
+
+// What the files of a model say; each part may be missing.
+struct Parts {
+  Tokenizer tokenizer;
+  std::optional<ChatTemplate> standard, tool_use;
+  Json special_tokens;
+  std::unique_ptr<Processor> processor;
+  int text_axes = 1;
+  int64_t max_tokens = 0;  // the model's context; 0: unknown
+};
+
+class Builder : public PromptBuilder {
+ public:
+  explicit Builder(Parts parts) : parts_(std::move(parts)) {}
+
+  const Tokenizer& tokenizer() const override { return parts_.tokenizer; }
+  const ChatTemplate* chat_template() const override {
+    return parts_.standard ? &*parts_.standard : nullptr;
+  }
+  bool takes_media() const override { return parts_.processor != nullptr; }
+  std::optional<MediaInput> largest_picture(int64_t max_tokens) const override {
+    if (!takes_media()) return std::nullopt;
+    return parts_.processor->largest_picture(max_tokens);
+  }
+  std::string render(const Json& messages, const ChatOptions& options) const override;
+  Prompt from_messages(const Json& messages,
+                       const ChatOptions& options,
+                       const MediaSource& media) const override;
+  Prompt from_text(std::string_view text,
+                   bool add_special_tokens,
+                   std::vector<OpenedMedia> media,
+                   const PromptRules& rules) const override;
+  Prompt from_ids(std::vector<int32_t> ids) const override;
+
+ private:
+  std::string render_checked(Json messages, const ChatOptions& options) const;
+  const ChatTemplate& template_for(const ChatOptions& options) const;
+  MediaPtr preprocess(const OpenedMedia& media, const PromptRules& rules, int64_t& tokens) const;
+  Prompt assemble(std::string text,
+                  bool add_special_tokens,
+                  const std::vector<MediaPtr>& media,
+                  const PromptRules& rules) const;
+  void expand(const std::vector<int32_t>& ids,
+              const std::vector<MediaPtr>& media,
+              Prompt& prompt) const;
+  std::optional<MediaKind> kind_of(int32_t id) const;
+
+  Parts parts_;
+};
+
+const ChatTemplate& Builder::template_for(const ChatOptions& options) const {
+  if (options.tools && !options.tools->empty() && parts_.tool_use) return *parts_.tool_use;
+  if (parts_.standard) return *parts_.standard;
+  fail(ErrorCode::invalid_argument,
+       "this model has no chat template: send a plain prompt, or start with --chat-template FILE");
+}
+
+std::string Builder::render_checked(Json messages, const ChatOptions& options) const {
+  const ChatTemplate& chat_template = template_for(options);
+  Json variables = parts_.special_tokens;
+  if (options.template_kwargs && !options.template_kwargs->is_null()) {
+    if (!options.template_kwargs->is_object())
+      fail(ErrorCode::invalid_argument, "chat_template_kwargs: expected an object");
+    variables.update(*options.template_kwargs);
+  }
+  variables["messages"] = std::move(messages);
+  variables["tools"] = options.tools && !options.tools->empty() ? *options.tools : Json(nullptr);
+  if (!variables.contains("documents")) variables["documents"] = nullptr;
+  variables["add_generation_prompt"] =
+      options.add_generation_prompt && !options.continue_final_message;
+  const int64_t now = std::time(nullptr);
+  if (options.continue_final_message)
+    return render_continued(chat_template, std::move(variables), now);
+  return chat_template.render(variables, now);
+}
+
+std::string Builder::render(const Json& messages, const ChatOptions& options) const {
+  std::vector<MediaPart> media;
+  return render_checked(read_conversation(messages, takes_media(), media), options);
+}
+
+// Counts before it computes: a prompt that cannot fit costs no memory.
+MediaPtr Builder::preprocess(const OpenedMedia& media,
+                             const PromptRules& rules,
+                             int64_t& tokens) const {
+  tokens += parts_.processor->count_tokens(media, rules);
+  if (parts_.max_tokens > 0 && tokens > parts_.max_tokens)
+    fail(ErrorCode::invalid_argument,
+         "the media become at least {} tokens, the model's context is {}; send fewer or smaller "
+         "ones, or state max_pixels",
+         tokens,
+         parts_.max_tokens);
+  return std::make_shared<const MediaInput>(parts_.processor->preprocess(media, rules));
+}
+
+Prompt Builder::from_messages(const Json& messages,
+                              const ChatOptions& options,
+                              const MediaSource& source) const {
+  std::vector<MediaPart> parts;
+  Json checked = read_conversation(messages, takes_media(), parts);
+  const auto most = static_cast<size_t>(source.limits().max_images_per_prompt);
+  if (parts.size() > most)
+    fail(ErrorCode::invalid_argument,
+         "messages: {} pictures and clips; at most {} are accepted",
+         parts.size(),
+         most);
+  std::string text = render_checked(std::move(checked), options);
+  const PromptRules rules;
+  std::vector<MediaPtr> media;
+  int64_t tokens = 0;
+  for (const MediaPart& part : parts) {
+    const OpenedMedia opened = source.open_part(*part.part, part.where);
+    media.push_back(with_context(part.where, [&] { return preprocess(opened, rules, tokens); }));
+  }
+  return assemble(std::move(text), options.add_special_tokens, media, rules);
+}
+
+Prompt Builder::from_text(std::string_view text,
+                          bool add_special_tokens,
+                          std::vector<OpenedMedia> opened,
+                          const PromptRules& rules) const {
+  if (!opened.empty() && !takes_media())
+    fail(ErrorCode::invalid_argument, "this model takes text only, got {} media", opened.size());
+  std::vector<MediaPtr> media;
+  int64_t tokens = 0;
+  for (const OpenedMedia& medium : opened) media.push_back(preprocess(medium, rules, tokens));
+  return assemble(std::string(text), add_special_tokens, media, rules);
+}
+
+Prompt Builder::from_ids(std::vector<int32_t> ids) const {
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (ids[i] < 0 || ids[i] >= parts_.tokenizer.vocab_size())
+      fail(ErrorCode::invalid_argument,
+           "token {} of the prompt: id {} is not in [0, {})",
+           i,
+           ids[i],
+           parts_.tokenizer.vocab_size());
+    if (kind_of(ids[i]))
+      fail(ErrorCode::invalid_argument,
+           "token {} of the prompt: id {} stands for media; send messages instead",
+           i,
+           ids[i]);
+  }
+  Prompt prompt;
+  prompt.ids = std::move(ids);
+  place_text(prompt, parts_.text_axes);
+  return prompt;
+}
+
+Prompt Builder::assemble(std::string text,
+                         bool add_special_tokens,
+                         const std::vector<MediaPtr>& media,
+                         const PromptRules& rules) const {
+  Prompt prompt;
+  std::vector<int32_t> ids =
+      parts_.tokenizer.encode(text, {.add_special_tokens = add_special_tokens});
+  prompt.text = std::move(text);
+  if (!takes_media()) {
+    prompt.ids = std::move(ids);
+    place_text(prompt, parts_.text_axes);
+    return prompt;
+  }
+  expand(ids, media, prompt);
+  parts_.processor->place(prompt, rules);
+  return prompt;
+}
+
+std::optional<MediaKind> Builder::kind_of(int32_t id) const {
+  if (parts_.processor)
+    for (MediaKind kind : kKinds)
+      if (parts_.processor->placeholder(kind) == id) return kind;
+  return std::nullopt;
+}
+
+// The n-th placeholder of a kind becomes as many as the n-th medium of that kind has tokens.
+void Builder::expand(const std::vector<int32_t>& ids,
+                     const std::vector<MediaPtr>& media,
+                     Prompt& prompt) const {
+  for (MediaKind kind : kKinds) {
+    const auto id = parts_.processor->placeholder(kind);
+    const auto placeholders = id ? std::count(ids.begin(), ids.end(), *id) : 0;
+    const auto given = std::count_if(
+        media.begin(), media.end(), [&](const MediaPtr& m) { return m->kind == kind; });
+    if (placeholders != given)
+      fail(ErrorCode::invalid_argument,
+           "the text has places for {} {}{}, and {} came; other text must not contain the "
+           "placeholder",
+           placeholders,
+           plural(kind),
+           id ? format(" ({})", parts_.tokenizer.id_to_token(*id).value_or(format("id {}", *id)))
+              : "",
+           given);
+  }
+  auto next = std::array{media.begin(), media.begin(), media.begin()};
+  for (int32_t id : ids) {
+    const std::optional<MediaKind> kind = kind_of(id);
+    if (!kind) {
+      prompt.ids.push_back(id);
+      continue;
+    }
+    auto& at = next[static_cast<size_t>(*kind)];
+    at = std::find_if(at, media.end(), [&](const MediaPtr& m) { return m->kind == *kind; });
+    const MediaPtr& medium = *at++;
+    const auto count = static_cast<int32_t>(medium->tokens);
+    prompt.media.push_back({medium, static_cast<int32_t>(prompt.ids.size()), count});
+    prompt.ids.insert(prompt.ids.end(), static_cast<size_t>(count), id);
+  }
+}
+
+std::optional<ChatTemplate> compile(const std::string& source, std::string_view where) {
+  if (source.empty()) return std::nullopt;
+  return with_context(where, [&] { return ChatTemplate(source); });
+}
+
+// The context that the config states, stretched where rotary positions are scaled.
+int64_t context_of(const Config& config) {
+  const Config text = config.sub_or_self("text_config");
+  const auto scaling = text.find("rope_scaling");
+  const double factor =
+      scaling && scaling->json().is_object() ? scaling->number_or("factor", 1) : 1;
+  return static_cast<int64_t>(static_cast<double>(text.integer_or("max_position_embeddings", 0)) *
+                              std::clamp(factor, 1.0, 1e3));
+}
+
+int axes_of(const Config& config) {
+  const Config text = config.sub_or_self("text_config");
+  for (const char* key : {"rope_scaling", "rope_parameters"})
+    if (const auto scaling = text.find(key);
+        scaling && scaling->json().is_object() && scaling->has("mrope_section"))
+      return 3;
+  return 1;
+}
+
+Json special_tokens_of(const Tokenizer& tokenizer) {
+  Json variables = Json::object();
+  const auto put = [&](const char* name, std::optional<int32_t> id) {
+    if (id) variables[name] = tokenizer.id_to_token(*id).value_or("");
+  };
+  put("bos_token", tokenizer.bos_id());
+  put("eos_token", tokenizer.eos_id());
+  put("pad_token", tokenizer.pad_id());
+  return variables;
+}
+
+Parts open_gguf_parts(const std::string& path) {
+  Tokenizer tokenizer = Tokenizer::from_gguf_vocabulary(read_gguf_vocabulary(path));
+  Json special_tokens = special_tokens_of(tokenizer);
+  return {.tokenizer = std::move(tokenizer),
+          .standard = compile(gguf_chat_template(path), "tokenizer.chat_template"),
+          .tool_use = {},
+          .special_tokens = std::move(special_tokens),
+          .processor = nullptr};
+}
+
+Parts open_folder_parts(const std::string& folder, const Checkpoint& checkpoint) {
+  const TemplateFiles templates = read_template_files(folder);
+  return {.tokenizer = Tokenizer::from_folder(folder),
+          .standard = compile(templates.standard, "chat template"),
+          .tool_use = compile(templates.tool_use, "chat template for tools"),
+          .special_tokens = read_special_tokens(folder),
+          .processor = open_processor(folder, checkpoint)};
+}
+
+}  // namespace
+
+std::unique_ptr<PromptBuilder> PromptBuilder::open(const std::string& model_folder,
+                                                   const Checkpoint& checkpoint,
+                                                   std::optional<std::string> chat_template) {
+  Parts parts = is_directory(model_folder) ? open_folder_parts(model_folder, checkpoint)
+                                           : open_gguf_parts(model_folder);
+  parts.text_axes = axes_of(checkpoint.config());
+  parts.max_tokens = context_of(checkpoint.config());
+  if (chat_template) {
+    parts.standard = compile(*chat_template, "given chat template");
+    parts.tool_use.reset();
+  }
+  return std::make_unique<Builder>(std::move(parts));
+}
+
+}  // namespace quern

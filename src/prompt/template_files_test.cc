@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "prompt/template_files.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+
+namespace quern {
+namespace {
+
+namespace fs = std::filesystem;
+
+class TemplateFilesTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    const std::string name = testing::UnitTest::GetInstance()->current_test_info()->name();
+    folder_ = fs::path(testing::TempDir()) / format("quern_{}_{}", name, getpid());
+    fs::create_directories(folder_);
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+  void write(const char* name, const std::string& text) { std::ofstream(folder_ / name) << text; }
+
+  fs::path folder_;
+};
+
+TEST_F(TemplateFilesTest, NothingIsEmpty) {
+  EXPECT_EQ(read_template_files(folder_).standard, "");
+  EXPECT_TRUE(read_special_tokens(folder_).empty());
+}
+
+TEST_F(TemplateFilesTest, FilesRankInOrder) {
+  write("tokenizer_config.json", R"({"chat_template": "from config"})");
+  EXPECT_EQ(read_template_files(folder_).standard, "from config");
+  write("chat_template.json", R"({"chat_template": "from json"})");
+  EXPECT_EQ(read_template_files(folder_).standard, "from json");
+  write("chat_template.jinja", "from jinja\n");
+  EXPECT_EQ(read_template_files(folder_).standard, "from jinja\n");
+}
+
+TEST_F(TemplateFilesTest, AListNamesTwo) {
+  write(
+      "tokenizer_config.json",
+      R"({"chat_template": [{"name": "default", "template": "A"}, {"name": "tool_use", "template": "B"}, {"name": "rag", "template": "C"}]})");
+  const TemplateFiles files = read_template_files(folder_);
+  EXPECT_EQ(files.standard, "A");
+  EXPECT_EQ(files.tool_use, "B");
+}
+
+TEST_F(TemplateFilesTest, OtherShapesAreDamage) {
+  write("tokenizer_config.json", R"({"chat_template": 7})");
+  EXPECT_THROW(read_template_files(folder_), Error);
+  write("tokenizer_config.json", R"({"chat_template": [{"name": "default"}]})");
+  EXPECT_THROW(read_template_files(folder_), Error);
+  write("tokenizer_config.json", "[]");
+  EXPECT_THROW(read_template_files(folder_), Error);
+}
+
+TEST_F(TemplateFilesTest, SpecialTokensAreTexts) {
+  write("special_tokens_map.json", R"({"bos_token": "old", "unk_token": "<unk>"})");
+  write(
+      "tokenizer_config.json",
+      R"({"bos_token": {"content": "<s>", "lstrip": false}, "eos_token": "</s>", "pad_token": null, "additional_special_tokens": ["<a>", {"content": "<b>"}]})");
+  const Json tokens = read_special_tokens(folder_);
+  EXPECT_EQ(
+      tokens.dump(),
+      R"({"bos_token":"<s>","unk_token":"<unk>","eos_token":"</s>","additional_special_tokens":["<a>","<b>"]})");
+}
+
+}  // namespace
+}  // namespace quern

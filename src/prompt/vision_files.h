@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// What preprocessor_config.json and its relatives say about pictures, with the defaults of the
+// Qwen2-VL classes.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "media/image/smart_resize.h"
+#include "prompt/patches.h"
+#include "weights/config.h"
+
+namespace quern {
+
+struct VisionFile {
+  PatchShape shape;
+  PixelScaling scaling;
+  PixelRange pixels;  // of a resized picture, or of one frame
+  bool do_resize = true;
+};
+
+// Reads one configuration. `pixels` are the class's limits where the file has none. Throws
+// data_loss for values that cannot be, unsupported for another filter than bicubic.
+VisionFile read_vision_file(const Config& config, PixelRange pixels);
+
+// The part for pictures: image_processor of processor_config.json, else preprocessor_config.json;
+// empty if the folder has neither.
+std::optional<Config> find_image_config(const std::string& folder);
+// The part for clips: video_processor of processor_config.json, else
+// video_preprocessor_config.json; empty likewise.
+std::optional<Config> find_video_config(const std::string& folder);
+
+}  // namespace quern
