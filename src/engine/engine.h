@@ -33,6 +33,7 @@ struct EngineStats {
   int running = 0, waiting = 0, swapped = 0;  // sequences; swapped: waiting again after a preemption or a loss of workers
   int64_t blocks_total = 0, blocks_used = 0;  // used: referenced by a live sequence
   int64_t prompt_tokens = 0, generated_tokens = 0, cached_tokens = 0, preemptions = 0, steps = 0;
+  int64_t encode_us = 0;              // spent in towers
   int64_t requests_finished[5] = {};  // by FinishReason
   int64_t last_step_age_us = 0;       // since the last completed step, 0 when idle
   uint64_t epoch = 0;                 // rises when workers are replaced

@@ -137,6 +137,7 @@ void EngineLoop::note_start(const Slice& slice) {
 void EngineLoop::accept(const Schedule& schedule, StepResult& result) {
   scheduler_.complete(schedule);
   ++counts_.steps;
+  counts_.encode_us += result.encode_us;
   const auto vocab = static_cast<size_t>(result.vocab);
   std::span<float> rows(result.logits);
   for (const Slice& slice : schedule.slices) {

@@ -11,6 +11,7 @@
 #include <thread>
 #include <unordered_map>
 
+#include "base/clock.h"
 #include "base/error.h"
 
 namespace quern {
@@ -23,9 +24,11 @@ class Worker {
 
   StepResult run(StepPlan& plan) {
     check(plan.batch);
+    const int64_t begin_us = clock_.now_us();
     for (const EncodeTask& task : plan.encode) encode(task);
+    const int64_t encode_us = plan.encode.empty() ? 0 : clock_.now_us() - begin_us;
     fill(plan);
-    StepResult result{.epoch = plan.epoch, .step = plan.step, .vocab = parts_.model->info().vocab_size, .logits = {}};
+    StepResult result{.epoch = plan.epoch, .step = plan.step, .vocab = parts_.model->info().vocab_size, .logits = {}, .encode_us = encode_us};
     if (plan.batch.token_count() > 0) forward(plan.batch, result);
     for (const Hash128& hash : plan.release) encoded_.erase(hash);
     return result;
@@ -83,6 +86,7 @@ class Worker {
 
   LocalWorker parts_;
   Probe* probe_;
+  MonotonicClock clock_;
   std::unordered_map<Hash128, Tensor> encoded_;
 };
 

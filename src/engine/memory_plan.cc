@@ -35,18 +35,18 @@ struct Scratch {
   int64_t media_row_bytes = 0;
 };
 
-Scratch run_on_meta(const Model& model, const EngineConfig& config, const MediaInput* largest) {
+Scratch run_on_meta(const PlanSubject& subject, const EngineConfig& config) {
+  QUERN_CHECK(subject.ctx.device.is_meta());
   Arena arena(Device::meta());
-  Ctx ctx;
-  ctx.device = Device::meta();
+  Ctx ctx = subject.ctx;
   ctx.arena = &arena;
   Scratch scratch;
-  if (largest) {
-    const Tensor rows = model.encode(ctx, *largest);
+  if (subject.largest) {
+    const Tensor rows = subject.model.encode(ctx, *subject.largest);
     scratch.media_row_bytes = rows.dim(0) > 0 ? rows.bytes() / rows.dim(0) : 0;
   }
-  KvCache kv(model.kv_spec(), 1, config.block_size, Device::meta());
-  model.forward(ctx, widest_batch(config, model.info().rope_axes), kv);
+  KvCache kv(subject.kv_spec, 1, config.block_size, Device::meta());
+  subject.model.forward(ctx, widest_batch(config, subject.model.info().rope_axes), kv);
   scratch.arena_bytes = arena.peak_bytes();
   return scratch;
 }
@@ -83,16 +83,16 @@ std::string MemoryPlan::table() const {
          line("total", total_bytes(), "");
 }
 
-MemoryPlan plan_memory(const Model& model, const EngineConfig& config, const MediaInput* largest, int64_t budget_bytes) {
-  const Scratch scratch = run_on_meta(model, config, largest);
+MemoryPlan plan_memory(const PlanSubject& subject, const EngineConfig& config, int64_t budget_bytes) {
+  const Scratch scratch = run_on_meta(subject, config);
   MemoryPlan plan;
   plan.budget_bytes = budget_bytes;
-  plan.weight_bytes = model.weight_bytes();
+  plan.weight_bytes = subject.model.weight_bytes();
   plan.arena_bytes = scratch.arena_bytes;
-  if (largest) plan.media_bytes = (config.encode_budget_tokens + 2 * largest->tokens) * scratch.media_row_bytes;
+  if (subject.largest) plan.media_bytes = (config.encode_budget_tokens + 2 * subject.largest->tokens) * scratch.media_row_bytes;
   // Once in the worker's answer, once in the sampler's copy for log-probabilities.
-  plan.logits_bytes = 2 * int64_t{config.max_num_seqs} * model.info().vocab_size * int64_t{sizeof(float)};
-  plan.block_bytes = model.kv_spec().bytes_per_token() * config.block_size;
+  plan.logits_bytes = 2 * int64_t{config.max_num_seqs} * subject.model.info().vocab_size * int64_t{sizeof(float)};
+  plan.block_bytes = subject.kv_spec.bytes_per_token() * config.block_size;
   const int64_t for_one = blocks_for(config.max_model_len, config.block_size);
   const int64_t wanted = config.num_blocks > 0 ? config.num_blocks : for_one;
   if (plan.total_bytes() + wanted * plan.block_bytes > budget_bytes) fail_to_fit(plan, config, wanted);

@@ -27,9 +27,17 @@ struct MemoryPlan {
   std::string table() const;
 };
 
-// `model` is constructed on meta. `largest` is the biggest picture that will be taken (its grid; no values), null for none.
-// config.num_blocks > 0 is taken as it is; else as many blocks as fit, but no more than max_num_seqs sequences of max_model_len
-// fill. Throws exhausted if not even one sequence of max_model_len fits, with the numbers and the smallest change that would.
-MemoryPlan plan_memory(const Model& model, const EngineConfig& config, const MediaInput* largest, int64_t budget_bytes);
+// What is planned for.
+struct PlanSubject {
+  const Model& model;          // constructed on meta
+  const Ctx& ctx;              // meta, with the ISA and activation of the run: both decide what is packed and what scratch is taken
+  const KvSpec& kv_spec;       // the model's, with the element type of the run
+  const MediaInput* largest;   // the biggest picture that will be taken (its grid; no values); null for none
+};
+
+// config.num_blocks > 0 is taken as it is; else as many blocks as fit into budget_bytes, but no more than max_num_seqs sequences of
+// max_model_len fill. Throws exhausted if not even one sequence of max_model_len fits, with the numbers and the smallest change
+// that would.
+MemoryPlan plan_memory(const PlanSubject& subject, const EngineConfig& config, int64_t budget_bytes);
 
 }  // namespace quern

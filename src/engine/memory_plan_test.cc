@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "engine/engine_rig.h"
+#include "nn/owned_ctx.h"
 
 namespace quern {
 namespace {
@@ -17,11 +18,16 @@ EngineConfig planned_config() {
   return config;
 }
 
+MemoryPlan plan_for(const FakeModel& model, const EngineConfig& config, const MediaInput* largest, int64_t budget) {
+  OwnedCtx ctx = OwnedCtx::meta(Isa::scalar);
+  return plan_memory({model, ctx.ctx(), model.kv_spec(), largest}, config, budget);
+}
+
 TEST(MemoryPlan, HasTheSizesThatAreAllocated) {
   const FakeModel model;
   const EngineConfig config = planned_config();
   const auto largest = picture(1, 1000);
-  const MemoryPlan plan = plan_memory(model, config, largest.get(), kMega);
+  const MemoryPlan plan = plan_for(model, config, largest.get(), kMega);
   EXPECT_EQ(plan.weight_bytes, 1000);
   EXPECT_EQ(plan.arena_bytes, 16 * FakeModel::kVocab * 4) << "the logits of a full step outweigh a picture's rows";
   EXPECT_EQ(plan.media_bytes, (config.encode_budget_tokens + 2000) * 4);
@@ -30,16 +36,16 @@ TEST(MemoryPlan, HasTheSizesThatAreAllocated) {
   EXPECT_EQ(plan.num_blocks, 16 * 50) << "more would never be used";
   KvCache kv(model.kv_spec(), plan.num_blocks, config.block_size, Device::cpu());
   EXPECT_EQ(kv.bytes(), plan.kv_bytes);
-  EXPECT_EQ(plan_memory(model, config, nullptr, kMega).media_bytes, 0);
+  EXPECT_EQ(plan_for(model, config, nullptr, kMega).media_bytes, 0);
   EXPECT_THAT(plan.table(), testing::HasSubstr("800 blocks, 3200 tokens"));
 }
 
 TEST(MemoryPlan, TakesAsManyBlocksAsFit) {
   const FakeModel model;
   const EngineConfig config = planned_config();
-  const MemoryPlan plenty = plan_memory(model, config, nullptr, kMega);
+  const MemoryPlan plenty = plan_for(model, config, nullptr, kMega);
   const int64_t fixed = plenty.total_bytes() - plenty.kv_bytes;
-  const MemoryPlan tight = plan_memory(model, config, nullptr, fixed + 60 * plenty.block_bytes + 5);
+  const MemoryPlan tight = plan_for(model, config, nullptr, fixed + 60 * plenty.block_bytes + 5);
   EXPECT_EQ(tight.num_blocks, 60);
   EXPECT_LE(tight.total_bytes(), tight.budget_bytes);
 }
@@ -47,11 +53,11 @@ TEST(MemoryPlan, TakesAsManyBlocksAsFit) {
 TEST(MemoryPlan, SaysWhatWouldFit) {
   const FakeModel model;
   EngineConfig config = planned_config();
-  const MemoryPlan plenty = plan_memory(model, config, nullptr, kMega);
+  const MemoryPlan plenty = plan_for(model, config, nullptr, kMega);
   const int64_t fixed = plenty.total_bytes() - plenty.kv_bytes;
   const auto message = [&](int64_t budget) {
     try {
-      plan_memory(model, config, nullptr, budget);
+      plan_for(model, config, nullptr, budget);
     } catch (const Error& e) {
       EXPECT_EQ(e.code(), ErrorCode::exhausted);
       return std::string(e.what());

@@ -55,6 +55,7 @@ struct StepResult {
   uint64_t step = 0;
   int64_t vocab = 0;
   std::vector<float> logits;  // [batch.sample_rows, vocab]
+  int64_t encode_us = 0;      // spent in towers
 };
 
 }  // namespace quern
