@@ -30,15 +30,10 @@ struct ExitCodeMeaning {
 // All of them, ascending.
 std::span<const ExitCodeMeaning> exit_code_table();
 
-// A model that is not on this machine and would have to be fetched.
-class OfflineError : public Error {
- public:
-  explicit OfflineError(std::string message) : Error(ErrorCode::not_found, std::move(message)) {}
-};
-
 // What a command that ends with this Error returns.
 int exit_code_of(ErrorCode code);
-// Of any exception: Error by its code, OfflineError and AddressInUse by their own, bad_alloc as memory, the rest as failed.
+// Of any exception: Error by its code, a model that is not cached and a taken address by their own, bad_alloc as memory, the
+// rest as failed.
 int exit_code_of(const std::exception& error);
 
 }  // namespace quern

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "loaded_model.h"
+
+#include <algorithm>
+#include <cmath>
+#include <ctime>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "command_line.h"
+#include "engine/local_executor.h"
+#include "model_source.h"
+#include "models/registry.h"
+
+namespace quern {
+namespace {
+
+// Where nothing else is asked for, the KV cache leaves the rest of the machine to others.
+constexpr int64_t kDefaultKvBytes = int64_t{4} << 30;
+
+double gib(int64_t bytes) { return static_cast<double>(bytes) / (int64_t{1} << 30); }
+
+std::optional<std::string> template_text(const ModelOptions& options) {
+  if (options.chat_template.empty()) return std::nullopt;
+  return read_file(options.chat_template, size_t{4} << 20);
+}
+
+// What was chosen for this machine.
+struct Choice {
+  Topology machine;
+  Isa isa;
+  Activation activation;
+  DType kv_dtype;
+  int threads;
+};
+
+Choice choose(const ModelOptions& options) {
+  Choice c{.machine = probe_topology(), .isa = {}, .activation = {}, .kv_dtype = {}, .threads = options.threads};
+  c.isa = chosen_isa(options, c.machine);
+  c.activation = chosen_activation(options.dtype, c.isa);
+  c.kv_dtype = chosen_kv_dtype(options, c.activation);
+  if (c.threads == 0) c.threads = std::max(1, c.machine.physical_cores);
+  return c;
+}
+
+std::string_view name_of(Activation activation) {
+  switch (activation) {
+    case Activation::f32: return "float32";
+    case Activation::bf16: return "bfloat16";
+    case Activation::f16: return "float16";
+    case Activation::int8: return "int8";
+  }
+  return "";
+}
+
+void open_files(OpenedModel& opened, const ModelOptions& options) {
+  opened.source = find_model(options.model);
+  opened.checkpoint = open_checkpoint(opened.source.path);
+  const auto stated = opened.checkpoint->config().find("quantization_config");
+  if (!options.quantization.empty() && !stated)
+    log(LogLevel::warn, "--quantization {}: this checkpoint is not quantized by its config; the files decide", options.quantization);
+}
+
+void load_weights(OpenedModel& opened, const Choice& choice, int64_t arena_bytes) {
+  const MonotonicClock clock;
+  const int64_t begin = clock.now_us();
+  opened.ctx = std::make_unique<OwnedCtx>(
+      OwnedCtx::Options{.threads = choice.threads, .isa = choice.isa, .activation = choice.activation, .arena_bytes = arena_bytes});
+  opened.model = make_model(Builder(opened.checkpoint, opened.ctx->ctx()));
+  log(LogLevel::info, "loading weights took {:.2f} seconds and {:.2f} GiB", static_cast<double>(clock.now_us() - begin) * 1e-6,
+      gib(opened.model->weight_bytes()));
+}
+
+class Planner {
+ public:
+  Planner(const OpenedModel& opened, const ModelOptions& options, const Choice& choice)
+      : opened_(opened), options_(options), ctx_(OwnedCtx::meta(choice.isa, choice.activation)), model_(make_model(Builder(opened.checkpoint, ctx_.ctx()))) {
+    spec_ = model_->kv_spec();
+    spec_.dtype = choice.kv_dtype;
+    budget_ = static_cast<int64_t>(options.memory_utilization * static_cast<double>(choice.machine.available_bytes));
+  }
+
+  const KvSpec& spec() const { return spec_; }
+
+  // Settles what is "auto" in the config, and the number of blocks.
+  MemoryPlan settle(EngineConfig& config) {
+    config.block_size = options_.block_size;
+    config.max_num_seqs = options_.max_num_seqs;
+    config.max_num_batched_tokens = static_cast<int>(std::clamp<int64_t>(parse_count(options_.max_num_batched_tokens, "--max-num-batched-tokens"), 1, 1 << 20));
+    config.enable_prefix_caching = options_.enable_prefix_caching;
+    const bool is_auto = options_.max_model_len == "auto" || options_.max_model_len == "-1";
+    config.max_model_len = is_auto ? model_->info().max_positions : parse_count(options_.max_model_len, "--max-model-len");
+    check_length(config.max_model_len);
+    config.num_blocks = options_.num_blocks;
+    const int64_t token_bytes = std::max<int64_t>(1, spec_.bytes_per_token());
+    const bool is_limited = !options_.kv_cache_memory_bytes.empty();
+    const int64_t kv_limit = is_limited ? parse_count(options_.kv_cache_memory_bytes, "--kv-cache-memory-bytes") : kDefaultKvBytes;
+    if (is_auto) shorten(config, token_bytes, is_limited ? kv_limit : budget_);
+    if (config.num_blocks == 0) {
+      const int64_t for_one = (config.max_model_len + config.block_size - 1) / config.block_size;
+      const int64_t within = kv_limit / (token_bytes * config.block_size);
+      if (is_limited && within < for_one)
+        fail(ErrorCode::exhausted, "--kv-cache-memory-bytes {}: {} blocks of {} tokens fit, one sequence of {} tokens needs {} ({} bytes)",
+             options_.kv_cache_memory_bytes, within, config.block_size, config.max_model_len, for_one, for_one * token_bytes * config.block_size);
+      config.num_blocks = std::min(std::max(within, for_one), for_one * config.max_num_seqs);
+    }
+    return plan(config);
+  }
+
+ private:
+  MemoryPlan plan(const EngineConfig& config) {
+    const std::optional<MediaInput> largest = opened_.prompts->largest_picture(config.max_model_len);
+    return plan_memory({*model_, ctx_.ctx(), spec_, largest ? &*largest : nullptr}, config, budget_);
+  }
+
+  void check_length(int64_t length) const {
+    const int64_t most = model_->info().max_positions;
+    if (length < 1 || length > most)
+      fail(ErrorCode::invalid_argument, "--max-model-len {}: this model was made for 1 to {} positions", length, most);
+  }
+
+  // The longest sequence of which one fits, up to the model's own length.
+  void shorten(EngineConfig& config, int64_t token_bytes, int64_t kv_limit) {
+    EngineConfig least = config;
+    least.max_model_len = std::min<int64_t>(config.max_model_len, config.block_size);
+    least.num_blocks = 1;
+    const MemoryPlan fixed = plan(least);
+    const int64_t free_bytes = std::min(kv_limit, budget_ - (fixed.total_bytes() - fixed.kv_bytes));
+    const int64_t fitting = std::max<int64_t>(free_bytes / (token_bytes * config.block_size), 1) * config.block_size;
+    if (fitting >= config.max_model_len) return;
+    log(LogLevel::warn, "max_model_len is {}, not the model's own {}: more does not fit", fitting, config.max_model_len);
+    config.max_model_len = fitting;
+  }
+
+  const OpenedModel& opened_;
+  const ModelOptions& options_;
+  OwnedCtx ctx_;
+  std::unique_ptr<Model> model_;
+  KvSpec spec_;
+  int64_t budget_ = 0;
+};
+
+// Rows of the output matrix past the tokenizer's vocabulary are padding: they must never be drawn.
+LogitHook padding_mask(int64_t rows, int64_t vocabulary) {
+  if (rows <= vocabulary) return {};
+  return [vocabulary](std::span<float> logits, std::span<const int32_t>) {
+    std::fill(logits.begin() + vocabulary, logits.end(), -INFINITY);
+  };
+}
+
+void log_choice(const OpenedModel& opened, const Choice& choice, const MemoryPlan& plan, const EngineConfig& config) {
+  log(LogLevel::info, "model {} architecture={} isa={} activation={} kv_dtype={} threads={} cpu=\"{}\"", opened.source.name,
+      opened.model->info().architecture, name_of(choice.isa), name_of(choice.activation), name_of(choice.kv_dtype), choice.threads, choice.machine.cpu_name);
+  log(LogLevel::info, "{}", plan.table());
+  log(LogLevel::info, "KV cache size: {} tokens; maximum concurrency for {} tokens per request: {:.2f}x", plan.kv_tokens, config.max_model_len,
+      static_cast<double>(plan.kv_tokens) / static_cast<double>(config.max_model_len));
+}
+
+}  // namespace
+
+OpenedModel open_model(const ModelOptions& options) {
+  check_parallel_sizes(options);
+  OpenedModel opened;
+  open_files(opened, options);
+  opened.prompts = PromptBuilder::open(opened.source.path, *opened.checkpoint, template_text(options));
+  load_weights(opened, choose(options), 0);
+  return opened;
+}
+
+std::unique_ptr<LoadedModel> LoadedModel::load(const ModelOptions& options, const LoadOptions& load) {
+  set_log_level(parse_log_level(options.log_level));
+  check_parallel_sizes(options);
+  const Choice choice = choose(options);
+  OpenedModel opened;
+  open_files(opened, options);
+  opened.prompts = PromptBuilder::open(opened.source.path, *opened.checkpoint, template_text(options));
+  EngineConfig config;
+  Planner planner(opened, options, choice);
+  const MemoryPlan plan = planner.settle(config);
+  config.num_blocks = plan.num_blocks;
+  load_weights(opened, choice, plan.arena_bytes);
+  log_choice(opened, choice, plan, config);
+  config.logit_hook = padding_mask(opened.model->info().vocab_size, opened.prompts->tokenizer().vocab_size());
+
+  std::unique_ptr<LoadedModel> loaded(new LoadedModel(std::move(opened), plan));
+  loaded->start_engine(config, planner.spec());
+  const OpenedModel& o = loaded->opened_;
+  GenerationDefaults defaults = read_generation_defaults(o.source.path, o.prompts->tokenizer());
+  if (!load.generation_config) defaults = {.max_tokens = {}, .eos_token_ids = defaults.eos_token_ids};
+  ServiceInfo info{.names = load.served_names.empty() ? std::vector<std::string>{o.source.name} : load.served_names,
+                   .root = options.model,
+                   .created = static_cast<int64_t>(std::time(nullptr)),
+                   .max_model_len = config.max_model_len,
+                   .block_size = config.block_size,
+                   .num_blocks = config.num_blocks,
+                   .kv_dtype = std::string(name_of(choice.kv_dtype))};
+  loaded->service_ = std::make_unique<EngineService>(std::move(info), std::move(defaults), *o.prompts, *loaded->engine_, MediaSource(options.media));
+  return loaded;
+}
+
+void LoadedModel::start_engine(const EngineConfig& config, const KvSpec& spec) {
+  // The cache outlives an executor that is replaced: its successor recomputes what it needs in the same blocks.
+  auto kv = std::make_shared<KvCache>(spec, config.num_blocks, config.block_size, Device::cpu());
+  engine_ = std::make_unique<Engine>(config, [this, kv](uint64_t epoch) {
+    return make_local_executor(epoch, {opened_.model, opened_.ctx->ctx(), kv});
+  }, clock_);
+}
+
+std::shared_ptr<const Prompt> LoadedModel::prepare_chat(const Json& messages) const {
+  ChatMessages chat;
+  chat.messages = std::make_shared<const Json>(messages);
+  return service_->prepare(chat);
+}
+
+}  // namespace quern

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+// A sequence's tokens and the bits of its logits are its own: whatever the company, chunk, block size, prefix cache, preemption and
+// thread count. Sixteen streams at once through the real engine and models, against each alone.
+#include <gmock/gmock.h>
+
+#include <nlohmann/json.hpp>
+
+#include "base/file.h"
+#include "engine/engine.h"
+#include "engine/local_executor.h"
+#include "models/registry.h"
+#include "nn/owned_ctx.h"
+#include "prompt/prompt_builder.h"
+
+namespace quern {
+namespace {
+
+const std::string kGolden = QUERN_SOURCE_DIR "/tests/golden/";
+const std::string kSmollm = QUERN_SOURCE_DIR "/build/models/smollm2-135m/model.gguf";
+constexpr int kStreams = 16;
+
+struct Setup {
+  int block_size = 16;
+  int64_t num_blocks = 512;
+  int chunk = 512;       // max_num_batched_tokens
+  int max_num_seqs = kStreams;
+  bool prefix_cache = false;
+  int threads = 1;
+};
+
+struct Step {
+  int32_t token;
+  uint64_t hash;  // of the raw logits row
+  bool operator==(const Step&) const = default;
+};
+using Stream = std::vector<Step>;
+
+class Subject {
+ public:
+  Subject(const std::string& path, Activation activation, int tokens)
+      : tokens_(tokens), kv_dtype_(activation == Activation::f32 ? DType::f32 : DType::bf16), activation_(activation), checkpoint_(open_checkpoint(path)), prompts_(PromptBuilder::open(path, *checkpoint_)),
+        loader_({.threads = 2, .isa = probe_topology().isa, .activation = activation}), model_(make_model(Builder(checkpoint_, loader_.ctx()))) {}
+
+  const PromptBuilder& prompts() const { return *prompts_; }
+  int tokens() const { return tokens_; }
+
+  // All prompts at once, with the parameters of streams first, first + 1, …; stats as they are when the last stream has ended.
+  std::vector<Stream> run(const Setup& setup, std::span<const std::shared_ptr<const Prompt>> prompts, size_t first, EngineStats* stats = nullptr) {
+    OwnedCtx worker({.threads = setup.threads, .isa = loader_.ctx().isa, .activation = activation_});
+    EngineConfig config;
+    config.max_model_len = 256;
+    config.block_size = setup.block_size;
+    config.num_blocks = setup.num_blocks;
+    config.max_num_batched_tokens = setup.chunk;
+    config.max_num_seqs = setup.max_num_seqs;
+    config.enable_prefix_caching = setup.prefix_cache;
+    const MonotonicClock clock;
+    Engine engine(config, [&](uint64_t epoch) {
+      KvSpec spec = model_->kv_spec();
+      spec.dtype = kv_dtype_;
+      auto kv = std::make_shared<KvCache>(spec, config.num_blocks, config.block_size, Device::cpu());
+      return make_local_executor(epoch, {model_, worker.ctx(), kv});
+    }, clock);
+    std::vector<std::shared_ptr<EventStream>> streams;
+    for (size_t i = 0; i < prompts.size(); ++i) {
+      Request request;
+      request.id = std::to_string(i);
+      request.prompt = prompts[i];
+      request.params.temperature = (first + i) % 2 == 0 ? 0.0 : 1.0;
+      request.params.seed = first + i;
+      request.params.max_tokens = tokens_;
+      request.params.ignore_eos = true;
+      request.hash_logits = true;
+      streams.push_back(engine.submit(std::move(request)));
+    }
+    std::vector<Stream> out;
+    for (const auto& stream : streams) out.push_back(collect(*stream));
+    if (stats != nullptr) *stats = engine.stats();
+    return out;
+  }
+
+ private:
+  static Stream collect(EventStream& stream) {
+    Stream out;
+    TokenEvent event;
+    while (!stream.is_finished()) {
+      if (!stream.pop(event, 60'000)) break;
+      EXPECT_NE(event.finish, FinishReason::error) << event.error;
+      if (event.token >= 0) out.push_back({event.token, event.logits_hash});
+    }
+    return out;
+  }
+
+  int tokens_;  // of each stream
+  DType kv_dtype_;
+  Activation activation_;
+  std::shared_ptr<const Checkpoint> checkpoint_;
+  std::unique_ptr<PromptBuilder> prompts_;
+  OwnedCtx loader_;
+  std::shared_ptr<const Model> model_;
+};
+
+// Prompts of many lengths, some with the same beginning.
+std::vector<std::shared_ptr<const Prompt>> texts(const Subject& subject) {
+  const std::string beginning = "Once upon a time, in a village by the sea, there lived a clockmaker who repaired only clocks that ran backwards. ";
+  std::vector<std::shared_ptr<const Prompt>> out;
+  for (int i = 0; i < kStreams; ++i) {
+    std::string text = i % 3 == 0 ? beginning : "Number ";
+    for (int j = 0; j <= i; ++j) text += format("{} and then {}, ", i, j);
+    auto prompt = std::make_shared<Prompt>(subject.prompts().from_text(text, false));
+    if (prompt->ids.size() > 180) prompt = std::make_shared<Prompt>(subject.prompts().from_ids({prompt->ids.begin(), prompt->ids.begin() + 180}));
+    out.push_back(prompt);
+  }
+  return out;
+}
+
+std::vector<std::shared_ptr<const Prompt>> pictures(const Subject& subject, const std::string& folder) {
+  const std::string files[] = {"image_a.png", "image_b.jpg"};
+  std::vector<std::shared_ptr<const Prompt>> out;
+  for (int i = 0; i < kStreams; ++i) {
+    const std::string bytes = read_file(folder + "/inputs/" + files[i % 2]);
+    std::vector<OpenedMedia> media(1);
+    media[0].frames = {decode_image(std::as_bytes(std::span(bytes)))};
+    const std::string text = format("<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>Picture {}<|im_end|>\n", i / 2);
+    out.push_back(std::make_shared<Prompt>(subject.prompts().from_text(text, false, std::move(media))));
+  }
+  return out;
+}
+
+void expect_invariant(Subject& subject, const std::vector<std::shared_ptr<const Prompt>>& prompts) {
+  std::vector<Stream> alone;
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    alone.push_back(subject.run({}, std::span(prompts).subspan(i, 1), i).front());
+    ASSERT_EQ(alone.back().size(), static_cast<size_t>(subject.tokens()));
+  }
+  const std::pair<const char*, Setup> setups[] = {
+      {"all at once", {}},
+      {"two threads", {.threads = 2}},
+      {"small chunks", {.chunk = kStreams + 3}},
+      {"blocks of 1", {.block_size = 1, .num_blocks = 8192}},
+      {"blocks of 7, three at a time", {.block_size = 7, .max_num_seqs = 3}},
+      {"prefix cache", {.prefix_cache = true, .threads = 2}},
+      {"prefix cache, small blocks and chunks", {.block_size = 4, .num_blocks = 2048, .chunk = 37, .prefix_cache = true}},
+      {"preemption", {.block_size = 4, .num_blocks = 130, .chunk = 96, .prefix_cache = true}},
+  };
+  for (const auto& [name, setup] : setups) {
+    EngineStats stats;
+    const std::vector<Stream> together = subject.run(setup, prompts, 0, &stats);
+    for (size_t i = 0; i < prompts.size(); ++i) EXPECT_TRUE(together[i] == alone[i]) << name << ", stream " << i;
+    if (std::string_view(name) == "preemption") EXPECT_GT(stats.preemptions, 0) << "the pool is too large to show anything";
+    EXPECT_EQ(stats.blocks_used, 0) << name;
+  }
+}
+
+class Invariance : public ::testing::TestWithParam<Activation> {};
+
+TEST_P(Invariance, Llama) {
+  Subject subject(kGolden + "llama3", GetParam(), 20);
+  expect_invariant(subject, texts(subject));
+}
+
+TEST_P(Invariance, QwenWithPictures) {
+  Subject subject(kGolden + "qwen2_vl", GetParam(), 16);
+  expect_invariant(subject, pictures(subject, kGolden + "qwen2_vl"));
+}
+
+TEST_P(Invariance, EmbeddedChatModel) {
+  if (!file_exists(kSmollm)) GTEST_SKIP() << "SKIPPED: " << kSmollm << " is not there; ./dev setup fetches it";
+#ifndef NDEBUG
+  GTEST_SKIP() << "SKIPPED: too slow without optimisation; the release build runs it";
+#endif
+  Subject subject(kSmollm, GetParam(), 6);
+  expect_invariant(subject, texts(subject));
+}
+
+INSTANTIATE_TEST_SUITE_P(Modes, Invariance, ::testing::Values(Activation::f32, Activation::bf16),
+                         [](const auto& mode) { return mode.param == Activation::f32 ? "f32" : "bf16"; });
+
+}  // namespace
+}  // namespace quern

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands as typed: exit codes, messages, spellings."""
+import json
+import os
+import re
+import shutil
+import socket
+
+from conftest import GOLDEN, ROOT, Server, run
+
+
+def test_exit_codes_are_one_table():
+    code, out, _ = run("--help")
+    assert code == 0
+    shown = dict(re.findall(r"^\s+(\d+)  (\S.*)$", out[out.index("Exit codes"):], re.M))
+    for page in ("docs/exit-codes.md", "docs/quern.1"):
+        text = (ROOT / page).read_text()
+        for number, meaning in shown.items():
+            assert re.search(rf"\b{number}\b.*{re.escape(meaning)}", text, re.S), f"{page} lacks {number} {meaning}"
+    assert set(shown) == {"0", "1", "2", "3", "4", "5", "6", "75", "130"}
+
+
+def test_usage_errors_suggest():
+    code, _, err = run("serve", "smollm2-135m", "--max-model-lem", 4)
+    assert code == 2 and "--max-model-len" in err
+    assert run("serve", "smollm2-135m", "--port", "99999999")[0] == 2
+    assert run("no-such-command")[0] == 2
+    assert run("serve", "smollm2-135m", "--dtype", "float7")[0] == 2
+
+
+def test_models_that_are_not_there(tmp_path):
+    code, _, err = run("chat", "org/no-such-model", "--prompt", "x", env={**os.environ, "HF_HOME": str(tmp_path)})
+    assert code == 5 and "org/no-such-model" in err
+    assert run("chat", str(tmp_path / "missing.gguf"), "--prompt", "x")[0] == 3
+    code, _, err = run("serve", GOLDEN / "qwen2_vl_awq")
+    assert code == 3 and "AWQ" in err
+    code, _, err = run("serve", "smollm2-135m", "--tensor-parallel-size", 2)
+    assert code == 3 and "--tensor-parallel-size" in err
+
+
+def test_damaged_files(tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(GOLDEN / "qwen2_tied", folder)
+    file = folder / "model.safetensors"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:len(whole) // 2])
+    code, _, err = run("chat", folder, "--prompt", "x")
+    assert code == 3 and "model.safetensors" in err
+    length = int.from_bytes(whole[:8], "little")
+    header = json.loads(whole[8:8 + length])
+    names = [n for n in header if n != "__metadata__"]
+    header[names[1]]["data_offsets"] = header[names[0]]["data_offsets"]
+    text = json.dumps(header).encode()
+    file.write_bytes(len(text).to_bytes(8, "little") + text + whole[8 + length:])
+    code, _, err = run("chat", folder, "--prompt", "x")
+    assert code == 3 and "model.safetensors" in err
+    gguf = tmp_path / "x.gguf"
+    gguf.write_bytes(b"GGUF" + (3).to_bytes(4, "little") + (2 ** 62).to_bytes(8, "little") + (2 ** 62).to_bytes(8, "little"))
+    code, _, err = run("chat", gguf, "--prompt", "x")
+    assert code == 3 and "x.gguf" in err
+
+
+def test_does_not_fit():
+    code, _, err = run("serve", "smollm2-135m", "--kv-cache-memory-bytes", "1k")
+    assert code == 4 and re.search(r"\d", err)
+
+
+def test_a_template_that_loops_for_ever(tmp_path):
+    template = tmp_path / "loop.jinja"
+    template.write_text("{% for i in range(100000) %}{% for j in range(100000) %}{% set x = i * j %}{% endfor %}{% endfor %}")
+    code, _, err = run("chat", "smollm2-135m", "--chat-template", template, "--prompt", "x", "--max-tokens", 1)
+    assert code in (1, 4) and "template" in err
+
+
+def test_port_in_use():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        s.listen()
+        code, _, err = run("serve", GOLDEN / "qwen2_tied", "--port", s.getsockname()[1])
+    assert code == 6 and str(s) is not None and "port" in err
+
+
+def test_one_prompt():
+    code, out, _ = run("chat", "smollm2-135m", "--prompt", "What is the capital of France? Answer in one word.", "--temperature", 0, "--max-tokens", 32)
+    assert code == 0 and "Paris" in out
+    code, out, _ = run("run", GOLDEN / "qwen2_vl", "What is this?", "--image", GOLDEN / "qwen2_vl/inputs/image_a.png", "--max-tokens", 4, "--temperature", 0,
+                       "--ignore-eos", "--json")
+    answer = json.loads(out)
+    assert code == 0 and len(answer["ids"]) == 4 and answer["timings"]["prompt_tokens"] > 16
+
+
+def test_tokenize():
+    code, out, _ = run("tokenize", "smollm2-135m", "Hello world", "--json")
+    assert code == 0 and len(json.loads(out)["ids"]) == 2
+
+
+def test_environment_and_config_file(tmp_path):
+    config = tmp_path / "quern.toml"
+    config.write_text('served-model-name = "from-file"\nmax-num-seqs = 3\n')
+    server = Server(GOLDEN / "qwen2_tied", "--config", config, env={"QUERN_MAX_NUM_SEQS": "5", "VLLM_API_KEY": "secret"})
+    assert server.model == "from-file"
+    models = server.client(api_key="secret").models.list()
+    assert [m.id for m in models] == ["from-file"]
+    code, log = server.stop()
+    assert code == 0 and "VLLM_API_KEY" in log and "secret" not in log
+
+
+def test_verify_says_what_it_cannot_judge(tmp_path):
+    code, out, err = run("verify", GOLDEN / "glm4v")
+    assert code == 3 and "Glm4v" in out + err
+    assert run("verify", tmp_path)[0] == 3
