@@ -44,6 +44,17 @@ Json value_in(const std::string& path, const char* key) {
   return value == file.end() ? Json(nullptr) : *value;
 }
 
+// What is too large in a request is the request's own fault: 400, not the 429 of a busy server.
+template <typename Build>
+std::shared_ptr<const Prompt> prepared(const char* field, Build&& build) {
+  try {
+    return std::make_shared<const Prompt>(build());
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::exhausted) throw;
+    throw RequestError(ErrorCode::invalid_argument, field, error.what(), "too_large");
+  }
+}
+
 }  // namespace
 
 EngineService::EngineService(ServiceInfo info,
@@ -77,14 +88,14 @@ void EngineService::check_tools(const ChatMessages& chat) const {
 std::shared_ptr<const Prompt> EngineService::prepare(const ChatMessages& chat) const {
   if (!builder_.takes_media()) refuse_media(*chat.messages);
   check_tools(chat);
-  return std::make_shared<const Prompt>(
-      builder_.from_messages(*chat.messages, options_of(chat), media_));
+  return prepared("messages",
+                  [&] { return builder_.from_messages(*chat.messages, options_of(chat), media_); });
 }
 
 std::shared_ptr<const Prompt> EngineService::prepare(const TextOrTokens& prompt,
                                                      bool add_special_tokens) const {
   if (const auto* text = std::get_if<std::string>(&prompt))
-    return std::make_shared<const Prompt>(builder_.from_text(*text, add_special_tokens));
+    return prepared("prompt", [&] { return builder_.from_text(*text, add_special_tokens); });
   const TokenIds& ids = std::get<TokenIds>(prompt);
   const int32_t vocab = tokenizer().vocab_size();
   for (const int32_t id : ids)

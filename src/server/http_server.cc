@@ -177,8 +177,8 @@ void HttpServer::State::await_signal() {
         open_connections().size());
     int none = 0;
     stop_signal.compare_exchange_strong(none, number);
+    await_signal();  // before stop(), which ends the wait where no connection is open
     stop(false);
-    await_signal();
   });
 }
 

@@ -44,7 +44,7 @@ def message(content):
 
 @pytest.mark.parametrize("raw, status", [
     (b"NONSENSE\r\n\r\n", 400),
-    (b"GET /v1/models HTTP/9.9\r\n\r\n", 400),
+    (b"GET /v1/models HTTP/9.9\r\n\r\n", 505),
     (b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 431),
     (b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n", 400),
     (b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99999999999999\r\n\r\n", 413),

@@ -78,7 +78,8 @@ TEST(ImageGolden, TargetSizesEqualTheReference) {
 TEST(ImageGolden, PixelsEqualBothReferences) {
   for (const fs::path& folder : cases()) {
     const auto tensors = read_bytes_tensors(folder / "expected.safetensors");
-    for (const Json& row : read_json_file(folder / "expected.json")["pixels"]) {
+    const Json expected = read_json_file(folder / "expected.json");
+    for (const Json& row : expected["pixels"]) {
       const fs::path file = folder / row["file"].get<std::string>();
       const std::string bytes = read_file(file), name = file.stem();
       const Image image = decode_image(std::as_bytes(std::span(bytes)));
