@@ -83,6 +83,7 @@ class Planner {
   }
 
   const KvSpec& spec() const { return spec_; }
+  const ModelInfo& info() const { return model_->info(); }
 
   // Settles what is "auto" in the config, and the number of blocks.
   MemoryPlan settle(EngineConfig& config) {
@@ -150,9 +151,10 @@ LogitHook padding_mask(int64_t rows, int64_t vocabulary) {
   };
 }
 
-void log_choice(const OpenedModel& opened, const Choice& choice, const MemoryPlan& plan, const EngineConfig& config) {
+// Before the weights are read: who sees that it will not do can stop here.
+void log_plan(const Planner& planner, const OpenedModel& opened, const Choice& choice, const EngineConfig& config, const MemoryPlan& plan) {
   log(LogLevel::info, "model {} architecture={} isa={} activation={} kv_dtype={} threads={} cpu=\"{}\"", opened.source.name,
-      opened.model->info().architecture, name_of(choice.isa), name_of(choice.activation), name_of(choice.kv_dtype), choice.threads, choice.machine.cpu_name);
+      planner.info().architecture, name_of(choice.isa), name_of(choice.activation), name_of(choice.kv_dtype), choice.threads, choice.machine.cpu_name);
   log(LogLevel::info, "{}", plan.table());
   log(LogLevel::info, "KV cache size: {} tokens; maximum concurrency for {} tokens per request: {:.2f}x", plan.kv_tokens, config.max_model_len,
       static_cast<double>(plan.kv_tokens) / static_cast<double>(config.max_model_len));
@@ -180,8 +182,9 @@ std::unique_ptr<LoadedModel> LoadedModel::load(const ModelOptions& options, cons
   Planner planner(opened, options, choice);
   const MemoryPlan plan = planner.settle(config);
   config.num_blocks = plan.num_blocks;
+  config.vocab_size = planner.info().vocab_size;
+  log_plan(planner, opened, choice, config, plan);
   load_weights(opened, choice, plan.arena_bytes);
-  log_choice(opened, choice, plan, config);
   config.logit_hook = padding_mask(opened.model->info().vocab_size, opened.prompts->tokenizer().vocab_size());
 
   std::unique_ptr<LoadedModel> loaded(new LoadedModel(std::move(opened), plan));

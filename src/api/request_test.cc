@@ -261,6 +261,9 @@ TEST_F(Resolve, PutsDefaultsInThePlaceOfAbsentFields) {
   EXPECT_EQ(p.max_tokens, 90);
   EXPECT_EQ(p.stop_token_ids, std::vector<int32_t>({kScriptedEos}));
   EXPECT_TRUE(resolved(R"("ignore_eos": true)").stop_token_ids.empty());
+  const SamplingParams named = resolved(R"("ignore_eos": true, "stop_token_ids": [5])");
+  EXPECT_EQ(named.stop_token_ids, std::vector<int32_t>{5});
+  EXPECT_FALSE(named.ignore_eos) << "a named id still ends the answer";
   defaults_.max_tokens = 12;
   EXPECT_EQ(resolved("").max_tokens, 12);
 }

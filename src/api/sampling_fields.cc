@@ -279,12 +279,12 @@ SamplingParams resolve(const SamplingFields& fields,
   out.seed = fields.seed.value_or(limits.fallback_seed);
   out.max_tokens = max_tokens_of(fields, defaults, limits);
   out.min_tokens = fields.min_tokens;
-  out.ignore_eos = fields.ignore_eos;
   out.logprobs = fields.logprobs;
   const int32_t vocab = tokenizer.vocab_size();
   check_ids(fields.text.stop_token_ids, "stop_token_ids", vocab);
   check_ids(fields.allowed_token_ids, "allowed_token_ids", vocab);
   for (const auto& [id, bias] : fields.logit_bias) check_ids({id}, "logit_bias", vocab);
+  // ignore_eos leaves out the model's own ids alone: those that the request names still end it, as in vLLM.
   out.stop_token_ids = fields.text.stop_token_ids;
   if (!fields.ignore_eos)
     for (const int32_t id : defaults.eos_token_ids)
