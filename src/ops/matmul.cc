@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ops/matmul.h"
 
-#include <algorithm>
+#include <cstring>
 
 #include "ops/cpu/matmul.h"
 #include "ops/dispatch.h"
@@ -28,7 +28,7 @@ void copy_embedding_row(const RowKernels& kernels, const Tensor& table, int64_t 
   const int64_t size = table.dim(1);
   const std::byte* source = table.raw() + bytes_of(table.dtype(), row * table.stride(0));
   switch (table.dtype()) {
-    case DType::f32: std::copy_n(reinterpret_cast<const float*>(source), size, out); return;
+    case DType::f32: std::memcpy(out, source, static_cast<size_t>(size) * sizeof(float)); return;
     case DType::bf16: kernels.widen_bf16(reinterpret_cast<const uint16_t*>(source), size, out); return;
     case DType::f16: kernels.widen_f16(reinterpret_cast<const uint16_t*>(source), size, out); return;
     default: QUERN_CHECK(false, "a table of {} elements", name_of(table.dtype()));
