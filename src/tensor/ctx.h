@@ -9,7 +9,8 @@
 
 namespace quern {
 
-// How activations enter a matrix product. Accumulation and every other op are float32 in each mode.
+// How activations enter a matrix product, attention inside towers included. Accumulation and every other op are float32 in each
+// mode.
 enum class Activation : uint8_t { f32, bf16, f16, int8 };
 
 struct Ctx {
