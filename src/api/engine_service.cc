@@ -87,9 +87,10 @@ void EngineService::check_tools(const ChatMessages& chat) const {
 
 std::shared_ptr<const Prompt> EngineService::prepare(const ChatMessages& chat) const {
   if (!builder_.takes_media()) refuse_media(*chat.messages);
-  check_tools(chat);
-  return prepared("messages",
-                  [&] { return builder_.from_messages(*chat.messages, options_of(chat), media_); });
+  return prepared("messages", [&] {
+    check_tools(chat);
+    return builder_.from_messages(*chat.messages, options_of(chat), media_);
+  });
 }
 
 std::shared_ptr<const Prompt> EngineService::prepare(const TextOrTokens& prompt,

@@ -90,7 +90,7 @@ Task<> Connection::run(std::function<void()> on_end) {
 Task<bool> Connection::serve_one() {
   RequestParser parser(host_.config.max_header_bytes, host_.config.max_body_bytes);
   status_ = 0;
-  keeps_alive_ = is_streaming_ = has_ended_ = false;
+  keeps_alive_ = is_streaming_ = has_ended_ = is_delivered_ = false;
   log_note.clear();
   request_ = {};
   request_.id = make_request_id();
@@ -218,10 +218,12 @@ Task<> Connection::answer() {
   co_await host_.handler.handle(*this);
   if (!has_begun() && peer_->is_open())
     co_await respond(error_response(500, "the route gave no answer", "internal"));
+  const int undelivered = peer_->is_open() ? 500 : kClientLeft;
   if (is_streaming_ && !has_ended_)
     peer_->close();  // broken off: the client must not take it for complete
   co_await peer_->end_watch();
-  const int status = peer_->is_open() && has_begun() ? status_ : kClientLeft;
+  // A client may leave as soon as it has all: that is no failure.
+  const int status = is_delivered_ ? status_ : undelivered;
   host_.handler.finished(request_, status, host_.clock.now_us() - began_us_, log_note);
 }
 
@@ -285,7 +287,7 @@ Task<> Connection::respond(HttpResponse response) {
   has_ended_ = true;
   std::string bytes = head_of(response, format("Content-Length: {}\r\n", response.body.size()));
   if (request_.method != "HEAD") bytes += response.body;
-  co_await peer_->write(bytes, host_.config.write_timeout_us);
+  is_delivered_ = co_await peer_->write(bytes, host_.config.write_timeout_us);
 }
 
 Task<> Connection::begin_stream(HttpResponse head) {
@@ -305,7 +307,9 @@ Task<> Connection::write(std::string piece) {
 
 Task<> Connection::end_stream() {
   has_ended_ = true;
-  if (is_chunked_answer_) co_await peer_->write("0\r\n\r\n", host_.config.write_timeout_us);
+  is_delivered_ = peer_->is_open();
+  if (is_chunked_answer_)
+    is_delivered_ = co_await peer_->write("0\r\n\r\n", host_.config.write_timeout_us);
 }
 
 }  // namespace quern

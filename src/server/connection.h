@@ -68,6 +68,7 @@ class Connection final : public Exchange {
   int status_ = 0;  // of the answer; 0: none yet
   bool is_idle_ = false, keeps_alive_ = false, is_chunked_answer_ = false, is_streaming_ = false,
        has_ended_ = false;
+  bool is_delivered_ = false;  // the system has taken all of the answer
 };
 
 // A request id: 32 hex digits.

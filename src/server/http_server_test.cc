@@ -223,6 +223,14 @@ TEST_F(HttpServerTest, ABrokenStreamLooksBroken) {
   EXPECT_EQ(ask(get("/nothing")).status, 500);
 }
 
+TEST_F(HttpServerTest, AClientThatLeavesWithTheWholeAnswerHasGotIt) {
+  start();
+  for (size_t i = 0; i < 20; ++i) {
+    EXPECT_EQ(ask(get(i % 2 ? "/stream" : "/whole")).status, 200);
+    EXPECT_EQ(handler_.status_of(i), 200);
+  }
+}
+
 TEST_F(HttpServerTest, RunsWorkOnThePool) {
   start();
   EXPECT_EQ(ask(get("/offload")).body, "from the pool");
