@@ -51,10 +51,13 @@ class Bell {
   bool has_rung_ = false;
 };
 
-SamplingParams params_of(const Service& service, const Prompt& prompt, const AnswerOptions& options) {
+SamplingParams params_of(const Service& service,
+                         const Prompt& prompt,
+                         const AnswerOptions& options) {
   SamplingFields fields = options.sampling;
   if (options.max_tokens > 0) fields.max_tokens = options.max_tokens;
-  const ResolveLimits limits{.max_model_len = service.info().max_model_len, .prompt_tokens = static_cast<int64_t>(prompt.ids.size())};
+  const ResolveLimits limits{.max_model_len = service.info().max_model_len,
+                             .prompt_tokens = static_cast<int64_t>(prompt.ids.size())};
   return resolve(fields, service.defaults(), limits, service.tokenizer());
 }
 
@@ -63,18 +66,30 @@ SamplingParams params_of(const Service& service, const Prompt& prompt, const Ans
 void add_answer_options(CLI::App& command, AnswerOptions& o) {
   SamplingFields& s = o.sampling;
   constexpr const char* kGroup = "Sampling";
-  command.add_option("--temperature", s.temperature, "0: always the likeliest token")->group(kGroup)->check(CLI::Range(0.0, 100.0));
+  command.add_option("--temperature", s.temperature, "0: always the likeliest token")
+      ->group(kGroup)
+      ->check(CLI::Range(0.0, 100.0));
   command.add_option("--top-p", s.top_p, "nucleus")->group(kGroup)->check(CLI::Range(0.0, 1.0));
   command.add_option("--top-k", s.top_k, "the k likeliest tokens; 0: all")->group(kGroup);
-  command.add_option("--min-p", s.min_p, "least probability, as a share of the likeliest")->group(kGroup)->check(CLI::Range(0.0, 1.0));
-  command.add_option("--repetition-penalty", s.repetition_penalty, "above 1: fewer repetitions")->group(kGroup);
-  command.add_option("--seed", s.seed, "random numbers depend on it and the position alone")->group(kGroup);
-  command.add_option("--max-tokens", o.max_tokens, "length of the answer; 0: as long as there is room")->group(kGroup)->check(CLI::Range(0, 1 << 24));
+  command.add_option("--min-p", s.min_p, "least probability, as a share of the likeliest")
+      ->group(kGroup)
+      ->check(CLI::Range(0.0, 1.0));
+  command.add_option("--repetition-penalty", s.repetition_penalty, "above 1: fewer repetitions")
+      ->group(kGroup);
+  command.add_option("--seed", s.seed, "random numbers depend on it and the position alone")
+      ->group(kGroup);
+  command
+      .add_option("--max-tokens", o.max_tokens, "length of the answer; 0: as long as there is room")
+      ->group(kGroup)
+      ->check(CLI::Range(0, 1 << 24));
   command.add_option("--stop", s.text.stop, "the answer ends in front of this text")->group(kGroup);
-  command.add_flag("--ignore-eos", s.ignore_eos, "go on after the end-of-sequence token")->group(kGroup);
+  command.add_flag("--ignore-eos", s.ignore_eos, "go on after the end-of-sequence token")
+      ->group(kGroup);
 }
 
-Answer answer(Service& service, std::shared_ptr<const Prompt> prompt, const AnswerOptions& options,
+Answer answer(Service& service,
+              std::shared_ptr<const Prompt> prompt,
+              const AnswerOptions& options,
               FunctionRef<void(const std::string&)> on_text) {
   const SamplingParams params = params_of(service, *prompt, options);
   const InterruptMark mark;
@@ -105,7 +120,8 @@ Answer answer(Service& service, std::shared_ptr<const Prompt> prompt, const Answ
   out.finish = is_interrupted != 0 ? FinishReason::cancelled : whole.finish;
   const EngineStats after = service.stats();
   out.timings.encode_s = static_cast<double>(after.encode_us - before.encode_us) * 1e-6;
-  out.timings.prefill_s = std::max(0.0, static_cast<double>(first - begin) * 1e-6 - out.timings.encode_s);
+  out.timings.prefill_s =
+      std::max(0.0, static_cast<double>(first - begin) * 1e-6 - out.timings.encode_s);
   out.timings.decode_s = static_cast<double>(last - first) * 1e-6;
   out.timings.decoded_tokens = std::max<int64_t>(0, generation.usage().completion_tokens - 1);
   return out;

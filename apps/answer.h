@@ -16,7 +16,8 @@ class App;
 
 namespace quern {
 
-// The sampling flags of `chat` and `run`. What is not given comes from the model's generation_config.json.
+// The sampling flags of `chat` and `run`. What is not given comes from the model's
+// generation_config.json.
 struct AnswerOptions {
   SamplingFields sampling;
   int max_tokens = 0;  // 0: until the model ends or the context is full
@@ -28,7 +29,9 @@ struct Timings {
   double prefill_s = 0;  // from the submission to the first token, without encode_s
   double decode_s = 0;   // from the first token to the last
   int64_t prompt_tokens = 0, decoded_tokens = 0;  // decoded: after the first
-  double tokens_per_s() const { return decode_s > 0 ? static_cast<double>(decoded_tokens) / decode_s : 0; }
+  double tokens_per_s() const {
+    return decode_s > 0 ? static_cast<double>(decoded_tokens) / decode_s : 0;
+  }
 };
 
 struct Answer {
@@ -38,9 +41,12 @@ struct Answer {
   Timings timings;
 };
 
-// Runs one prompt to its end; `on_text` sees each piece of text as it comes. SIGINT ends the answer (finish == cancelled). Throws
-// what the engine says of a prompt that cannot run, and the Error of an answer that failed.
-Answer answer(Service& service, std::shared_ptr<const Prompt> prompt, const AnswerOptions& options,
+// Runs one prompt to its end; `on_text` sees each piece of text as it comes. SIGINT ends the answer
+// (finish == cancelled). Throws what the engine says of a prompt that cannot run, and the Error of
+// an answer that failed.
+Answer answer(Service& service,
+              std::shared_ptr<const Prompt> prompt,
+              const AnswerOptions& options,
               FunctionRef<void(const std::string&)> on_text);
 
 }  // namespace quern

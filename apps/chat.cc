@@ -27,19 +27,32 @@ void show(const std::string& text) {
 }
 
 // One turn: the question joins the conversation, and so does the answer.
-Answer turn(LoadedModel& loaded, Json& messages, const std::string& question, const AnswerOptions& options) {
+Answer turn(LoadedModel& loaded,
+            Json& messages,
+            const std::string& question,
+            const AnswerOptions& options) {
   messages.push_back({{"role", "user"}, {"content", question}});
-  const Answer a = answer(loaded.service(), loaded.prepare_chat(messages), options, [](const std::string& text) { show(text); });
+  const Answer a =
+      answer(loaded.service(), loaded.prepare_chat(messages), options, [](const std::string& text) {
+        show(text);
+      });
   std::putchar('\n');
-  std::fprintf(stderr, "[%lld prompt tokens in %.2f s, %zu tokens, %.1f tokens/s]\n", static_cast<long long>(a.timings.prompt_tokens),
-               a.timings.prefill_s, a.ids.size(), a.timings.tokens_per_s());
+  std::fprintf(stderr,
+               "[%lld prompt tokens in %.2f s, %zu tokens, %.1f tokens/s]\n",
+               static_cast<long long>(a.timings.prompt_tokens),
+               a.timings.prefill_s,
+               a.ids.size(),
+               a.timings.tokens_per_s());
   messages.push_back({{"role", "assistant"}, {"content", a.text}});
   return a;
 }
 
 int converse(LoadedModel& loaded, Json messages, const AnswerOptions& options) {
   const Json opening = messages;
-  std::fprintf(stderr, "Talk to %s. /new begins again, /quit or end of input leaves, Ctrl-C ends an answer.\n", loaded.name().c_str());
+  std::fprintf(
+      stderr,
+      "Talk to %s. /new begins again, /quit or end of input leaves, Ctrl-C ends an answer.\n",
+      loaded.name().c_str());
   for (std::string line; std::fprintf(stderr, "> "), std::getline(std::cin, line);) {
     if (line == "/quit") break;
     if (line == "/new") messages = opening;
@@ -68,7 +81,8 @@ int chat(const ChatOptionsTyped& o) {
 void add_chat_command(CLI::App& parent, int& exit_code) {
   auto o = std::make_shared<ChatOptionsTyped>();
   o->model.log_level = "warn";
-  CLI::App* command = parent.add_subcommand("chat", "talk to a model in the terminal, or ask one question");
+  CLI::App* command =
+      parent.add_subcommand("chat", "talk to a model in the terminal, or ask one question");
   add_model_options(*command, o->model);
   add_answer_options(*command, o->answer);
   command->add_option("--prompt,-p", o->prompt, "ask this, print the answer and leave");

@@ -19,7 +19,9 @@ struct Alias {
   std::string_view typed, meant;
 };
 
-constexpr Alias kShortForms[] = {{"-tp", "--tensor-parallel-size"}, {"-pp", "--pipeline-parallel-size"}, {"-dp", "--data-parallel-size"}};
+constexpr Alias kShortForms[] = {{"-tp", "--tensor-parallel-size"},
+                                 {"-pp", "--pipeline-parallel-size"},
+                                 {"-dp", "--data-parallel-size"}};
 
 // vLLM's variables that mean what a flag of ours means. `factor` turns their unit into ours.
 struct VllmVariable {
@@ -40,16 +42,20 @@ constexpr VllmVariable kVllmVariables[] = {
 };
 
 // Set by habit, without meaning here.
-constexpr const char* kNeedless[] = {"VLLM_WORKER_MULTIPROC_METHOD", "VLLM_USE_V1", "VLLM_ATTENTION_BACKEND"};
+constexpr const char* kNeedless[] = {
+    "VLLM_WORKER_MULTIPROC_METHOD", "VLLM_USE_V1", "VLLM_ATTENTION_BACKEND"};
 
 std::string variable_of(std::string_view flag) {
   std::string out = "QUERN_";
-  for (const char c : flag) out += c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  for (const char c : flag)
+    out += c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
   return out;
 }
 
 // False if the variable has a value already.
-bool set_if_unset(const std::string& name, const std::string& value) { return std::getenv(name.c_str()) == nullptr && setenv(name.c_str(), value.c_str(), 0) == 0; }
+bool set_if_unset(const std::string& name, const std::string& value) {
+  return std::getenv(name.c_str()) == nullptr && setenv(name.c_str(), value.c_str(), 0) == 0;
+}
 
 std::string scaled(const char* text, const VllmVariable& variable) {
   if (variable.factor == 0) return text;
@@ -92,16 +98,22 @@ int64_t parse_count(std::string_view text, std::string_view flag) {
   std::string_view digits = text;
   if (!text.empty()) {
     const size_t decimal = kDecimal.find(text.back()), binary = kBinary.find(text.back());
-    if (decimal != std::string_view::npos) factor = std::pow(1000.0, static_cast<double>(decimal + 1));
-    if (binary != std::string_view::npos) factor = std::pow(1024.0, static_cast<double>(binary + 1));
+    if (decimal != std::string_view::npos)
+      factor = std::pow(1000.0, static_cast<double>(decimal + 1));
+    if (binary != std::string_view::npos)
+      factor = std::pow(1024.0, static_cast<double>(binary + 1));
     if (factor != 1) digits.remove_suffix(1);
   }
   double value = 0;
   const auto [end, failure] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
-  const bool is_number = failure == std::errc() && end == digits.data() + digits.size() && std::isfinite(value);
+  const bool is_number =
+      failure == std::errc() && end == digits.data() + digits.size() && std::isfinite(value);
   const double count = std::round(value * factor);
   if (!is_number || std::abs(count) > 0x1p53 || (factor == 1 && count != value))
-    fail(ErrorCode::invalid_argument, "{}: expected a count such as 4096, 8k (8000) or 8K (8192), got \"{}\"", flag, text);
+    fail(ErrorCode::invalid_argument,
+         "{}: expected a count such as 4096, 8k (8000) or 8K (8192), got \"{}\"",
+         flag,
+         text);
   return static_cast<int64_t>(count);
 }
 
@@ -131,7 +143,8 @@ std::vector<std::string> adopt_vllm_environment() {
       taken.push_back(std::string(variable.theirs) + " read as " + variable.ours);
   }
   for (const char* name : kNeedless)
-    if (std::getenv(name) != nullptr) taken.push_back(std::string(name) + " changes nothing here and is not needed");
+    if (std::getenv(name) != nullptr)
+      taken.push_back(std::string(name) + " changes nothing here and is not needed");
   return taken;
 }
 
@@ -144,7 +157,8 @@ std::vector<std::string> adopt_config_file(std::span<const std::string> argument
   for (const CLI::ConfigItem& item : CLI::ConfigTOML().from_config(file)) {
     std::string name = item.name;
     std::replace(name.begin(), name.end(), '_', '-');
-    if (set_if_unset(variable_of(name), CLI::detail::join(item.inputs, ","))) taken.push_back(*path + ": " + name);
+    if (set_if_unset(variable_of(name), CLI::detail::join(item.inputs, ",")))
+      taken.push_back(*path + ": " + name);
   }
   return taken;
 }

@@ -23,7 +23,8 @@ std::vector<std::string> normalized(std::vector<std::string> arguments) {
 TEST(CommandLine, DashesAndUnderscoresAreEqualInNamesOnly) {
   EXPECT_THAT(normalized({"--max_num_seqs", "a_b", "--served_model_name=my_model"}),
               ElementsAre("--max-num-seqs", "a_b", "--served-model-name=my_model"));
-  EXPECT_THAT(normalized({"-tp", "2", "--", "--a_b"}), ElementsAre("--tensor-parallel-size", "2", "--", "--a_b"));
+  EXPECT_THAT(normalized({"-tp", "2", "--", "--a_b"}),
+              ElementsAre("--tensor-parallel-size", "2", "--", "--a_b"));
 }
 
 TEST(CommandLine, CountsWithSuffixes) {

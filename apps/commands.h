@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The commands of the one binary. Each function adds its subcommand to `parent` and, when that subcommand was typed, runs it and
-// stores its exit code (exit_codes.h). A command may throw: main turns an Error into a message and the code it maps to.
+// The commands of the one binary. Each function adds its subcommand to `parent` and, when that
+// subcommand was typed, runs it and stores its exit code (exit_codes.h). A command may throw: main
+// turns an Error into a message and the code it maps to.
 #pragma once
 
 namespace CLI {

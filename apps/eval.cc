@@ -49,19 +49,27 @@ void score_window(SequenceRunner& runner, std::span<const int32_t> ids, Score& s
     std::vector<int32_t> positions(static_cast<size_t>(end - begin)), rows(positions.size());
     std::iota(positions.begin(), positions.end(), static_cast<int32_t>(begin));
     std::iota(rows.begin(), rows.end(), 0);
-    const Tensor logits = runner.prefill({.ids = ids.subspan(static_cast<size_t>(begin), positions.size()), .positions = positions, .media = {}}, rows);
+    const Tensor logits =
+        runner.prefill({.ids = ids.subspan(static_cast<size_t>(begin), positions.size()),
+                        .positions = positions,
+                        .media = {}},
+                       rows);
     const auto vocab = static_cast<size_t>(logits.dim(1));
     for (int64_t i = begin; i < end; ++i) {
-      const std::span<const float> row = logits.span<float>().subspan(static_cast<size_t>(i - begin) * vocab, vocab);
-      if (i + 1 < length) score.total += surprise(row, ids[static_cast<size_t>(i + 1)]), ++score.count;
-      else score.last.assign(row.begin(), row.end());
+      const std::span<const float> row =
+          logits.span<float>().subspan(static_cast<size_t>(i - begin) * vocab, vocab);
+      if (i + 1 < length)
+        score.total += surprise(row, ids[static_cast<size_t>(i + 1)]), ++score.count;
+      else
+        score.last.assign(row.begin(), row.end());
     }
   }
 }
 
 void write_floats(const std::string& path, const std::vector<float>& values) {
   std::ofstream out(path, std::ios::binary);
-  out.write(reinterpret_cast<const char*>(values.data()), static_cast<std::streamsize>(values.size() * sizeof(float)));
+  out.write(reinterpret_cast<const char*>(values.data()),
+            static_cast<std::streamsize>(values.size() * sizeof(float)));
   out.close();
   if (!out) fail(ErrorCode::unavailable, "--last-logits {}: cannot be written", path);
 }
@@ -69,17 +77,33 @@ void write_floats(const std::string& path, const std::vector<float>& values) {
 int eval(const EvalOptions& o) {
   set_log_level(parse_log_level(o.model.log_level));
   const OpenedModel opened = open_model(o.model);
-  std::vector<int32_t> ids = opened.prompts->tokenizer().encode(read_file(o.text), {.add_special_tokens = false});
+  std::vector<int32_t> ids =
+      opened.prompts->tokenizer().encode(read_file(o.text), {.add_special_tokens = false});
   ids.resize(std::min(ids.size(), static_cast<size_t>(o.max_tokens)));
   if (ids.empty()) fail(ErrorCode::invalid_argument, "--text {}: no tokens in it", o.text);
-  SequenceRunner runner(*opened.model, opened.ctx->ctx(), std::min<int64_t>(o.context, static_cast<int64_t>(ids.size())), o.model.block_size);
+  SequenceRunner runner(*opened.model,
+                        opened.ctx->ctx(),
+                        std::min<int64_t>(o.context, static_cast<int64_t>(ids.size())),
+                        o.model.block_size);
   Score score;
   for (size_t begin = 0; begin < ids.size(); begin += static_cast<size_t>(o.context))
-    score_window(runner, std::span(ids).subspan(begin, std::min(static_cast<size_t>(o.context), ids.size() - begin)), score);
+    score_window(
+        runner,
+        std::span(ids).subspan(begin, std::min(static_cast<size_t>(o.context), ids.size() - begin)),
+        score);
   if (!o.last_logits.empty()) write_floats(o.last_logits, score.last);
-  const double perplexity = score.count == 0 ? 0 : std::exp(score.total / static_cast<double>(score.count));
-  if (o.json) std::printf("%s\n", Json{{"perplexity", perplexity}, {"scored_tokens", score.count}, {"ids", ids}}.dump().c_str());
-  else std::printf("perplexity %.4f over %lld tokens, in windows of %lld\n", perplexity, static_cast<long long>(score.count), static_cast<long long>(o.context));
+  const double perplexity =
+      score.count == 0 ? 0 : std::exp(score.total / static_cast<double>(score.count));
+  if (o.json)
+    std::printf("%s\n",
+                Json{{"perplexity", perplexity}, {"scored_tokens", score.count}, {"ids", ids}}
+                    .dump()
+                    .c_str());
+  else
+    std::printf("perplexity %.4f over %lld tokens, in windows of %lld\n",
+                perplexity,
+                static_cast<long long>(score.count),
+                static_cast<long long>(o.context));
   return kExitDone;
 }
 
@@ -91,10 +115,17 @@ void add_eval_command(CLI::App& parent, int& exit_code) {
   CLI::App* command = parent.add_subcommand("eval", "perplexity of a text");
   add_model_options(*command, o->model);
   command->add_option("--text", o->text, "a file of UTF-8 text")->required();
-  command->add_option("--max-tokens", o->max_tokens, "only the first of them")->capture_default_str()->check(CLI::Range(int64_t{1}, int64_t{1} << 32));
-  command->add_option("--context", o->context, "independent windows of so many tokens; a window's first token is not scored")
-      ->capture_default_str()->check(CLI::Range(int64_t{2}, int64_t{1} << 20));
-  command->add_option("--last-logits", o->last_logits, "write the logits behind the last token here, float32");
+  command->add_option("--max-tokens", o->max_tokens, "only the first of them")
+      ->capture_default_str()
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 32));
+  command
+      ->add_option("--context",
+                   o->context,
+                   "independent windows of so many tokens; a window's first token is not scored")
+      ->capture_default_str()
+      ->check(CLI::Range(int64_t{2}, int64_t{1} << 20));
+  command->add_option(
+      "--last-logits", o->last_logits, "write the logits behind the last token here, float32");
   command->add_flag("--json", o->json, "one JSON object, with the ids");
   command->callback([o, &exit_code] { exit_code = eval(*o); });
 }

@@ -26,14 +26,20 @@ std::span<const ExitCodeMeaning> exit_code_table() {
 
 int exit_code_of(ErrorCode code) {
   switch (code) {
-    case ErrorCode::invalid_argument: return kExitUsage;
+    case ErrorCode::invalid_argument:
+      return kExitUsage;
     case ErrorCode::not_found:
     case ErrorCode::unsupported:
-    case ErrorCode::data_loss: return kExitModel;
-    case ErrorCode::exhausted: return kExitMemory;
-    case ErrorCode::unavailable: return kExitTemporary;
-    case ErrorCode::cancelled: return kExitInterrupted;
-    case ErrorCode::internal: return kExitFailed;
+    case ErrorCode::data_loss:
+      return kExitModel;
+    case ErrorCode::exhausted:
+      return kExitMemory;
+    case ErrorCode::unavailable:
+      return kExitTemporary;
+    case ErrorCode::cancelled:
+      return kExitInterrupted;
+    case ErrorCode::internal:
+      return kExitFailed;
   }
   return kExitFailed;
 }

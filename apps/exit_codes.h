@@ -32,8 +32,8 @@ std::span<const ExitCodeMeaning> exit_code_table();
 
 // What a command that ends with this Error returns.
 int exit_code_of(ErrorCode code);
-// Of any exception: Error by its code, a model that is not cached and a taken address by their own, bad_alloc as memory, the
-// rest as failed.
+// Of any exception: Error by its code, a model that is not cached and a taken address by their own,
+// bad_alloc as memory, the rest as failed.
 int exit_code_of(const std::exception& error);
 
 }  // namespace quern

@@ -20,7 +20,9 @@ namespace {
 // Where nothing else is asked for, the KV cache leaves the rest of the machine to others.
 constexpr int64_t kDefaultKvBytes = int64_t{4} << 30;
 
-double gib(int64_t bytes) { return static_cast<double>(bytes) / (int64_t{1} << 30); }
+double gib(int64_t bytes) {
+  return static_cast<double>(bytes) / (int64_t{1} << 30);
+}
 
 std::optional<std::string> template_text(const ModelOptions& options) {
   if (options.chat_template.empty()) return std::nullopt;
@@ -37,7 +39,11 @@ struct Choice {
 };
 
 Choice choose(const ModelOptions& options) {
-  Choice c{.machine = probe_topology(), .isa = {}, .activation = {}, .kv_dtype = {}, .threads = options.threads};
+  Choice c{.machine = probe_topology(),
+           .isa = {},
+           .activation = {},
+           .kv_dtype = {},
+           .threads = options.threads};
   c.isa = chosen_isa(options, c.machine);
   c.activation = chosen_activation(options.dtype, c.isa);
   c.kv_dtype = chosen_kv_dtype(options, c.activation);
@@ -47,10 +53,14 @@ Choice choose(const ModelOptions& options) {
 
 std::string_view name_of(Activation activation) {
   switch (activation) {
-    case Activation::f32: return "float32";
-    case Activation::bf16: return "bfloat16";
-    case Activation::f16: return "float16";
-    case Activation::int8: return "int8";
+    case Activation::f32:
+      return "float32";
+    case Activation::bf16:
+      return "bfloat16";
+    case Activation::f16:
+      return "float16";
+    case Activation::int8:
+      return "int8";
   }
   return "";
 }
@@ -60,26 +70,36 @@ void open_files(OpenedModel& opened, const ModelOptions& options) {
   opened.checkpoint = open_checkpoint(opened.source.path);
   const auto stated = opened.checkpoint->config().find("quantization_config");
   if (!options.quantization.empty() && !stated)
-    log(LogLevel::warn, "--quantization {}: this checkpoint is not quantized by its config; the files decide", options.quantization);
+    log(LogLevel::warn,
+        "--quantization {}: this checkpoint is not quantized by its config; the files decide",
+        options.quantization);
 }
 
 void load_weights(OpenedModel& opened, const Choice& choice, int64_t arena_bytes) {
   const MonotonicClock clock;
   const int64_t begin = clock.now_us();
-  opened.ctx = std::make_unique<OwnedCtx>(
-      OwnedCtx::Options{.threads = choice.threads, .isa = choice.isa, .activation = choice.activation, .arena_bytes = arena_bytes});
+  opened.ctx = std::make_unique<OwnedCtx>(OwnedCtx::Options{.threads = choice.threads,
+                                                            .isa = choice.isa,
+                                                            .activation = choice.activation,
+                                                            .arena_bytes = arena_bytes});
   opened.model = make_model(Builder(opened.checkpoint, opened.ctx->ctx()));
-  log(LogLevel::info, "loading weights took {:.2f} seconds and {:.2f} GiB", static_cast<double>(clock.now_us() - begin) * 1e-6,
+  log(LogLevel::info,
+      "loading weights took {:.2f} seconds and {:.2f} GiB",
+      static_cast<double>(clock.now_us() - begin) * 1e-6,
       gib(opened.model->weight_bytes()));
 }
 
 class Planner {
  public:
   Planner(const OpenedModel& opened, const ModelOptions& options, const Choice& choice)
-      : opened_(opened), options_(options), ctx_(OwnedCtx::meta(choice.isa, choice.activation)), model_(make_model(Builder(opened.checkpoint, ctx_.ctx()))) {
+      : opened_(opened),
+        options_(options),
+        ctx_(OwnedCtx::meta(choice.isa, choice.activation)),
+        model_(make_model(Builder(opened.checkpoint, ctx_.ctx()))) {
     spec_ = model_->kv_spec();
     spec_.dtype = choice.kv_dtype;
-    budget_ = static_cast<int64_t>(options.memory_utilization * static_cast<double>(choice.machine.available_bytes));
+    budget_ = static_cast<int64_t>(options.memory_utilization *
+                                   static_cast<double>(choice.machine.available_bytes));
   }
 
   const KvSpec& spec() const { return spec_; }
@@ -89,22 +109,33 @@ class Planner {
   MemoryPlan settle(EngineConfig& config) {
     config.block_size = options_.block_size;
     config.max_num_seqs = options_.max_num_seqs;
-    config.max_num_batched_tokens = static_cast<int>(std::clamp<int64_t>(parse_count(options_.max_num_batched_tokens, "--max-num-batched-tokens"), 1, 1 << 20));
+    config.max_num_batched_tokens = static_cast<int>(std::clamp<int64_t>(
+        parse_count(options_.max_num_batched_tokens, "--max-num-batched-tokens"), 1, 1 << 20));
     config.enable_prefix_caching = options_.enable_prefix_caching;
     const bool is_auto = options_.max_model_len == "auto" || options_.max_model_len == "-1";
-    config.max_model_len = is_auto ? model_->info().max_positions : parse_count(options_.max_model_len, "--max-model-len");
+    config.max_model_len = is_auto ? model_->info().max_positions
+                                   : parse_count(options_.max_model_len, "--max-model-len");
     check_length(config.max_model_len);
     config.num_blocks = options_.num_blocks;
     const int64_t token_bytes = std::max<int64_t>(1, spec_.bytes_per_token());
     const bool is_limited = !options_.kv_cache_memory_bytes.empty();
-    const int64_t kv_limit = is_limited ? parse_count(options_.kv_cache_memory_bytes, "--kv-cache-memory-bytes") : kDefaultKvBytes;
+    const int64_t kv_limit =
+        is_limited ? parse_count(options_.kv_cache_memory_bytes, "--kv-cache-memory-bytes")
+                   : kDefaultKvBytes;
     if (is_auto) shorten(config, token_bytes, is_limited ? kv_limit : budget_);
     if (config.num_blocks == 0) {
       const int64_t for_one = (config.max_model_len + config.block_size - 1) / config.block_size;
       const int64_t within = kv_limit / (token_bytes * config.block_size);
       if (is_limited && within < for_one)
-        fail(ErrorCode::exhausted, "--kv-cache-memory-bytes {}: {} blocks of {} tokens fit, one sequence of {} tokens needs {} ({} bytes)",
-             options_.kv_cache_memory_bytes, within, config.block_size, config.max_model_len, for_one, for_one * token_bytes * config.block_size);
+        fail(ErrorCode::exhausted,
+             "--kv-cache-memory-bytes {}: {} blocks of {} tokens fit, one sequence of {} tokens "
+             "needs {} ({} bytes)",
+             options_.kv_cache_memory_bytes,
+             within,
+             config.block_size,
+             config.max_model_len,
+             for_one,
+             for_one * token_bytes * config.block_size);
       config.num_blocks = std::min(std::max(within, for_one), for_one * config.max_num_seqs);
     }
     return plan(config);
@@ -112,14 +143,19 @@ class Planner {
 
  private:
   MemoryPlan plan(const EngineConfig& config) {
-    const std::optional<MediaInput> largest = opened_.prompts->largest_picture(config.max_model_len);
-    return plan_memory({*model_, ctx_.ctx(), spec_, largest ? &*largest : nullptr}, config, budget_);
+    const std::optional<MediaInput> largest =
+        opened_.prompts->largest_picture(config.max_model_len);
+    return plan_memory(
+        {*model_, ctx_.ctx(), spec_, largest ? &*largest : nullptr}, config, budget_);
   }
 
   void check_length(int64_t length) const {
     const int64_t most = model_->info().max_positions;
     if (length < 1 || length > most)
-      fail(ErrorCode::invalid_argument, "--max-model-len {}: this model was made for 1 to {} positions", length, most);
+      fail(ErrorCode::invalid_argument,
+           "--max-model-len {}: this model was made for 1 to {} positions",
+           length,
+           most);
   }
 
   // The longest sequence of which one fits, up to the model's own length.
@@ -129,9 +165,13 @@ class Planner {
     least.num_blocks = 1;
     const MemoryPlan fixed = plan(least);
     const int64_t free_bytes = std::min(kv_limit, budget_ - (fixed.total_bytes() - fixed.kv_bytes));
-    const int64_t fitting = std::max<int64_t>(free_bytes / (token_bytes * config.block_size), 1) * config.block_size;
+    const int64_t fitting =
+        std::max<int64_t>(free_bytes / (token_bytes * config.block_size), 1) * config.block_size;
     if (fitting >= config.max_model_len) return;
-    log(LogLevel::warn, "max_model_len is {}, not the model's own {}: more does not fit", fitting, config.max_model_len);
+    log(LogLevel::warn,
+        "max_model_len is {}, not the model's own {}: more does not fit",
+        fitting,
+        config.max_model_len);
     config.max_model_len = fitting;
   }
 
@@ -152,11 +192,25 @@ LogitHook padding_mask(int64_t rows, int64_t vocabulary) {
 }
 
 // Before the weights are read: who sees that it will not do can stop here.
-void log_plan(const Planner& planner, const OpenedModel& opened, const Choice& choice, const EngineConfig& config, const MemoryPlan& plan) {
-  log(LogLevel::info, "model {} architecture={} isa={} activation={} kv_dtype={} threads={} cpu=\"{}\"", opened.source.name,
-      planner.info().architecture, name_of(choice.isa), name_of(choice.activation), name_of(choice.kv_dtype), choice.threads, choice.machine.cpu_name);
+void log_plan(const Planner& planner,
+              const OpenedModel& opened,
+              const Choice& choice,
+              const EngineConfig& config,
+              const MemoryPlan& plan) {
+  log(LogLevel::info,
+      "model {} architecture={} isa={} activation={} kv_dtype={} threads={} cpu=\"{}\"",
+      opened.source.name,
+      planner.info().architecture,
+      name_of(choice.isa),
+      name_of(choice.activation),
+      name_of(choice.kv_dtype),
+      choice.threads,
+      choice.machine.cpu_name);
   log(LogLevel::info, "{}", plan.table());
-  log(LogLevel::info, "KV cache size: {} tokens; maximum concurrency for {} tokens per request: {:.2f}x", plan.kv_tokens, config.max_model_len,
+  log(LogLevel::info,
+      "KV cache size: {} tokens; maximum concurrency for {} tokens per request: {:.2f}x",
+      plan.kv_tokens,
+      config.max_model_len,
       static_cast<double>(plan.kv_tokens) / static_cast<double>(config.max_model_len));
 }
 
@@ -166,18 +220,21 @@ OpenedModel open_model(const ModelOptions& options) {
   check_parallel_sizes(options);
   OpenedModel opened;
   open_files(opened, options);
-  opened.prompts = PromptBuilder::open(opened.source.path, *opened.checkpoint, template_text(options));
+  opened.prompts =
+      PromptBuilder::open(opened.source.path, *opened.checkpoint, template_text(options));
   load_weights(opened, choose(options), 0);
   return opened;
 }
 
-std::unique_ptr<LoadedModel> LoadedModel::load(const ModelOptions& options, const LoadOptions& load) {
+std::unique_ptr<LoadedModel> LoadedModel::load(const ModelOptions& options,
+                                               const LoadOptions& load) {
   set_log_level(parse_log_level(options.log_level));
   check_parallel_sizes(options);
   const Choice choice = choose(options);
   OpenedModel opened;
   open_files(opened, options);
-  opened.prompts = PromptBuilder::open(opened.source.path, *opened.checkpoint, template_text(options));
+  opened.prompts =
+      PromptBuilder::open(opened.source.path, *opened.checkpoint, template_text(options));
   EngineConfig config;
   Planner planner(opened, options, choice);
   const MemoryPlan plan = planner.settle(config);
@@ -185,30 +242,41 @@ std::unique_ptr<LoadedModel> LoadedModel::load(const ModelOptions& options, cons
   config.vocab_size = planner.info().vocab_size;
   log_plan(planner, opened, choice, config, plan);
   load_weights(opened, choice, plan.arena_bytes);
-  config.logit_hook = padding_mask(opened.model->info().vocab_size, opened.prompts->tokenizer().vocab_size());
+  config.logit_hook =
+      padding_mask(opened.model->info().vocab_size, opened.prompts->tokenizer().vocab_size());
 
   std::unique_ptr<LoadedModel> loaded(new LoadedModel(std::move(opened), plan));
   loaded->start_engine(config, planner.spec());
   const OpenedModel& o = loaded->opened_;
   GenerationDefaults defaults = read_generation_defaults(o.source.path, o.prompts->tokenizer());
-  if (!load.generation_config) defaults = {.max_tokens = {}, .eos_token_ids = defaults.eos_token_ids};
-  ServiceInfo info{.names = load.served_names.empty() ? std::vector<std::string>{o.source.name} : load.served_names,
+  if (!load.generation_config)
+    defaults = {.max_tokens = {}, .eos_token_ids = defaults.eos_token_ids};
+  ServiceInfo info{.names = load.served_names.empty() ? std::vector<std::string>{o.source.name}
+                                                      : load.served_names,
                    .root = options.model,
                    .created = static_cast<int64_t>(std::time(nullptr)),
                    .max_model_len = config.max_model_len,
                    .block_size = config.block_size,
                    .num_blocks = config.num_blocks,
                    .kv_dtype = std::string(name_of(choice.kv_dtype))};
-  loaded->service_ = std::make_unique<EngineService>(std::move(info), std::move(defaults), *o.prompts, *loaded->engine_, MediaSource(options.media));
+  loaded->service_ = std::make_unique<EngineService>(std::move(info),
+                                                     std::move(defaults),
+                                                     *o.prompts,
+                                                     *loaded->engine_,
+                                                     MediaSource(options.media));
   return loaded;
 }
 
 void LoadedModel::start_engine(const EngineConfig& config, const KvSpec& spec) {
-  // The cache outlives an executor that is replaced: its successor recomputes what it needs in the same blocks.
+  // The cache outlives an executor that is replaced: its successor recomputes what it needs in the
+  // same blocks.
   auto kv = std::make_shared<KvCache>(spec, config.num_blocks, config.block_size, Device::cpu());
-  engine_ = std::make_unique<Engine>(config, [this, kv](uint64_t epoch) {
-    return make_local_executor(epoch, {opened_.model, opened_.ctx->ctx(), kv});
-  }, clock_);
+  engine_ = std::make_unique<Engine>(
+      config,
+      [this, kv](uint64_t epoch) {
+        return make_local_executor(epoch, {opened_.model, opened_.ctx->ctx(), kv});
+      },
+      clock_);
 }
 
 std::shared_ptr<const Prompt> LoadedModel::prepare_chat(const Json& messages) const {

@@ -34,8 +34,10 @@ struct LoadOptions {
 
 class LoadedModel {
  public:
-  // Logs what was chosen, the memory plan and how long things took. Throws what finding, planning and loading throw.
-  static std::unique_ptr<LoadedModel> load(const ModelOptions& options, const LoadOptions& load = {});
+  // Logs what was chosen, the memory plan and how long things took. Throws what finding, planning
+  // and loading throw.
+  static std::unique_ptr<LoadedModel> load(const ModelOptions& options,
+                                           const LoadOptions& load = {});
 
   const std::string& name() const { return service_->info().names.front(); }
   Service& service() { return *service_; }
@@ -44,7 +46,8 @@ class LoadedModel {
   std::shared_ptr<const Prompt> prepare_chat(const Json& messages) const;
 
  private:
-  LoadedModel(OpenedModel opened, const MemoryPlan& plan) : opened_(std::move(opened)), plan_(plan) {}
+  LoadedModel(OpenedModel opened, const MemoryPlan& plan)
+      : opened_(std::move(opened)), plan_(plan) {}
   void start_engine(const EngineConfig& config, const KvSpec& spec);
 
   OpenedModel opened_;

@@ -15,7 +15,9 @@
 namespace quern {
 namespace {
 
-void say(const std::string& message) { std::fprintf(stderr, "quern: %s\n", message.c_str()); }
+void say(const std::string& message) {
+  std::fprintf(stderr, "quern: %s\n", message.c_str());
+}
 
 const CLI::App& chosen_command(const CLI::App& app) {
   const auto chosen = app.get_subcommands();
@@ -23,7 +25,9 @@ const CLI::App& chosen_command(const CLI::App& app) {
 }
 
 // What CLI11 says of a wrong command line, and the flag that was probably meant.
-int refuse(const CLI::App& app, const CLI::ParseError& error, std::span<const std::string> arguments) {
+int refuse(const CLI::App& app,
+           const CLI::ParseError& error,
+           std::span<const std::string> arguments) {
   if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) {  // --help, --version
     app.exit(error);
     return kExitDone;
@@ -35,7 +39,8 @@ int refuse(const CLI::App& app, const CLI::ParseError& error, std::span<const st
       const std::string name = argument.substr(0, argument.find('='));
       if (!name.starts_with("--") || command.get_option_no_throw(name) != nullptr) continue;
       const std::string near = nearest_flag(command, name);
-      say(near.empty() ? name + " is no flag of this command" : name + " is no flag of this command; did you mean " + near + "?");
+      say(near.empty() ? name + " is no flag of this command"
+                       : name + " is no flag of this command; did you mean " + near + "?");
     }
   say("see quern " + (command.get_name().empty() ? "" : command.get_name() + " ") + "--help");
   return kExitUsage;
@@ -43,12 +48,16 @@ int refuse(const CLI::App& app, const CLI::ParseError& error, std::span<const st
 
 std::string footer() {
   std::string out = "Exit codes:\n";
-  for (const ExitCodeMeaning& row : exit_code_table()) out += format("  {:>3}  {}\n", row.code, row.meaning);
-  return out + "Every flag can be given as QUERN_NAME in the environment, or in a TOML file by --config FILE.";
+  for (const ExitCodeMeaning& row : exit_code_table())
+    out += format("  {:>3}  {}\n", row.code, row.meaning);
+  return out +
+         "Every flag can be given as QUERN_NAME in the environment, or in a TOML file by --config "
+         "FILE.";
 }
 
 int run(int argc, char** argv) {
-  CLI::App app("quern loads a Hugging Face checkpoint or a GGUF file and serves it behind the OpenAI API");
+  CLI::App app(
+      "quern loads a Hugging Face checkpoint or a GGUF file and serves it behind the OpenAI API");
   app.name("quern")->require_subcommand(1)->footer(footer());
   app.set_version_flag("--version", std::string(kVersion));
   int exit_code = kExitDone;
@@ -60,7 +69,8 @@ int run(int argc, char** argv) {
   add_verify_command(app, exit_code);
   for (CLI::App* command : app.get_subcommands({})) read_environment(*command);
 
-  std::vector<std::string> arguments = normalize_arguments({argv + 1, static_cast<size_t>(argc - 1)});
+  std::vector<std::string> arguments =
+      normalize_arguments({argv + 1, static_cast<size_t>(argc - 1)});
   try {
     std::vector<std::string> adopted = adopt_vllm_environment();
     for (std::string& line : adopt_config_file(arguments)) adopted.push_back(std::move(line));

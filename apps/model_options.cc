@@ -19,7 +19,9 @@ struct Habit {
 constexpr Habit kHabits[] = {
     {"--trust-remote-code", "accepted, changes nothing: no Python runs here", false},
     {"--enforce-eager", "accepted, changes nothing: there are no graphs to capture", false},
-    {"--enable-chunked-prefill,!--no-enable-chunked-prefill", "accepted, changes nothing: prefill is always chunked", false},
+    {"--enable-chunked-prefill,!--no-enable-chunked-prefill",
+     "accepted, changes nothing: prefill is always chunked",
+     false},
     {"--swap-space", "accepted, changes nothing: preempted sequences are recomputed", true},
     {"--device", "accepted, changes nothing: this version runs on the CPU", true},
     {"--load-format", "accepted, changes nothing: the format is read from the files", true},
@@ -29,47 +31,105 @@ constexpr Habit kHabits[] = {
 
 void add_habits(CLI::App& command) {
   for (const Habit& habit : kHabits) {
-    CLI::Option* option = habit.takes_value
-                              ? command.add_option_function<std::string>(habit.flag, [](const std::string&) {}, habit.why)
-                              : command.add_flag_function(habit.flag, [](int64_t) {}, habit.why);
+    CLI::Option* option = habit.takes_value ? command.add_option_function<std::string>(
+                                                  habit.flag, [](const std::string&) {}, habit.why)
+                                            : command.add_flag_function(
+                                                  habit.flag, [](int64_t) {}, habit.why);
     option->group("Accepted from habit");
   }
 }
 
 void add_parallel_options(CLI::App& command, ModelOptions& o) {
   constexpr const char* kGroup = "Parallelism";
-  command.add_option("--tensor-parallel-size", o.tensor_parallel_size, "ranks (-tp); this version runs one")->group(kGroup)->check(CLI::Range(1, 64));
-  command.add_option("--pipeline-parallel-size", o.pipeline_parallel_size, "stages (-pp); this version runs one")->group(kGroup)->check(CLI::Range(1, 64));
-  command.add_option("--data-parallel-size", o.data_parallel_size, "replicas (-dp); this version runs one")->group(kGroup)->check(CLI::Range(1, 64));
+  command
+      .add_option(
+          "--tensor-parallel-size", o.tensor_parallel_size, "ranks (-tp); this version runs one")
+      ->group(kGroup)
+      ->check(CLI::Range(1, 64));
+  command
+      .add_option("--pipeline-parallel-size",
+                  o.pipeline_parallel_size,
+                  "stages (-pp); this version runs one")
+      ->group(kGroup)
+      ->check(CLI::Range(1, 64));
+  command
+      .add_option(
+          "--data-parallel-size", o.data_parallel_size, "replicas (-dp); this version runs one")
+      ->group(kGroup)
+      ->check(CLI::Range(1, 64));
 }
 
 void add_memory_options(CLI::App& command, ModelOptions& o) {
   constexpr const char* kGroup = "Memory";
-  command.add_option("--max-model-len", o.max_model_len, "tokens of prompt and answer: 4096, 8k, or auto (the model's own, as far as it fits)")
-      ->group(kGroup)->capture_default_str();
-  command.add_option("--max-num-seqs", o.max_num_seqs, "sequences that run at one time")->group(kGroup)->capture_default_str()->check(CLI::Range(1, 4096));
-  command.add_option("--max-num-batched-tokens", o.max_num_batched_tokens, "tokens of one step")->group(kGroup)->capture_default_str();
-  command.add_option("--block-size", o.block_size, "tokens of one KV block")->group(kGroup)->capture_default_str()->check(CLI::Range(1, 1024));
-  command.add_option("--kv-cache-dtype", o.kv_cache_dtype, "auto, float32 or bfloat16")->group(kGroup)->capture_default_str();
-  command.add_option("--kv-cache-memory-bytes", o.kv_cache_memory_bytes, "bytes of the KV cache (8G)")->group(kGroup);
-  command.add_option("--num-gpu-blocks-override", o.num_blocks, "KV blocks, whatever the memory says")->group(kGroup);
-  command.add_option("--gpu-memory-utilization,--memory-utilization", o.memory_utilization,
-                     "share of this machine's memory that weights, activations and KV cache may take together; there need be no GPU")
-      ->group(kGroup)->capture_default_str()->check(CLI::Range(0.01, 1.0));
-  command.add_flag("--enable-prefix-caching,!--no-enable-prefix-caching", o.enable_prefix_caching, "keep KV blocks of past prompts (on)")->group(kGroup);
+  command
+      .add_option(
+          "--max-model-len",
+          o.max_model_len,
+          "tokens of prompt and answer: 4096, 8k, or auto (the model's own, as far as it fits)")
+      ->group(kGroup)
+      ->capture_default_str();
+  command.add_option("--max-num-seqs", o.max_num_seqs, "sequences that run at one time")
+      ->group(kGroup)
+      ->capture_default_str()
+      ->check(CLI::Range(1, 4096));
+  command.add_option("--max-num-batched-tokens", o.max_num_batched_tokens, "tokens of one step")
+      ->group(kGroup)
+      ->capture_default_str();
+  command.add_option("--block-size", o.block_size, "tokens of one KV block")
+      ->group(kGroup)
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1024));
+  command.add_option("--kv-cache-dtype", o.kv_cache_dtype, "auto, float32 or bfloat16")
+      ->group(kGroup)
+      ->capture_default_str();
+  command
+      .add_option("--kv-cache-memory-bytes", o.kv_cache_memory_bytes, "bytes of the KV cache (8G)")
+      ->group(kGroup);
+  command
+      .add_option("--num-gpu-blocks-override", o.num_blocks, "KV blocks, whatever the memory says")
+      ->group(kGroup);
+  command
+      .add_option("--gpu-memory-utilization,--memory-utilization",
+                  o.memory_utilization,
+                  "share of this machine's memory that weights, activations and KV cache may take "
+                  "together; there need be no GPU")
+      ->group(kGroup)
+      ->capture_default_str()
+      ->check(CLI::Range(0.01, 1.0));
+  command
+      .add_flag("--enable-prefix-caching,!--no-enable-prefix-caching",
+                o.enable_prefix_caching,
+                "keep KV blocks of past prompts (on)")
+      ->group(kGroup);
 }
 
 }  // namespace
 
 void add_model_options(CLI::App& command, ModelOptions& o) {
-  command.add_option("MODEL,-m,--model,--model-path", o.model, "folder, .gguf file, name in the Hugging Face cache, or smollm2-135m")->required();
-  command.add_option("--dtype", o.dtype, "activations in matrix products: auto, float32, bfloat16, float16")->capture_default_str();
-  command.add_option("--quantization,-q", o.quantization, "checked against the checkpoint; the checkpoint decides");
-  command.add_option("--chat-template", o.chat_template, "a Jinja file instead of the model's own template");
-  command.add_option("--threads", o.threads, "kernel threads; 0: one per physical core")->capture_default_str()->check(CLI::Range(0, 1024));
-  command.add_option("--isa", o.isa, "highest instruction set to use: scalar, avx2, avx512, avx512_bf16");
-  command.add_option("--log-level,--uvicorn-log-level", o.log_level, "debug, info, warn, error, off")->capture_default_str();
-  command.add_option("--config", "a TOML file with flags as keys; flags and QUERN_* variables win over it");
+  command
+      .add_option("MODEL,-m,--model,--model-path",
+                  o.model,
+                  "folder, .gguf file, name in the Hugging Face cache, or smollm2-135m")
+      ->required();
+  command
+      .add_option(
+          "--dtype", o.dtype, "activations in matrix products: auto, float32, bfloat16, float16")
+      ->capture_default_str();
+  command.add_option("--quantization,-q",
+                     o.quantization,
+                     "checked against the checkpoint; the checkpoint decides");
+  command.add_option(
+      "--chat-template", o.chat_template, "a Jinja file instead of the model's own template");
+  command.add_option("--threads", o.threads, "kernel threads; 0: one per physical core")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1024));
+  command.add_option(
+      "--isa", o.isa, "highest instruction set to use: scalar, avx2, avx512, avx512_bf16");
+  command
+      .add_option("--log-level,--uvicorn-log-level", o.log_level, "debug, info, warn, error, off")
+      ->capture_default_str();
+  command.add_option("--config",
+                     "a TOML file with flags as keys; flags and QUERN_* variables win over it");
   add_memory_options(command, o);
   add_parallel_options(command, o);
   add_habits(command);
@@ -77,19 +137,40 @@ void add_model_options(CLI::App& command, ModelOptions& o) {
 
 void add_media_options(CLI::App& command, MediaLimits& limits) {
   constexpr const char* kGroup = "Media";
-  command.add_option("--allowed-media-domains", limits.allowed_domains, "hosts that pictures may be fetched from (none)")->group(kGroup)->delimiter(',');
-  command.add_option("--allowed-local-media-path", limits.allowed_local_path, "folder that file:// pictures may lie in (none)")->group(kGroup);
-  command.add_option("--max-image-pixels", limits.max_pixels, "pixels of one picture")->group(kGroup)->capture_default_str();
-  command.add_option("--max-media-bytes", limits.max_bytes, "bytes of one encoded picture")->group(kGroup)->capture_default_str();
-  command.add_option("--limit-mm-per-prompt", limits.max_images_per_prompt, "pictures of one prompt")->group(kGroup)->capture_default_str()
+  command
+      .add_option("--allowed-media-domains",
+                  limits.allowed_domains,
+                  "hosts that pictures may be fetched from (none)")
+      ->group(kGroup)
+      ->delimiter(',');
+  command
+      .add_option("--allowed-local-media-path",
+                  limits.allowed_local_path,
+                  "folder that file:// pictures may lie in (none)")
+      ->group(kGroup);
+  command.add_option("--max-image-pixels", limits.max_pixels, "pixels of one picture")
+      ->group(kGroup)
+      ->capture_default_str();
+  command.add_option("--max-media-bytes", limits.max_bytes, "bytes of one encoded picture")
+      ->group(kGroup)
+      ->capture_default_str();
+  command
+      .add_option("--limit-mm-per-prompt", limits.max_images_per_prompt, "pictures of one prompt")
+      ->group(kGroup)
+      ->capture_default_str()
       ->check(CLI::Range(0, 4096))
       ->transform([](std::string text) {  // image=4, {"image": 4} and 4 are all typed
         const size_t at = text.find_first_of("0123456789");
         const size_t end = text.find_first_not_of("0123456789", at);
         return at == std::string::npos ? text : text.substr(at, end - at);
       });
-  command.add_option_function<int64_t>("--media-fetch-timeout", [&limits](int64_t s) { limits.fetch_timeout_ms = s * 1000; },
-                                       "seconds for fetching one picture (10)")->group(kGroup)->check(CLI::Range(1, 3600));
+  command
+      .add_option_function<int64_t>(
+          "--media-fetch-timeout",
+          [&limits](int64_t s) { limits.fetch_timeout_ms = s * 1000; },
+          "seconds for fetching one picture (10)")
+      ->group(kGroup)
+      ->check(CLI::Range(1, 3600));
 }
 
 Isa chosen_isa(const ModelOptions& options, const Topology& machine) {
@@ -99,10 +180,14 @@ Isa chosen_isa(const ModelOptions& options, const Topology& machine) {
 Activation chosen_activation(std::string_view name, Isa isa) {
   // bfloat16 pays only where the CPU multiplies it; elsewhere float32 is as fast and exact.
   if (name == "auto") return isa >= Isa::avx512_bf16 ? Activation::bf16 : Activation::f32;
-  if (name == "float32" || name == "float" || name == "fp32" || name == "f32") return Activation::f32;
+  if (name == "float32" || name == "float" || name == "fp32" || name == "f32")
+    return Activation::f32;
   if (name == "bfloat16" || name == "bf16") return Activation::bf16;
-  if (name == "float16" || name == "half" || name == "fp16" || name == "f16") return Activation::f16;
-  fail(ErrorCode::invalid_argument, "--dtype: expected auto, float32, bfloat16 or float16, got \"{}\"", name);
+  if (name == "float16" || name == "half" || name == "fp16" || name == "f16")
+    return Activation::f16;
+  fail(ErrorCode::invalid_argument,
+       "--dtype: expected auto, float32, bfloat16 or float16, got \"{}\"",
+       name);
 }
 
 DType chosen_kv_dtype(const ModelOptions& options, Activation activation) {
@@ -121,7 +206,12 @@ void check_parallel_sizes(const ModelOptions& o) {
                {"--pipeline-parallel-size", o.pipeline_parallel_size},
                {"--data-parallel-size", o.data_parallel_size}};
   for (const auto& [flag, size] : sizes)
-    if (size != 1) fail(ErrorCode::unsupported, "{} {}: this version runs one rank; start with {} 1", flag, size, flag);
+    if (size != 1)
+      fail(ErrorCode::unsupported,
+           "{} {}: this version runs one rank; start with {} 1",
+           flag,
+           size,
+           flag);
 }
 
 }  // namespace quern

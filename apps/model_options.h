@@ -17,22 +17,24 @@ class App;
 namespace quern {
 
 struct ModelOptions {
-  std::string model;               // folder, .gguf file, Hugging Face cache id or the embedded name
-  std::string dtype = "auto";      // auto, float32, bfloat16, float16 (and short forms): activations
+  std::string model;           // folder, .gguf file, Hugging Face cache id or the embedded name
+  std::string dtype = "auto";  // auto, float32, bfloat16, float16 (and short forms): activations
   std::string kv_cache_dtype = "auto";
-  std::string isa;                 // caps the instruction sets; empty: the best there is
+  std::string isa;                     // caps the instruction sets; empty: the best there is
   std::string max_model_len = "auto";  // tokens of prompt and answer
   std::string max_num_batched_tokens = "2048";
   int max_num_seqs = 64;
   int block_size = 16;
-  int threads = 0;                 // 0: one per physical core
-  std::string kv_cache_memory_bytes;   // empty: what max_model_len and max_num_seqs ask for, within the memory utilization
-  int64_t num_blocks = 0;          // 0: from the memory
+  int threads = 0;                    // 0: one per physical core
+  std::string kv_cache_memory_bytes;  // empty: what max_model_len and max_num_seqs ask for, within
+                                      // the memory utilization
+  int64_t num_blocks = 0;             // 0: from the memory
   double memory_utilization = 0.9;
   bool enable_prefix_caching = true;
-  std::string chat_template;       // a file
+  std::string chat_template;  // a file
   int tensor_parallel_size = 1, pipeline_parallel_size = 1, data_parallel_size = 1;
-  std::string quantization;        // accepted where it is what the checkpoint is; empty: from the checkpoint
+  std::string
+      quantization;  // accepted where it is what the checkpoint is; empty: from the checkpoint
   MediaLimits media;
   std::string log_level = "info";
 };

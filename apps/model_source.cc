@@ -15,8 +15,8 @@ std::string variable(const char* name) {
   return value == nullptr ? std::string() : std::string(value);
 }
 
-// Beside the executable where `./dev build` leaves it (build/release/quern, build/models), where a package installs it, and in
-// the user's data folder.
+// Beside the executable where `./dev build` leaves it (build/release/quern, build/models), where a
+// package installs it, and in the user's data folder.
 std::vector<std::string> embedded_folders() {
   std::vector<std::string> out;
   if (const std::string own = variable("QUERN_MODELS"); !own.empty()) out.push_back(own);
@@ -28,19 +28,22 @@ std::vector<std::string> embedded_folders() {
     out.push_back((above / "share/quern/models").string());
   }
   const std::string data = variable("XDG_DATA_HOME"), home = variable("HOME");
-  if (!data.empty()) out.push_back(data + "/quern/models");
-  else if (!home.empty()) out.push_back(home + "/.local/share/quern/models");
+  if (!data.empty())
+    out.push_back(data + "/quern/models");
+  else if (!home.empty())
+    out.push_back(home + "/.local/share/quern/models");
   return out;
 }
 
 }  // namespace
 
 ResolvedModel find_model(const std::string& name) {
-  return resolve_model(name, {.hf_hub_cache = variable("HF_HUB_CACHE"),
-                              .hf_home = variable("HF_HOME"),
-                              .xdg_cache_home = variable("XDG_CACHE_HOME"),
-                              .home = variable("HOME"),
-                              .embedded_folders = embedded_folders()});
+  return resolve_model(name,
+                       {.hf_hub_cache = variable("HF_HUB_CACHE"),
+                        .hf_home = variable("HF_HOME"),
+                        .xdg_cache_home = variable("XDG_CACHE_HOME"),
+                        .home = variable("HOME"),
+                        .embedded_folders = embedded_folders()});
 }
 
 Tokenizer open_tokenizer(const ResolvedModel& model) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where a MODEL argument leads, on this machine: the weights room's look-up, fed with this process's environment and folders.
+// Where a MODEL argument leads, on this machine: the weights room's look-up, fed with this
+// process's environment and folders.
 #pragma once
 
 #include <string>

@@ -24,11 +24,14 @@ struct RunOptions {
   bool json = false;
 };
 
-// A file's URL. Pictures named on the command line are the user's own: they need no permission, as those of a request do.
+// A file's URL. Pictures named on the command line are the user's own: they need no permission, as
+// those of a request do.
 std::string file_url(const std::string& path) {
   std::string out = "file://";
   for (const unsigned char c : std::filesystem::absolute(path).string())
-    out += std::isalnum(c) || std::strchr("/._-~", c) != nullptr ? std::string(1, static_cast<char>(c)) : format("%{:02X}", c);
+    out += std::isalnum(c) || std::strchr("/._-~", c) != nullptr
+               ? std::string(1, static_cast<char>(c))
+               : format("%{:02X}", c);
   return out;
 }
 
@@ -55,16 +58,25 @@ Json to_json(const Answer& a) {
           {"ids", a.ids},
           {"finish_reason", name_of(a.finish)},
           {"timings",
-           {{"encode_s", t.encode_s}, {"prefill_s", t.prefill_s}, {"decode_s", t.decode_s}, {"prompt_tokens", t.prompt_tokens}, {"decoded_tokens", t.decoded_tokens}}}};
+           {{"encode_s", t.encode_s},
+            {"prefill_s", t.prefill_s},
+            {"decode_s", t.decode_s},
+            {"prompt_tokens", t.prompt_tokens},
+            {"decoded_tokens", t.decoded_tokens}}}};
 }
 
 int run(const RunOptions& o) {
   const std::unique_ptr<LoadedModel> loaded = LoadedModel::load(o.model);
-  const Answer a = answer(loaded->service(), loaded->prepare_chat(messages_of(o)), o.answer, [&](const std::string& text) {
-    if (!o.json) std::fputs(text.c_str(), stdout), std::fflush(stdout);
-  });
-  if (o.json) std::printf("%s\n", to_json(a).dump(-1, ' ', false, Json::error_handler_t::replace).c_str());
-  else std::putchar('\n');
+  const Answer a = answer(loaded->service(),
+                          loaded->prepare_chat(messages_of(o)),
+                          o.answer,
+                          [&](const std::string& text) {
+                            if (!o.json) std::fputs(text.c_str(), stdout), std::fflush(stdout);
+                          });
+  if (o.json)
+    std::printf("%s\n", to_json(a).dump(-1, ' ', false, Json::error_handler_t::replace).c_str());
+  else
+    std::putchar('\n');
   return a.finish == FinishReason::cancelled ? kExitInterrupted : kExitDone;
 }
 

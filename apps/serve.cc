@@ -25,11 +25,17 @@ struct ServeOptions {
   bool logs_requests = true, ignores_generation_config = false;
 };
 
-bool is_loopback(const std::string& host) { return host == "localhost" || host.starts_with("127.") || host == "::1"; }
+bool is_loopback(const std::string& host) {
+  return host == "localhost" || host.starts_with("127.") || host == "::1";
+}
 
 // One line for machines on standard output: who waits for the server reads it.
 void say_ready(const ApiServer& server, const ServeOptions& o, const std::string& model) {
-  const Json ready = {{"event", "ready"}, {"host", o.server.host}, {"port", server.port()}, {"model", model}, {"pid", getpid()}};
+  const Json ready = {{"event", "ready"},
+                      {"host", o.server.host},
+                      {"port", server.port()},
+                      {"model", model},
+                      {"pid", getpid()}};
   std::printf("%s\n", ready.dump().c_str());
   std::fflush(stdout);
 }
@@ -38,16 +44,26 @@ int serve(ServeOptions& o) {
   set_log_level(parse_log_level(o.model.log_level));
   check_parallel_sizes(o.model);
   if (o.api_keys.empty() && !is_loopback(o.server.host))
-    log(LogLevel::warn, "listening on {} without --api-key: everyone who reaches this address may ask", o.server.host);
+    log(LogLevel::warn,
+        "listening on {} without --api-key: everyone who reaches this address may ask",
+        o.server.host);
   o.server.handles_signals = true;
   const MonotonicClock clock;
-  const LoadOptions load{.served_names = o.names, .generation_config = !o.ignores_generation_config};
+  const LoadOptions load{.served_names = o.names,
+                         .generation_config = !o.ignores_generation_config};
   const std::unique_ptr<LoadedModel> loaded = LoadedModel::load(o.model, load);
-  ApiServer server(o.server, loaded->service(), ApiKeys(o.api_keys), clock, {.version = kVersion, .seed = o.seed, .logs_requests = o.logs_requests});
+  ApiServer server(o.server,
+                   loaded->service(),
+                   ApiKeys(o.api_keys),
+                   clock,
+                   {.version = kVersion, .seed = o.seed, .logs_requests = o.logs_requests});
   server.listen();
   for (const std::string& route : server.routes()) log(LogLevel::info, "route {}", route);
   server.start();
-  log(LogLevel::info, "Application startup complete. Listening on http://{}:{}", o.server.host, server.port());
+  log(LogLevel::info,
+      "Application startup complete. Listening on http://{}:{}",
+      o.server.host,
+      server.port());
   say_ready(server, o, loaded->name());
   const int signal = server.wait();
   log(LogLevel::info, "stopped signal={}", signal);
@@ -57,19 +73,52 @@ int serve(ServeOptions& o) {
 void add_server_options(CLI::App& command, ServeOptions& o) {
   constexpr const char* kGroup = "Server";
   ServerConfig& s = o.server;
-  command.add_option("--served-model-name", o.names, "names in the API; the first is used in answers")->group(kGroup)->delimiter(',');
-  command.add_option("--host", s.host, "address to listen on")->group(kGroup)->capture_default_str();
-  command.add_option("--port", s.port, "port to listen on; 0: any free one")->group(kGroup)->capture_default_str()->check(CLI::Range(0, 65535));
-  command.add_option("--api-key", o.api_keys, "asked for on every route but /health, /ready and /version")->group(kGroup)->delimiter(',');
-  command.add_option("--max-body-bytes", s.max_body_bytes, "largest request")->group(kGroup)->capture_default_str();
-  command.add_option("--max-connections", s.max_connections, "connections at one time")->group(kGroup)->capture_default_str()->check(CLI::Range(1, 1 << 20));
-  command.add_option_function<int64_t>("--keep-alive-timeout", [&s](int64_t t) { s.idle_timeout_us = t * 1'000'000; }, "seconds an idle connection is kept (60)")
-      ->group(kGroup)->check(CLI::Range(1, 86400));
-  command.add_option("--seed", o.seed, "where requests without a seed draw theirs from; without it, at random")->group(kGroup);
-  command.add_flag("--enable-log-requests,!--disable-log-requests", o.logs_requests, "one line per request, without prompts (on)")->group(kGroup);
-  command.add_option_function<std::string>("--generation-config", [&o](const std::string& v) { o.ignores_generation_config = v == "vllm"; },
-                                           "auto: the model's sampling defaults; vllm: the API's")
-      ->group(kGroup)->check(CLI::IsMember({"auto", "vllm"}));
+  command
+      .add_option("--served-model-name", o.names, "names in the API; the first is used in answers")
+      ->group(kGroup)
+      ->delimiter(',');
+  command.add_option("--host", s.host, "address to listen on")
+      ->group(kGroup)
+      ->capture_default_str();
+  command.add_option("--port", s.port, "port to listen on; 0: any free one")
+      ->group(kGroup)
+      ->capture_default_str()
+      ->check(CLI::Range(0, 65535));
+  command
+      .add_option(
+          "--api-key", o.api_keys, "asked for on every route but /health, /ready and /version")
+      ->group(kGroup)
+      ->delimiter(',');
+  command.add_option("--max-body-bytes", s.max_body_bytes, "largest request")
+      ->group(kGroup)
+      ->capture_default_str();
+  command.add_option("--max-connections", s.max_connections, "connections at one time")
+      ->group(kGroup)
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 20));
+  command
+      .add_option_function<int64_t>(
+          "--keep-alive-timeout",
+          [&s](int64_t t) { s.idle_timeout_us = t * 1'000'000; },
+          "seconds an idle connection is kept (60)")
+      ->group(kGroup)
+      ->check(CLI::Range(1, 86400));
+  command
+      .add_option(
+          "--seed", o.seed, "where requests without a seed draw theirs from; without it, at random")
+      ->group(kGroup);
+  command
+      .add_flag("--enable-log-requests,!--disable-log-requests",
+                o.logs_requests,
+                "one line per request, without prompts (on)")
+      ->group(kGroup);
+  command
+      .add_option_function<std::string>(
+          "--generation-config",
+          [&o](const std::string& v) { o.ignores_generation_config = v == "vllm"; },
+          "auto: the model's sampling defaults; vllm: the API's")
+      ->group(kGroup)
+      ->check(CLI::IsMember({"auto", "vllm"}));
 }
 
 }  // namespace

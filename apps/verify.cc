@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// quern verify: holds this build on this machine to stored reference numbers. Dispatches on a case's kind, never on its name.
+// quern verify: holds this build on this machine to stored reference numbers. Dispatches on a
+// case's kind, never on its name.
 #include <CLI/CLI.hpp>
 #include <cstdio>
 
@@ -25,7 +26,9 @@ VerifyMode mode_of(const VerifyOptions& o) {
   VerifyMode mode;
   mode.isa = chosen_isa(o.model, machine);
   mode.threads = o.model.threads > 0 ? o.model.threads : machine.physical_cores;
-  if (o.activation == "int8") fail(ErrorCode::unsupported, "--activation int8: this build multiplies f32, bf16 or f16 activations");
+  if (o.activation == "int8")
+    fail(ErrorCode::unsupported,
+         "--activation int8: this build multiplies f32, bf16 or f16 activations");
   mode.activation = chosen_activation(o.activation, mode.isa);
   check_parallel_sizes(o.model);
   return mode;
@@ -40,7 +43,10 @@ void judge(const VerifyOptions& o, Report& report) {
   if (kind == "image_resize") return judge_image_resize(golden, report);
   if (kind == "sampling") return judge_sampling(golden, report);
   if (kind == "model") return judge_model(golden, mode_of(o), report);
-  fail(ErrorCode::unsupported, "kind {}: this build judges tokenizer, chat_template, jinja, image_resize, sampling and model", kind);
+  fail(ErrorCode::unsupported,
+       "kind {}: this build judges tokenizer, chat_template, jinja, image_resize, sampling and "
+       "model",
+       kind);
 }
 
 int verify(const VerifyOptions& o) {
@@ -61,13 +67,25 @@ int verify(const VerifyOptions& o) {
 
 void add_verify_command(CLI::App& parent, int& exit_code) {
   auto o = std::make_shared<VerifyOptions>();
-  CLI::App* command = parent.add_subcommand("verify", "hold this build on this machine to stored reference numbers");
-  command->add_option("DIR", o->folder, "a folder laid out as tests/golden/README.md says")->required();
-  command->add_option("--only", o->only, "judge these fields alone: logits, dequant, one_image.input_ids, …")->delimiter(',');
-  command->add_option("--activation", o->activation, "f32, bf16, f16 or int8")->capture_default_str()->check(CLI::IsMember({"f32", "bf16", "f16", "int8"}));
-  command->add_option("--isa", o->model.isa, "highest instruction set to use: scalar, avx2, avx512, avx512_bf16");
-  command->add_option("--threads", o->model.threads, "kernel threads; 0: one per physical core")->check(CLI::Range(0, 1024));
-  command->add_option("--tensor-parallel-size", o->model.tensor_parallel_size, "ranks; this version runs one")->check(CLI::Range(1, 64));
+  CLI::App* command = parent.add_subcommand(
+      "verify", "hold this build on this machine to stored reference numbers");
+  command->add_option("DIR", o->folder, "a folder laid out as tests/golden/README.md says")
+      ->required();
+  command
+      ->add_option(
+          "--only", o->only, "judge these fields alone: logits, dequant, one_image.input_ids, …")
+      ->delimiter(',');
+  command->add_option("--activation", o->activation, "f32, bf16, f16 or int8")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"f32", "bf16", "f16", "int8"}));
+  command->add_option(
+      "--isa", o->model.isa, "highest instruction set to use: scalar, avx2, avx512, avx512_bf16");
+  command->add_option("--threads", o->model.threads, "kernel threads; 0: one per physical core")
+      ->check(CLI::Range(0, 1024));
+  command
+      ->add_option(
+          "--tensor-parallel-size", o->model.tensor_parallel_size, "ranks; this version runs one")
+      ->check(CLI::Range(1, 64));
   command->add_flag("--json", o->json, "one JSON object");
   command->callback([o, &exit_code] { exit_code = verify(*o); });
 }

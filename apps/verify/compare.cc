@@ -17,8 +17,12 @@ bool is_other_size(Finding& finding, size_t got, size_t expected) {
 
 }  // namespace
 
-Finding compare_values(std::string field, std::span<const float> got, std::span<const float> expected, const Bound& bound) {
-  Finding out{.field = std::move(field), .verdict = Verdict::holds, .allowed = bound.atol, .note = {}};
+Finding compare_values(std::string field,
+                       std::span<const float> got,
+                       std::span<const float> expected,
+                       const Bound& bound) {
+  Finding out{
+      .field = std::move(field), .verdict = Verdict::holds, .allowed = bound.atol, .note = {}};
   if (is_other_size(out, got.size(), expected.size())) return out;
   double worst = -1, sum = 0;
   for (size_t i = 0; i < got.size(); ++i) {
@@ -37,7 +41,9 @@ Finding compare_values(std::string field, std::span<const float> got, std::span<
   return out;
 }
 
-Finding compare_exactly(std::string field, std::span<const float> got, std::span<const float> expected) {
+Finding compare_exactly(std::string field,
+                        std::span<const float> got,
+                        std::span<const float> expected) {
   Finding out{.field = std::move(field), .verdict = Verdict::holds, .note = {}};
   if (is_other_size(out, got.size(), expected.size())) return out;
   int64_t different = 0;

@@ -9,15 +9,21 @@
 
 namespace quern {
 
-// A value holds within atol + rtol * |expected|; the mean of all differences within mean_limit, if that is not 0.
+// A value holds within atol + rtol * |expected|; the mean of all differences within mean_limit, if
+// that is not 0.
 struct Bound {
   double atol = 0, rtol = 0, mean_limit = 0;
 };
 
-// `error` and `allowed` of the finding are those of the value that comes nearest to, or goes farthest beyond, its bound. A NaN
-// differs from everything, also from a NaN.
-Finding compare_values(std::string field, std::span<const float> got, std::span<const float> expected, const Bound& bound);
+// `error` and `allowed` of the finding are those of the value that comes nearest to, or goes
+// farthest beyond, its bound. A NaN differs from everything, also from a NaN.
+Finding compare_values(std::string field,
+                       std::span<const float> got,
+                       std::span<const float> expected,
+                       const Bound& bound);
 // Bit for bit, but that 0 equals -0.
-Finding compare_exactly(std::string field, std::span<const float> got, std::span<const float> expected);
+Finding compare_exactly(std::string field,
+                        std::span<const float> got,
+                        std::span<const float> expected);
 
 }  // namespace quern

@@ -27,7 +27,8 @@ TEST(Compare, NothingEqualsNanAndSizesCount) {
   EXPECT_EQ(compare_values("x", nan, nan, {10, 0}).verdict, Verdict::differs);
   EXPECT_EQ(compare_values("x", one, two, {10, 0}).verdict, Verdict::differs);
   EXPECT_EQ(compare_exactly("x", one, one).verdict, Verdict::holds);
-  EXPECT_EQ(compare_exactly("x", std::vector<float>{std::nextafter(1.0f, 2.0f)}, one).verdict, Verdict::differs);
+  EXPECT_EQ(compare_exactly("x", std::vector<float>{std::nextafter(1.0f, 2.0f)}, one).verdict,
+            Verdict::differs);
 }
 
 }  // namespace

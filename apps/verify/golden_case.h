@@ -16,8 +16,8 @@ namespace quern {
 
 class GoldenCase {
  public:
-  // Reads expected.json, and expected.safetensors where there is one. Throws not_found, data_loss or unsupported (another format
-  // number).
+  // Reads expected.json, and expected.safetensors where there is one. Throws not_found, data_loss
+  // or unsupported (another format number).
   explicit GoldenCase(std::string folder);
 
   const std::string& folder() const { return folder_; }
@@ -28,8 +28,8 @@ class GoldenCase {
   // Stored tensors by full name.
   bool has(std::string_view name) const { return tensors_ != nullptr && tensors_->has(name); }
   std::vector<std::string> names() const;
-  Tensor tensor(std::string_view name) const;             // as stored
-  Tensor floats(std::string_view name) const;             // as float32
+  Tensor tensor(std::string_view name) const;  // as stored
+  Tensor floats(std::string_view name) const;  // as float32
   std::vector<int64_t> integers(std::string_view name) const;
 
   // The rows of a .jsonl file, each at most 16 MB. Throws data_loss naming the line.

@@ -13,31 +13,56 @@
 namespace quern {
 namespace {
 
-const std::set<std::string, std::less<>> kKnown = {
-    "input_ids", "attention_mask", "mm_token_type_ids", "position_ids", "rope_delta", "pixel_values", "pixel_values_pil", "pixel_values_videos",
-    "image_grid_thw", "video_grid_thw", "image_encoder_last_hidden", "image_embeds", "video_encoder_last_hidden", "video_embeds", "hidden_last_pos",
-    "logit_positions", "logits", "greedy_ids", "greedy_top_ids", "greedy_top_logits"};
+const std::set<std::string, std::less<>> kKnown = {"input_ids",
+                                                   "attention_mask",
+                                                   "mm_token_type_ids",
+                                                   "position_ids",
+                                                   "rope_delta",
+                                                   "pixel_values",
+                                                   "pixel_values_pil",
+                                                   "pixel_values_videos",
+                                                   "image_grid_thw",
+                                                   "video_grid_thw",
+                                                   "image_encoder_last_hidden",
+                                                   "image_embeds",
+                                                   "video_encoder_last_hidden",
+                                                   "video_embeds",
+                                                   "hidden_last_pos",
+                                                   "logit_positions",
+                                                   "logits",
+                                                   "greedy_ids",
+                                                   "greedy_top_ids",
+                                                   "greedy_top_logits"};
 
 class ModelJudge {
  public:
   ModelJudge(const GoldenCase& golden, const VerifyMode& mode, Report& report)
-      : golden_(golden), mode_(mode), report_(report), case_(golden, mode), bound_(bound_of(mode.activation)) {}
+      : golden_(golden),
+        mode_(mode),
+        report_(report),
+        case_(golden, mode),
+        bound_(bound_of(mode.activation)) {}
 
   void run() {
     judge_field(report_, "model", [&] { (void)case_.model(); });
     for (const Json& prompt : golden_.expected().at("prompts")) judge_prompt(prompt);
     for (const std::string& name : golden_.names()) {
-      if (name.starts_with("dequant.")) judge_field(report_, name, [&] { judge_weight(name); });
-      else if (is_unknown(name)) report_.add({.field = name, .note = "unknown field"});
+      if (name.starts_with("dequant."))
+        judge_field(report_, name, [&] { judge_weight(name); });
+      else if (is_unknown(name))
+        report_.add({.field = name, .note = "unknown field"});
     }
   }
 
  private:
   // tolerance.MODE of expected.json.
   Bound bound_of(Activation activation) const {
-    const char* key = activation == Activation::f32 ? "float32" : activation == Activation::bf16 ? "bfloat16" : "float16";
+    const char* key = activation == Activation::f32    ? "float32"
+                      : activation == Activation::bf16 ? "bfloat16"
+                                                       : "float16";
     const Json tolerances = golden_.expected().value("tolerance", Json::object());
-    if (!tolerances.contains(key)) fail(ErrorCode::unsupported, "tolerance: the case states none for {}", key);
+    if (!tolerances.contains(key))
+      fail(ErrorCode::unsupported, "tolerance: the case states none for {}", key);
     const Json& t = tolerances[key];
     return {t.value("atol", 0.0), t.value("rtol", 0.0), t.value("mean_abs_limit", 0.0)};
   }
@@ -47,10 +72,14 @@ class ModelJudge {
     return dot == std::string::npos || !kKnown.contains(std::string_view(name).substr(dot + 1));
   }
 
-  // Values that this mode does not bind are stated, not judged: half precision is bound by its logits alone.
-  void add_values(const std::string& field, std::span<const float> got, std::span<const float> expected) {
+  // Values that this mode does not bind are stated, not judged: half precision is bound by its
+  // logits alone.
+  void add_values(const std::string& field,
+                  std::span<const float> got,
+                  std::span<const float> expected) {
     Finding finding = compare_values(field, got, expected, bound_);
-    if (mode_.activation != Activation::f32 && !field.ends_with("logits")) finding.verdict = Verdict::not_judged;
+    if (mode_.activation != Activation::f32 && !field.ends_with("logits"))
+      finding.verdict = Verdict::not_judged;
     report_.add(std::move(finding));
   }
 
@@ -63,14 +92,19 @@ class ModelJudge {
       if (i < got.size() && i < wanted.size() && got[i] == wanted[i]) continue;
       if (different++ == 0) first = i;
     }
-    report_.add_exact(field, static_cast<int64_t>(wanted.size()), different,
-                      first < std::min(got.size(), wanted.size()) ? format("value {}: expected {}, got {}", first, wanted[first], got[first])
-                                                                  : format("{} values, expected {}", got.size(), wanted.size()));
+    report_.add_exact(
+        field,
+        static_cast<int64_t>(wanted.size()),
+        different,
+        first < std::min(got.size(), wanted.size())
+            ? format("value {}: expected {}, got {}", first, wanted[first], got[first])
+            : format("{} values, expected {}", got.size(), wanted.size()));
   }
 
   void judge_prompt(const Json& prompt) {
     const std::string name = prompt.at("name").get<std::string>();
-    if (prompt.contains("messages")) judge_field(report_, name + ".text", [&] { judge_text(name, prompt); });
+    if (prompt.contains("messages"))
+      judge_field(report_, name + ".text", [&] { judge_text(name, prompt); });
     try {
       const Prompt made = case_.prompt_from_files(prompt);
       judge_ids(name, made);
@@ -83,16 +117,23 @@ class ModelJudge {
 
   void judge_text(const std::string& name, const Json& prompt) {
     const Json kwargs = golden_.expected().value("template_kwargs", Json::object());
-    const std::string text = case_.prompts().render(prompt.at("messages"), {.template_kwargs = &kwargs});
+    const std::string text =
+        case_.prompts().render(prompt.at("messages"), {.template_kwargs = &kwargs});
     const std::string wanted = prompt.at("text").get<std::string>();
-    report_.add_exact(name + ".text", 1, text != wanted, format("expected {}, got {}", Json(wanted).dump(), Json(text).dump()));
+    report_.add_exact(name + ".text",
+                      1,
+                      text != wanted,
+                      format("expected {}, got {}", Json(wanted).dump(), Json(text).dump()));
   }
 
   void judge_ids(const std::string& name, const Prompt& made) {
-    const std::vector<int64_t> ids(made.ids.begin(), made.ids.end()), positions(made.positions.begin(), made.positions.end());
+    const std::vector<int64_t> ids(made.ids.begin(), made.ids.end()),
+        positions(made.positions.begin(), made.positions.end());
     std::vector<int64_t> types(ids.size(), 0);
     for (const MediaSpan& span : made.media)
-      std::fill_n(types.begin() + span.first_token, span.count, span.media->kind == MediaKind::video ? 2 : 1);
+      std::fill_n(types.begin() + span.first_token,
+                  span.count,
+                  span.media->kind == MediaKind::video ? 2 : 1);
     judge_integers(name + ".input_ids", ids);
     judge_integers(name + ".attention_mask", std::vector<int64_t>(ids.size(), 1));
     judge_integers(name + ".mm_token_type_ids", types);
@@ -115,21 +156,27 @@ class ModelJudge {
       judge_integers(name + (is_image ? ".image_grid_thw" : ".video_grid_thw"), grids);
       const std::string field = name + (is_image ? ".pixel_values" : ".pixel_values_videos");
       // This build claims the torchvision rule exactly.
-      if (golden_.has(field)) report_.add(compare_exactly(field, pixels, golden_.floats(field).span<float>()));
-      if (golden_.has(name + ".pixel_values_pil")) judge_pil_pixels(name + ".pixel_values_pil", pixels);
+      if (golden_.has(field))
+        report_.add(compare_exactly(field, pixels, golden_.floats(field).span<float>()));
+      if (golden_.has(name + ".pixel_values_pil"))
+        judge_pil_pixels(name + ".pixel_values_pil", pixels);
     }
   }
 
-  // The other reference resizes a little otherwise: at most two grey levels anywhere, at most 2 % of values.
+  // The other reference resizes a little otherwise: at most two grey levels anywhere, at most 2 %
+  // of values.
   void judge_pil_pixels(const std::string& field, const std::vector<float>& pixels) {
     constexpr float kTwoLevels = 2.0f / 255 / 0.26f * 1.01f;
     const Tensor wanted = golden_.floats(field);
     Finding finding = compare_values(field, pixels, wanted.span<float>(), {.atol = kTwoLevels});
     const auto values = wanted.span<float>();
     int64_t different = 0;
-    for (size_t i = 0; i < std::min(pixels.size(), values.size()); ++i) different += std::abs(pixels[i] - values[i]) > 1e-4f;
+    for (size_t i = 0; i < std::min(pixels.size(), values.size()); ++i)
+      different += std::abs(pixels[i] - values[i]) > 1e-4f;
     if (50 * different > static_cast<int64_t>(values.size())) finding.verdict = Verdict::differs;
-    finding.note = format("{:.2f} % of values differ", 100.0 * static_cast<double>(different) / static_cast<double>(std::max<size_t>(values.size(), 1)));
+    finding.note = format("{:.2f} % of values differ",
+                          100.0 * static_cast<double>(different) /
+                              static_cast<double>(std::max<size_t>(values.size(), 1)));
     report_.add(std::move(finding));
   }
 
@@ -145,12 +192,17 @@ class ModelJudge {
     const std::vector<Encoded> encoded = case_.encode(media);
     judge_tower(name, encoded);
     judge_decoder(name, made, media, encoded);
-    judge_field(report_, name + ".greedy_ids", [&] { judge_greedy(name, prompt, made, media, encoded); });
+    judge_field(
+        report_, name + ".greedy_ids", [&] { judge_greedy(name, prompt, made, media, encoded); });
     if (!stored || media.empty() || mode_.activation != Activation::f32) return;
     const Json half = golden_.expected().at("tolerance").value("bfloat16", Json::object());
     if (!half.contains("atol") || !report_.wants(name + ".logits")) return;
-    const Decoded again = case_.decode(made, made.media, case_.encode(made.media), positions_of(name));
-    report_.add(compare_values(name + ".logits.from_files", again.logits, golden_.floats(name + ".logits").span<float>(), {.atol = half.at("atol").get<double>() / 20}));
+    const Decoded again =
+        case_.decode(made, made.media, case_.encode(made.media), positions_of(name));
+    report_.add(compare_values(name + ".logits.from_files",
+                               again.logits,
+                               golden_.floats(name + ".logits").span<float>(),
+                               {.atol = half.at("atol").get<double>() / 20}));
   }
 
   void judge_tower(const std::string& name, const std::vector<Encoded>& encoded) {
@@ -159,40 +211,62 @@ class ModelJudge {
       std::vector<float> hidden, embeds;
       for (const Encoded& one : encoded) {
         if (one.kind != kind) continue;
-        if (one.last_hidden.defined()) hidden.insert(hidden.end(), one.last_hidden.span<float>().begin(), one.last_hidden.span<float>().end());
-        embeds.insert(embeds.end(), one.embeds.span<float>().begin(), one.embeds.span<float>().end());
+        if (one.last_hidden.defined())
+          hidden.insert(hidden.end(),
+                        one.last_hidden.span<float>().begin(),
+                        one.last_hidden.span<float>().end());
+        embeds.insert(
+            embeds.end(), one.embeds.span<float>().begin(), one.embeds.span<float>().end());
       }
-      if (golden_.has(prefix + "encoder_last_hidden")) add_values(prefix + "encoder_last_hidden", hidden, golden_.floats(prefix + "encoder_last_hidden").span<float>());
-      if (golden_.has(prefix + "embeds")) add_values(prefix + "embeds", embeds, golden_.floats(prefix + "embeds").span<float>());
+      if (golden_.has(prefix + "encoder_last_hidden"))
+        add_values(prefix + "encoder_last_hidden",
+                   hidden,
+                   golden_.floats(prefix + "encoder_last_hidden").span<float>());
+      if (golden_.has(prefix + "embeds"))
+        add_values(prefix + "embeds", embeds, golden_.floats(prefix + "embeds").span<float>());
     }
   }
 
   std::vector<int32_t> positions_of(const std::string& name) const {
     std::vector<int32_t> out;
-    for (const int64_t p : golden_.integers(name + ".logit_positions")) out.push_back(static_cast<int32_t>(p));
+    for (const int64_t p : golden_.integers(name + ".logit_positions"))
+      out.push_back(static_cast<int32_t>(p));
     return out;
   }
 
-  void judge_decoder(const std::string& name, const Prompt& made, const std::vector<MediaSpan>& media, const std::vector<Encoded>& encoded) {
+  void judge_decoder(const std::string& name,
+                     const Prompt& made,
+                     const std::vector<MediaSpan>& media,
+                     const std::vector<Encoded>& encoded) {
     if (!report_.wants(name + ".logits") && !report_.wants(name + ".hidden_last_pos")) return;
     const Decoded decoded = case_.decode(made, media, encoded, positions_of(name));
     std::vector<float> hidden;
-    for (const auto& layer : decoded.hidden_last) hidden.insert(hidden.end(), layer.begin(), layer.end());
-    if (golden_.has(name + ".hidden_last_pos")) add_values(name + ".hidden_last_pos", hidden, golden_.floats(name + ".hidden_last_pos").span<float>());
+    for (const auto& layer : decoded.hidden_last)
+      hidden.insert(hidden.end(), layer.begin(), layer.end());
+    if (golden_.has(name + ".hidden_last_pos"))
+      add_values(name + ".hidden_last_pos",
+                 hidden,
+                 golden_.floats(name + ".hidden_last_pos").span<float>());
     add_values(name + ".logits", decoded.logits, golden_.floats(name + ".logits").span<float>());
   }
 
-  // What the stored continuation follows. The reference's generate(), given no attention mask, took tokens with its padding id 0 for
-  // padding; such a case shows it by logits behind the prompt that are not those its continuation begins with.
+  // What the stored continuation follows. The reference's generate(), given no attention mask, took
+  // tokens with its padding id 0 for padding; such a case shows it by logits behind the prompt that
+  // are not those its continuation begins with.
   Prompt prompt_of_continuation(const std::string& name, const Prompt& made) const {
-    const bool may_have_padding = made.media.empty() && !golden_.has(name + ".attention_mask") && golden_.has(name + ".greedy_top_logits") &&
+    const bool may_have_padding = made.media.empty() && !golden_.has(name + ".attention_mask") &&
+                                  golden_.has(name + ".greedy_top_logits") &&
                                   std::count(made.ids.begin(), made.ids.end(), 0) > 0;
     if (!may_have_padding) return made;
-    const Tensor logits = golden_.floats(name + ".logits"), first = golden_.floats(name + ".greedy_top_logits");
+    const Tensor logits = golden_.floats(name + ".logits"),
+                 first = golden_.floats(name + ".greedy_top_logits");
     const auto best = static_cast<size_t>(golden_.integers(name + ".greedy_top_ids").at(0));
-    const float behind = logits.select(0, logits.dim(0) - 1).span<float>()[best], begins = first.span<float>()[0];
-    const bool is_last = golden_.integers(name + ".logit_positions").back() + 1 == static_cast<int64_t>(made.ids.size());
-    if (!is_last || std::abs(behind - begins) <= bound_.atol + bound_.rtol * std::abs(begins)) return made;
+    const float behind = logits.select(0, logits.dim(0) - 1).span<float>()[best],
+                begins = first.span<float>()[0];
+    const bool is_last = golden_.integers(name + ".logit_positions").back() + 1 ==
+                         static_cast<int64_t>(made.ids.size());
+    if (!is_last || std::abs(behind - begins) <= bound_.atol + bound_.rtol * std::abs(begins))
+      return made;
     Prompt out = made;
     std::erase(out.ids, 0);
     out.axes = 1;
@@ -203,11 +277,16 @@ class ModelJudge {
   }
 
   // Plain arg-max; compared up to the first step whose margin is below twice the bound on logits.
-  void judge_greedy(const std::string& name, const Json& prompt, const Prompt& made, const std::vector<MediaSpan>& media, const std::vector<Encoded>& encoded) {
+  void judge_greedy(const std::string& name,
+                    const Json& prompt,
+                    const Prompt& made,
+                    const std::vector<MediaSpan>& media,
+                    const std::vector<Encoded>& encoded) {
     const auto ids = prompt.at("greedy_ids").get<std::vector<int64_t>>();
     const auto margins = prompt.at("greedy_margins").get<std::vector<double>>();
     const bool has_top = golden_.has(name + ".greedy_top_ids");
-    const auto top_ids = has_top ? golden_.integers(name + ".greedy_top_ids") : std::vector<int64_t>();
+    const auto top_ids =
+        has_top ? golden_.integers(name + ".greedy_top_ids") : std::vector<int64_t>();
     const Tensor top = has_top ? golden_.floats(name + ".greedy_top_logits") : Tensor();
     const size_t best = has_top ? static_cast<size_t>(top.dim(1)) : 0;
     const double least_margin = (mode_.activation == Activation::f32 ? 2 : 1) * bound_.atol;
@@ -216,18 +295,25 @@ class ModelJudge {
     int64_t different = 0;
     std::string first;
     const Prompt continued = prompt_of_continuation(name, made);
-    case_.continue_greedily(continued, media, encoded, static_cast<int>(ids.size()), [&](std::span<const float> row) {
-      for (size_t i = 0; i < best; ++i) got_top.push_back(row[static_cast<size_t>(top_ids[step * best + i])]);
-      const auto token = std::max_element(row.begin(), row.end()) - row.begin();
-      const bool is_bound = step < margins.size() && margins[step] >= least_margin;
-      if (is_bound && token != ids[step]) different = 1, first = format("step {}: expected {}, got {}", step, ids[step], token);
-      if (is_bound) ++step;
-      return is_bound && different == 0;
-    });
+    case_.continue_greedily(
+        continued, media, encoded, static_cast<int>(ids.size()), [&](std::span<const float> row) {
+          for (size_t i = 0; i < best; ++i)
+            got_top.push_back(row[static_cast<size_t>(top_ids[step * best + i])]);
+          const auto token = std::max_element(row.begin(), row.end()) - row.begin();
+          const bool is_bound = step < margins.size() && margins[step] >= least_margin;
+          if (is_bound && token != ids[step])
+            different = 1, first = format("step {}: expected {}, got {}", step, ids[step], token);
+          if (is_bound) ++step;
+          return is_bound && different == 0;
+        });
     report_.add_exact(name + ".greedy_ids", static_cast<int64_t>(step), different, first);
     if (continued.ids.size() != made.ids.size())
-      report_.add({.field = name + ".greedy_ids", .note = "the stored continuation leaves out tokens with id 0 (the reference took them for padding); followed"});
-    if (has_top && different == 0) add_values(name + ".greedy_top_logits", got_top, top.span<float>().subspan(0, got_top.size()));
+      report_.add({.field = name + ".greedy_ids",
+                   .note = "the stored continuation leaves out tokens with id 0 (the reference "
+                           "took them for padding); followed"});
+    if (has_top && different == 0)
+      add_values(
+          name + ".greedy_top_logits", got_top, top.span<float>().subspan(0, got_top.size()));
   }
 
   // "dequant.model.layers.0.mlp.down_proj.weight[:48]": the first 48 rows.
@@ -238,9 +324,15 @@ class ModelJudge {
     const Tensor wanted = golden_.floats(field);
     const Shape shape = format.shape(case_.checkpoint(), path);
     if (wanted.rank() != 2 || wanted.dim(0) > shape[0] || wanted.dim(1) != shape[1])
-      fail(ErrorCode::data_loss, "{}: {}, the weight is {}", field, wanted.shape().text(), shape.text());
-    const QuantMatrix made = format.read(case_.checkpoint(), path, {0, shape[0]}, {0, shape[1]}, Device::cpu());
-    report_.add(compare_exactly(field, dequantize_rows(made, 0, wanted.dim(0)).span<float>(), wanted.span<float>()));
+      fail(ErrorCode::data_loss,
+           "{}: {}, the weight is {}",
+           field,
+           wanted.shape().text(),
+           shape.text());
+    const QuantMatrix made =
+        format.read(case_.checkpoint(), path, {0, shape[0]}, {0, shape[1]}, Device::cpu());
+    report_.add(compare_exactly(
+        field, dequantize_rows(made, 0, wanted.dim(0)).span<float>(), wanted.span<float>()));
   }
 
   const GoldenCase& golden_;
@@ -252,6 +344,8 @@ class ModelJudge {
 
 }  // namespace
 
-void judge_model(const GoldenCase& golden, const VerifyMode& mode, Report& report) { ModelJudge(golden, mode, report).run(); }
+void judge_model(const GoldenCase& golden, const VerifyMode& mode, Report& report) {
+  ModelJudge(golden, mode, report).run();
+}
 
 }  // namespace quern

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The image_resize case: target sizes, and pixels after resizing by both references' rules, which this build claims exactly.
+// The image_resize case: target sizes, and pixels after resizing by both references' rules, which
+// this build claims exactly.
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -46,10 +47,16 @@ void judge_sizes(const GoldenCase& golden, Report& report) {
     const auto out = row.find("out");
     const bool must_fail = out == row.end() || !out->is_array();
     const bool is_equal = must_fail ? !size : size && *out == Json{size->height, size->width};
-    counter.compare(is_equal, format("{}: got {}", row.dump(), size ? format("{} x {}", size->height, size->width) : "a refusal"));
+    counter.compare(is_equal,
+                    format("{}: got {}",
+                           row.dump(),
+                           size ? format("{} x {}", size->height, size->width) : "a refusal"));
   }
   counter.report_to(report, "sizes");
-  if (unknown > 0) report.add({.field = "sizes", .verdict = Verdict::unsupported, .note = format("{} rows of other rules", unknown)});
+  if (unknown > 0)
+    report.add({.field = "sizes",
+                .verdict = Verdict::unsupported,
+                .note = format("{} rows of other rules", unknown)});
 }
 
 std::optional<ResizeRule> rule_of(std::string_view field) {
@@ -63,7 +70,11 @@ void judge_pixels(const GoldenCase& golden, const std::string& name, Report& rep
   const std::optional<ResizeRule> rule = rule_of(std::string_view(name).substr(dot + 1));
   if (!rule) return report.add({.field = name, .note = "no model here resizes by this rule"});
   const Tensor wanted = golden.tensor(name);
-  const Image made = resize_bicubic(open_picture(golden.file("inputs/" + name.substr(0, dot) + ".png")), wanted.dim(1), wanted.dim(0), *rule);
+  const Image made =
+      resize_bicubic(open_picture(golden.file("inputs/" + name.substr(0, dot) + ".png")),
+                     wanted.dim(1),
+                     wanted.dim(0),
+                     *rule);
   const auto values = wanted.span<uint8_t>();
   int64_t different = 0;
   int largest = 0;
@@ -72,14 +83,18 @@ void judge_pixels(const GoldenCase& golden, const std::string& name, Report& rep
     different += d != 0;
     largest = std::max(largest, d);
   }
-  report.add_exact(name, static_cast<int64_t>(values.size()), different, format("by up to {} grey levels", largest));
+  report.add_exact(name,
+                   static_cast<int64_t>(values.size()),
+                   different,
+                   format("by up to {} grey levels", largest));
 }
 
 }  // namespace
 
 void judge_image_resize(const GoldenCase& golden, Report& report) {
   judge_field(report, "sizes", [&] { judge_sizes(golden, report); });
-  for (const std::string& name : golden.names()) judge_field(report, name, [&] { judge_pixels(golden, name, report); });
+  for (const std::string& name : golden.names())
+    judge_field(report, name, [&] { judge_pixels(golden, name, report); });
 }
 
 }  // namespace quern

@@ -16,12 +16,16 @@ int64_t unix_time(const GoldenCase& golden) {
   const std::string text = golden.expected().value("now", "");
   std::tm t = {};
   if (text.empty()) return 0;
-  if (strptime(text.c_str(), "%Y-%m-%dT%H:%M:%S", &t) == nullptr) fail(ErrorCode::data_loss, "now: expected 2025-03-14T09:26:53, got {}", text);
+  if (strptime(text.c_str(), "%Y-%m-%dT%H:%M:%S", &t) == nullptr)
+    fail(ErrorCode::data_loss, "now: expected 2025-03-14T09:26:53, got {}", text);
   return timegm(&t);
 }
 
 // Null: the template failed, for a reason of its own.
-std::optional<std::string> render(const std::string& source, const Json& variables, int64_t now, std::string& failure) {
+std::optional<std::string> render(const std::string& source,
+                                  const Json& variables,
+                                  int64_t now,
+                                  std::string& failure) {
   try {
     return ChatTemplate(source).render(variables, now);
   } catch (const Error& error) {
@@ -46,7 +50,12 @@ struct Counters {
     // Only that it fails is compared: the reference's words are its own.
     if (row.contains("error")) return errors.compare(!text, name + ": rendered, but must fail");
     const std::string wanted = row.at("rendered").get<std::string>();
-    rendered.compare(text == wanted, format("{}: expected {}, got {}", name, Json(wanted).dump(), text ? Json(*text).dump(-1, ' ', false, Json::error_handler_t::replace) : failure));
+    rendered.compare(
+        text == wanted,
+        format("{}: expected {}, got {}",
+               name,
+               Json(wanted).dump(),
+               text ? Json(*text).dump(-1, ' ', false, Json::error_handler_t::replace) : failure));
   }
   void report_to(Report& report) const {
     rendered.report_to(report, "rendered");
@@ -73,7 +82,9 @@ void judge_chat_template(const GoldenCase& golden, Report& report) {
 }
 
 void judge_jinja(const GoldenCase& golden, Report& report) {
-  const Json context = file_exists(golden.file("context.json")) ? read_json_file(golden.file("context.json")) : Json::object();
+  const Json context = file_exists(golden.file("context.json"))
+                           ? read_json_file(golden.file("context.json"))
+                           : Json::object();
   const int64_t now = unix_time(golden);
   Counters counters;
   for (const Json& row : golden.rows("cases.jsonl")) {

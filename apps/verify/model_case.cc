@@ -26,11 +26,16 @@ class LastPosition : public Probe {
   Tensor last_hidden;
 };
 
-std::vector<MediaRows> rows_of(const std::vector<MediaSpan>& media, const std::vector<Encoded>& encoded) {
+std::vector<MediaRows> rows_of(const std::vector<MediaSpan>& media,
+                               const std::vector<Encoded>& encoded) {
   std::vector<MediaRows> out;
   for (size_t i = 0; i < media.size(); ++i) {
     if (encoded[i].embeds.dim(0) != media[i].count)
-      fail(ErrorCode::data_loss, "medium {}: {} encoder rows for {} placeholder tokens", i, encoded[i].embeds.dim(0), media[i].count);
+      fail(ErrorCode::data_loss,
+           "medium {}: {} encoder rows for {} placeholder tokens",
+           i,
+           encoded[i].embeds.dim(0),
+           media[i].count);
     out.push_back({media[i].first_token, encoded[i].embeds});
   }
   return out;
@@ -77,11 +82,14 @@ Prompt ModelCase::prompt_from_files(const Json& prompt) {
     media.back().kind = MediaKind::image;
   }
   for (const Json& clip : prompt.value("videos", Json::array())) media.push_back(open_clip(clip));
-  if (!prompt.value("audios", Json::array()).empty()) fail(ErrorCode::unsupported, "sound: this build reads pictures and text");
-  return prompts().from_text(prompt.at("text").get<std::string>(), false, std::move(media), rules());
+  if (!prompt.value("audios", Json::array()).empty())
+    fail(ErrorCode::unsupported, "sound: this build reads pictures and text");
+  return prompts().from_text(
+      prompt.at("text").get<std::string>(), false, std::move(media), rules());
 }
 
-std::optional<std::vector<MediaSpan>> ModelCase::stored_media(const std::string& name, const Prompt& prompt) const {
+std::optional<std::vector<MediaSpan>> ModelCase::stored_media(const std::string& name,
+                                                              const Prompt& prompt) const {
   std::vector<MediaSpan> out = prompt.media;
   const std::string fields[] = {name + ".pixel_values", name + ".pixel_values_videos"};
   int64_t used[] = {0, 0};
@@ -92,8 +100,14 @@ std::optional<std::vector<MediaSpan>> ModelCase::stored_media(const std::string&
     auto media = std::make_shared<MediaInput>(*span.media);
     const int64_t end = used[which] + media->rows;
     if (pixels.rank() != 2 || end > pixels.dim(0) || pixels.dim(1) != media->row_size)
-      fail(ErrorCode::data_loss, "{}: {}, this build makes [{}, {}]", fields[which], pixels.shape().text(), end, media->row_size);
-    const auto values = pixels.span<float>().subspan(static_cast<size_t>(used[which] * media->row_size), media->values.size());
+      fail(ErrorCode::data_loss,
+           "{}: {}, this build makes [{}, {}]",
+           fields[which],
+           pixels.shape().text(),
+           end,
+           media->row_size);
+    const auto values = pixels.span<float>().subspan(
+        static_cast<size_t>(used[which] * media->row_size), media->values.size());
     media->values.assign(values.begin(), values.end());
     used[which] = end;
     span.media = std::move(media);
@@ -111,7 +125,9 @@ std::vector<Encoded> ModelCase::encode(const std::vector<MediaSpan>& media) {
   return out;
 }
 
-Decoded ModelCase::decode(const Prompt& prompt, const std::vector<MediaSpan>& media, const std::vector<Encoded>& encoded,
+Decoded ModelCase::decode(const Prompt& prompt,
+                          const std::vector<MediaSpan>& media,
+                          const std::vector<Encoded>& encoded,
                           const std::vector<int32_t>& positions) {
   LastPosition probe;
   const std::vector<MediaRows> rows = rows_of(media, encoded);
@@ -119,24 +135,30 @@ Decoded ModelCase::decode(const Prompt& prompt, const std::vector<MediaSpan>& me
   std::vector<int32_t> ascending = positions;
   std::sort(ascending.begin(), ascending.end());
   ascending.erase(std::unique(ascending.begin(), ascending.end()), ascending.end());
-  const Tensor logits = runner.prefill({prompt.ids, prompt.positions, prompt.axes, rows}, ascending, 0, &probe);
+  const Tensor logits =
+      runner.prefill({prompt.ids, prompt.positions, prompt.axes, rows}, ascending, 0, &probe);
   Decoded out{std::move(probe.layers), {}};
   const auto vocab = static_cast<size_t>(logits.dim(1));
   for (const int32_t position : positions) {
-    const auto at = static_cast<size_t>(std::lower_bound(ascending.begin(), ascending.end(), position) - ascending.begin());
+    const auto at = static_cast<size_t>(
+        std::lower_bound(ascending.begin(), ascending.end(), position) - ascending.begin());
     const auto row = logits.span<float>().subspan(at * vocab, vocab);
     out.logits.insert(out.logits.end(), row.begin(), row.end());
   }
   return out;
 }
 
-void ModelCase::continue_greedily(const Prompt& prompt, const std::vector<MediaSpan>& media, const std::vector<Encoded>& encoded, int steps,
+void ModelCase::continue_greedily(const Prompt& prompt,
+                                  const std::vector<MediaSpan>& media,
+                                  const std::vector<Encoded>& encoded,
+                                  int steps,
                                   FunctionRef<bool(std::span<const float> row)> on_row) {
   const auto length = static_cast<int32_t>(prompt.ids.size());
   const std::vector<MediaRows> rows = rows_of(media, encoded);
   SequenceRunner runner(model(), ctx_.ctx(), length + steps);
   const int32_t last = length - 1;
-  Tensor logits = runner.prefill({prompt.ids, prompt.positions, prompt.axes, rows}, std::span(&last, 1));
+  Tensor logits =
+      runner.prefill({prompt.ids, prompt.positions, prompt.axes, rows}, std::span(&last, 1));
   for (int step = 0; step < steps; ++step) {
     const auto row = logits.span<float>();
     if (!on_row(row)) return;

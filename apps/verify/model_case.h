@@ -29,8 +29,8 @@ struct Decoded {
 
 class ModelCase {
  public:
-  // Opens the checkpoint; model and prompt builder are opened on first use, so that a case whose model is unsupported still has
-  // its prompts judged.
+  // Opens the checkpoint; model and prompt builder are opened on first use, so that a case whose
+  // model is unsupported still has its prompts judged.
   ModelCase(const GoldenCase& golden, const VerifyMode& mode);
 
   const Checkpoint& checkpoint() const { return *checkpoint_; }
@@ -40,15 +40,23 @@ class ModelCase {
 
   // The prompt as this build makes it: text and files in, ids and media out.
   Prompt prompt_from_files(const Json& prompt);
-  // The media of `prompt` with the pixels that the case stores in their place; nullopt where it stores none.
-  std::optional<std::vector<MediaSpan>> stored_media(const std::string& name, const Prompt& prompt) const;
+  // The media of `prompt` with the pixels that the case stores in their place; nullopt where it
+  // stores none.
+  std::optional<std::vector<MediaSpan>> stored_media(const std::string& name,
+                                                     const Prompt& prompt) const;
 
   std::vector<Encoded> encode(const std::vector<MediaSpan>& media);
-  Decoded decode(const Prompt& prompt, const std::vector<MediaSpan>& media, const std::vector<Encoded>& encoded,
+  Decoded decode(const Prompt& prompt,
+                 const std::vector<MediaSpan>& media,
+                 const std::vector<Encoded>& encoded,
                  const std::vector<int32_t>& positions);
 
-  // The arg-max continuation: each step's row of logits is shown to `on_row`, which says whether to go on.
-  void continue_greedily(const Prompt& prompt, const std::vector<MediaSpan>& media, const std::vector<Encoded>& encoded, int steps,
+  // The arg-max continuation: each step's row of logits is shown to `on_row`, which says whether to
+  // go on.
+  void continue_greedily(const Prompt& prompt,
+                         const std::vector<MediaSpan>& media,
+                         const std::vector<Encoded>& encoded,
+                         int steps,
                          FunctionRef<bool(std::span<const float> row)> on_row);
 
  private:

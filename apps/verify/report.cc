@@ -11,11 +11,16 @@ namespace quern {
 
 std::string_view name_of(Verdict verdict) {
   switch (verdict) {
-    case Verdict::holds: return "holds";
-    case Verdict::differs: return "DIFFERS";
-    case Verdict::unsupported: return "unsupported";
-    case Verdict::unreadable: return "unreadable";
-    case Verdict::not_judged: return "not judged";
+    case Verdict::holds:
+      return "holds";
+    case Verdict::differs:
+      return "DIFFERS";
+    case Verdict::unsupported:
+      return "unsupported";
+    case Verdict::unreadable:
+      return "unreadable";
+    case Verdict::not_judged:
+      return "not judged";
   }
   return "";
 }
@@ -23,7 +28,8 @@ std::string_view name_of(Verdict verdict) {
 bool Report::wants(std::string_view field) const {
   return only_.empty() || std::any_of(only_.begin(), only_.end(), [&](std::string_view name) {
            if (field == name || field.starts_with(std::string(name) + ".")) return true;
-           return field.size() > name.size() && field.ends_with(name) && field[field.size() - name.size() - 1] == '.';
+           return field.size() > name.size() && field.ends_with(name) &&
+                  field[field.size() - name.size() - 1] == '.';
          });
 }
 
@@ -31,19 +37,29 @@ void Report::add(Finding finding) {
   if (wants(finding.field)) findings_.push_back(std::move(finding));
 }
 
-void Report::add_exact(std::string field, int64_t compared, int64_t different, std::string first_difference) {
-  Finding finding{.field = std::move(field), .verdict = different == 0 ? Verdict::holds : Verdict::differs, .count = compared, .note = {}};
-  if (different > 0) finding.note = format("{} of {} differ; {}", different, compared, first_difference);
+void Report::add_exact(std::string field,
+                       int64_t compared,
+                       int64_t different,
+                       std::string first_difference) {
+  Finding finding{.field = std::move(field),
+                  .verdict = different == 0 ? Verdict::holds : Verdict::differs,
+                  .count = compared,
+                  .note = {}};
+  if (different > 0)
+    finding.note = format("{} of {} differ; {}", different, compared, first_difference);
   add(std::move(finding));
 }
 
 void Report::add_error(std::string field, const Error& error) {
-  const Verdict verdict = error.code() == ErrorCode::unsupported ? Verdict::unsupported : Verdict::unreadable;
+  const Verdict verdict =
+      error.code() == ErrorCode::unsupported ? Verdict::unsupported : Verdict::unreadable;
   add({.field = std::move(field), .verdict = verdict, .note = error.what()});
 }
 
 int64_t Report::count(Verdict verdict) const {
-  return std::count_if(findings_.begin(), findings_.end(), [verdict](const Finding& f) { return f.verdict == verdict; });
+  return std::count_if(findings_.begin(), findings_.end(), [verdict](const Finding& f) {
+    return f.verdict == verdict;
+  });
 }
 
 int Report::exit_code() const {
@@ -61,15 +77,25 @@ std::string Report::text() const {
     out += f.note.empty() ? "\n" : "  " + f.note + "\n";
   }
   if (count(Verdict::holds) + count(Verdict::differs) == 0) out += "nothing was compared\n";
-  return out + format("{} hold, {} differ, {} unsupported, {} unreadable, {} not judged\n", count(Verdict::holds), count(Verdict::differs),
-                      count(Verdict::unsupported), count(Verdict::unreadable), count(Verdict::not_judged));
+  return out + format("{} hold, {} differ, {} unsupported, {} unreadable, {} not judged\n",
+                      count(Verdict::holds),
+                      count(Verdict::differs),
+                      count(Verdict::unsupported),
+                      count(Verdict::unreadable),
+                      count(Verdict::not_judged));
 }
 
 std::string Report::json(std::string_view folder) const {
   Json fields = Json::array();
   for (const Finding& f : findings_)
-    fields.push_back({{"field", f.field}, {"verdict", name_of(f.verdict)}, {"compared", f.count}, {"error", f.error}, {"allowed", f.allowed}, {"note", f.note}});
-  return Json{{"case", folder}, {"exit_code", exit_code()}, {"fields", std::move(fields)}}.dump(-1, ' ', false, Json::error_handler_t::replace);
+    fields.push_back({{"field", f.field},
+                      {"verdict", name_of(f.verdict)},
+                      {"compared", f.count},
+                      {"error", f.error},
+                      {"allowed", f.allowed},
+                      {"note", f.note}});
+  return Json{{"case", folder}, {"exit_code", exit_code()}, {"fields", std::move(fields)}}.dump(
+      -1, ' ', false, Json::error_handler_t::replace);
 }
 
 }  // namespace quern

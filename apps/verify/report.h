@@ -23,24 +23,30 @@ std::string_view name_of(Verdict verdict);
 struct Finding {
   std::string field;  // "one_image.logits"
   Verdict verdict = Verdict::not_judged;
-  double error = 0, allowed = 0;  // largest difference and its bound; 0, 0 for fields that are equal or not
-  int64_t count = 0;              // values or rows compared
+  double error = 0,
+         allowed = 0;  // largest difference and its bound; 0, 0 for fields that are equal or not
+  int64_t count = 0;   // values or rows compared
   std::string note;
 };
 
 class Report {
  public:
-  // `only`: judge these fields alone (a field's last part, "logits", or its whole name); empty: all.
+  // `only`: judge these fields alone (a field's last part, "logits", or its whole name); empty:
+  // all.
   explicit Report(std::vector<std::string> only) : only_(std::move(only)) {}
 
   bool wants(std::string_view field) const;
   void add(Finding finding);
   // Rows or values that are equal or not: the note names the first that is not.
-  void add_exact(std::string field, int64_t compared, int64_t different, std::string first_difference);
+  void add_exact(std::string field,
+                 int64_t compared,
+                 int64_t different,
+                 std::string first_difference);
   void add_error(std::string field, const Error& error);
 
   const std::vector<Finding>& findings() const { return findings_; }
-  // 0: every comparison holds and there is one; 1: something differs; 3: a part is unsupported or unreadable.
+  // 0: every comparison holds and there is one; 1: something differs; 3: a part is unsupported or
+  // unreadable.
   int exit_code() const;
   std::string text() const;
   std::string json(std::string_view folder) const;

@@ -6,6 +6,7 @@
 
 #include "api/api_error.h"
 #include "base/file.h"
+#include "weights/gguf.h"
 
 namespace quern {
 namespace {
@@ -105,18 +106,20 @@ std::shared_ptr<const Prompt> EngineService::prepare(const TextOrTokens& prompt,
   return std::make_shared<const Prompt>(builder_.from_ids(ids));
 }
 
-GenerationDefaults read_generation_defaults(const std::string& model_folder,
+GenerationDefaults read_generation_defaults(const std::string& model_path,
                                             const Tokenizer& tokenizer) {
   GenerationDefaults out;
-  if (is_directory(model_folder)) {
-    const std::string path = model_folder + "/generation_config.json";
+  if (is_directory(model_path)) {
+    const std::string path = model_path + "/generation_config.json";
     if (file_exists(path)) out = GenerationDefaults::from(read_json_file(path));
     if (out.eos_token_ids.empty()) {
       Json eos = Json::object();
-      eos["eos_token_id"] = value_in(model_folder + "/config.json", "eos_token_id");
+      eos["eos_token_id"] = value_in(model_path + "/config.json", "eos_token_id");
       out.eos_token_ids = GenerationDefaults::from(eos).eos_token_ids;
     }
   }
+  if (model_path.ends_with(".gguf"))
+    out = GenerationDefaults::from(gguf_generation_config(model_path));
   const auto eos = tokenizer.eos_id();
   auto& ids = out.eos_token_ids;
   if (eos && std::find(ids.begin(), ids.end(), *eos) == ids.end()) ids.push_back(*eos);

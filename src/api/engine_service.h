@@ -46,10 +46,10 @@ class EngineService final : public Service {
   MediaSource media_;
 };
 
-// A model's generation_config.json and config.json beside the weights, where there are such files
-// (a folder; none for a .gguf file), and the tokenizer's end-of-sequence id. Throws data_loss for a
-// wrong type.
-GenerationDefaults read_generation_defaults(const std::string& model_folder,
+// A model's generation_config.json and config.json beside the weights, where there are such files,
+// or what a .gguf file says in their place, and the tokenizer's end-of-sequence id. Throws
+// data_loss for a wrong type.
+GenerationDefaults read_generation_defaults(const std::string& model_path,
                                             const Tokenizer& tokenizer);
 
 }  // namespace quern

@@ -155,7 +155,10 @@ TEST(ReadGenerationDefaults, TakesTheFilesBesideTheWeights) {
   const auto folder = std::filesystem::path(testing::TempDir()) / "quern_generation_defaults";
   std::filesystem::create_directories(folder);
   std::filesystem::remove(folder / "generation_config.json");
-  EXPECT_EQ(read_generation_defaults(folder / "model.gguf", tokenizer).eos_token_ids.size(), 0u);
+  EXPECT_TRUE(
+      read_generation_defaults(folder / "model.safetensors", tokenizer).eos_token_ids.empty());
+  EXPECT_THROW(read_generation_defaults(folder / "model.gguf", tokenizer), Error)
+      << "a .gguf file says itself what it defaults to";
   std::ofstream(folder / "config.json") << R"({"eos_token_id": 7})";
   EXPECT_EQ(read_generation_defaults(folder, tokenizer).eos_token_ids, std::vector<int32_t>({7}));
   std::ofstream(folder / "generation_config.json")

@@ -284,7 +284,8 @@ SamplingParams resolve(const SamplingFields& fields,
   check_ids(fields.text.stop_token_ids, "stop_token_ids", vocab);
   check_ids(fields.allowed_token_ids, "allowed_token_ids", vocab);
   for (const auto& [id, bias] : fields.logit_bias) check_ids({id}, "logit_bias", vocab);
-  // ignore_eos leaves out the model's own ids alone: those that the request names still end it, as in vLLM.
+  // ignore_eos leaves out the model's own ids alone: those that the request names still end it, as
+  // in vLLM.
   out.stop_token_ids = fields.text.stop_token_ids;
   if (!fields.ignore_eos)
     for (const int32_t id : defaults.eos_token_ids)

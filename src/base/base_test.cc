@@ -17,7 +17,8 @@ namespace {
 
 TEST(Error, ContextsReadFromTheOutsideIn) {
   try {
-    with_context("while loading layer 3", [] { fail(ErrorCode::data_loss, "expected {}, got {}", 231, 232); });
+    with_context("while loading layer 3",
+                 [] { fail(ErrorCode::data_loss, "expected {}, got {}", 231, 232); });
     FAIL() << "did not throw";
   } catch (const Error& e) {
     EXPECT_STREQ(e.what(), "while loading layer 3: expected 231, got 232");

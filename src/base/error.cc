@@ -11,14 +11,22 @@ namespace quern {
 
 std::string_view name_of(ErrorCode code) {
   switch (code) {
-    case ErrorCode::invalid_argument: return "invalid_argument";
-    case ErrorCode::not_found: return "not_found";
-    case ErrorCode::unsupported: return "unsupported";
-    case ErrorCode::data_loss: return "data_loss";
-    case ErrorCode::exhausted: return "exhausted";
-    case ErrorCode::unavailable: return "unavailable";
-    case ErrorCode::cancelled: return "cancelled";
-    case ErrorCode::internal: return "internal";
+    case ErrorCode::invalid_argument:
+      return "invalid_argument";
+    case ErrorCode::not_found:
+      return "not_found";
+    case ErrorCode::unsupported:
+      return "unsupported";
+    case ErrorCode::data_loss:
+      return "data_loss";
+    case ErrorCode::exhausted:
+      return "exhausted";
+    case ErrorCode::unavailable:
+      return "unavailable";
+    case ErrorCode::cancelled:
+      return "cancelled";
+    case ErrorCode::internal:
+      return "internal";
   }
   return "internal";
 }
@@ -35,7 +43,8 @@ namespace detail {
 
 void check_failed(const char* condition, const char* file, int line, const std::string& message) {
   std::fprintf(stderr,
-               "quern: internal error at %s:%d: %s%s%s\nThis is a bug in quern, not in your model or request.\n",
+               "quern: internal error at %s:%d: %s%s%s\nThis is a bug in quern, not in your model "
+               "or request.\n",
                file,
                line,
                condition,

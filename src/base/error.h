@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Errors of the outside world (file, config, request, memory) are thrown as Error; our own bugs end in QUERN_CHECK.
+// Errors of the outside world (file, config, request, memory) are thrown as Error; our own bugs end
+// in QUERN_CHECK.
 #pragma once
 
 #include <exception>
@@ -62,16 +63,21 @@ decltype(auto) with_context(std::string_view context, Body&& body) {
 }
 
 namespace detail {
-[[noreturn]] void check_failed(const char* condition, const char* file, int line, const std::string& message);
+[[noreturn]] void check_failed(const char* condition,
+                               const char* file,
+                               int line,
+                               const std::string& message);
 }
 
 }  // namespace quern
 
-// A contract of our own code: prints the condition, a message and a stack trace, then aborts. Never for outside input.
-#define QUERN_CHECK(condition, ...)                                                                  \
-  do {                                                                                               \
-    if (!(condition)) [[unlikely]]                                                                   \
-      ::quern::detail::check_failed(#condition, __FILE__, __LINE__, ::fmt::format("" __VA_ARGS__));  \
+// A contract of our own code: prints the condition, a message and a stack trace, then aborts. Never
+// for outside input.
+#define QUERN_CHECK(condition, ...)                                       \
+  do {                                                                    \
+    if (!(condition)) [[unlikely]]                                        \
+      ::quern::detail::check_failed(                                      \
+          #condition, __FILE__, __LINE__, ::fmt::format("" __VA_ARGS__)); \
   } while (false)
 
 #ifdef NDEBUG

@@ -27,7 +27,8 @@ Fd open_regular(const std::string& path, size_t& size) {
   Fd fd{open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
   if (fd.value < 0) fail(ErrorCode::not_found, "{}: {}", path, std::strerror(errno));
   struct stat info {};
-  if (fstat(fd.value, &info) != 0) fail(ErrorCode::unavailable, "{}: {}", path, std::strerror(errno));
+  if (fstat(fd.value, &info) != 0)
+    fail(ErrorCode::unavailable, "{}: {}", path, std::strerror(errno));
   if (!S_ISREG(info.st_mode)) fail(ErrorCode::invalid_argument, "{}: not a regular file", path);
   size = static_cast<size_t>(info.st_size);
   return Fd{std::exchange(fd.value, -1)};
@@ -39,7 +40,8 @@ MappedFile::MappedFile(const std::string& path) : path_(path) {
   const Fd fd = open_regular(path, size_);
   if (size_ == 0) return;
   void* mapped = mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, fd.value, 0);
-  if (mapped == MAP_FAILED) fail(ErrorCode::unavailable, "{}: cannot map {} bytes: {}", path, size_, std::strerror(errno));
+  if (mapped == MAP_FAILED)
+    fail(ErrorCode::unavailable, "{}: cannot map {} bytes: {}", path, size_, std::strerror(errno));
   data_ = static_cast<const std::byte*>(mapped);
 }
 
@@ -48,7 +50,9 @@ MappedFile::~MappedFile() {
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept
-    : path_(std::move(other.path_)), data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+    : path_(std::move(other.path_)),
+      data_(std::exchange(other.data_, nullptr)),
+      size_(std::exchange(other.size_, 0)) {}
 
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   std::swap(path_, other.path_);
@@ -62,17 +66,23 @@ void advise(const std::byte* data, size_t size, size_t begin, size_t end, int ad
   const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
   begin = begin / page * page;
   end = end < size ? end / page * page : size;
-  if (data != nullptr && begin < end) madvise(const_cast<std::byte*>(data) + begin, end - begin, advice);
+  if (data != nullptr && begin < end)
+    madvise(const_cast<std::byte*>(data) + begin, end - begin, advice);
 }
 }  // namespace
 
-void MappedFile::will_need(size_t begin, size_t end) const { advise(data_, size_, begin, end, MADV_WILLNEED); }
-void MappedFile::release(size_t begin, size_t end) const { advise(data_, size_, begin, end, MADV_DONTNEED); }
+void MappedFile::will_need(size_t begin, size_t end) const {
+  advise(data_, size_, begin, end, MADV_WILLNEED);
+}
+void MappedFile::release(size_t begin, size_t end) const {
+  advise(data_, size_, begin, end, MADV_DONTNEED);
+}
 
 std::string read_file(const std::string& path, size_t max_bytes) {
   const MappedFile file(path);
   if (file.size() > max_bytes)
-    fail(ErrorCode::invalid_argument, "{}: {} bytes, the limit is {}", path, file.size(), max_bytes);
+    fail(
+        ErrorCode::invalid_argument, "{}: {} bytes, the limit is {}", path, file.size(), max_bytes);
   return std::string(file.text());
 }
 

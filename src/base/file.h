@@ -13,7 +13,8 @@ namespace quern {
 // A read-only memory mapping of a whole file. Movable; unmapped on destruction.
 class MappedFile {
  public:
-  // Throws not_found if the file cannot be opened, unavailable if it cannot be mapped. An empty file maps to no bytes.
+  // Throws not_found if the file cannot be opened, unavailable if it cannot be mapped. An empty
+  // file maps to no bytes.
   explicit MappedFile(const std::string& path);
   ~MappedFile();
   MappedFile(MappedFile&& other) noexcept;
@@ -23,7 +24,8 @@ class MappedFile {
   std::string_view text() const { return {reinterpret_cast<const char*>(data_), size_}; }
   size_t size() const { return size_; }
   const std::string& path() const { return path_; }
-  // Tells the kernel that [begin, end) will be read once, front to back, or will not be needed again.
+  // Tells the kernel that [begin, end) will be read once, front to back, or will not be needed
+  // again.
   void will_need(size_t begin, size_t end) const;
   void release(size_t begin, size_t end) const;
 

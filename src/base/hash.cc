@@ -8,7 +8,9 @@
 
 namespace quern {
 
-std::string Hash128::hex() const { return format("{:016x}{:016x}", high, low); }
+std::string Hash128::hex() const {
+  return format("{:016x}{:016x}", high, low);
+}
 
 Hash128 hash_bytes(std::span<const std::byte> bytes, uint64_t seed) {
   const XXH128_hash_t h = XXH3_128bits_withSeed(bytes.data(), bytes.size(), seed);

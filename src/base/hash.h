@@ -25,5 +25,7 @@ Hash128 hash_chain(const Hash128& previous, std::span<const std::byte> bytes);
 
 template <>
 struct std::hash<quern::Hash128> {
-  size_t operator()(const quern::Hash128& h) const noexcept { return h.low ^ (h.high * 0x9e3779b97f4a7c15ull); }
+  size_t operator()(const quern::Hash128& h) const noexcept {
+    return h.low ^ (h.high * 0x9e3779b97f4a7c15ull);
+  }
 };

@@ -14,14 +14,16 @@ namespace {
 
 namespace dom = simdjson::dom;
 
-// Objects up to this size are searched for repeated keys one by one; larger ones through a hash table.
+// Objects up to this size are searched for repeated keys one by one; larger ones through a hash
+// table.
 constexpr size_t kSmallObject = 16;
 
 Json convert(const dom::element& e);
 
 Json convert_object(const dom::object& source) {
   Json::object_t out;
-  // ordered_json's own insertion searches linearly each time; appending to the vector beneath keeps this linear overall.
+  // ordered_json's own insertion searches linearly each time; appending to the vector beneath keeps
+  // this linear overall.
   auto& entries = static_cast<std::vector<Json::object_t::value_type>&>(out);
   std::unordered_map<std::string_view, size_t> seen;
   for (const auto [key, value] : source) {
@@ -54,13 +56,20 @@ Json convert(const dom::element& e) {
       for (const dom::element& item : source) out.push_back(convert(item));
       return Json(std::move(out));
     }
-    case dom::element_type::OBJECT: return convert_object(e.get_object().value_unsafe());
-    case dom::element_type::INT64: return Json(e.get_int64().value_unsafe());
-    case dom::element_type::UINT64: return Json(e.get_uint64().value_unsafe());
-    case dom::element_type::DOUBLE: return Json(e.get_double().value_unsafe());
-    case dom::element_type::STRING: return Json(std::string(e.get_string().value_unsafe()));
-    case dom::element_type::BOOL: return Json(e.get_bool().value_unsafe());
-    case dom::element_type::NULL_VALUE: return Json(nullptr);
+    case dom::element_type::OBJECT:
+      return convert_object(e.get_object().value_unsafe());
+    case dom::element_type::INT64:
+      return Json(e.get_int64().value_unsafe());
+    case dom::element_type::UINT64:
+      return Json(e.get_uint64().value_unsafe());
+    case dom::element_type::DOUBLE:
+      return Json(e.get_double().value_unsafe());
+    case dom::element_type::STRING:
+      return Json(std::string(e.get_string().value_unsafe()));
+    case dom::element_type::BOOL:
+      return Json(e.get_bool().value_unsafe());
+    case dom::element_type::NULL_VALUE:
+      return Json(nullptr);
   }
   return Json(nullptr);
 }
@@ -69,18 +78,30 @@ Json convert(const dom::element& e) {
 
 Json parse_json(std::string_view text, std::string_view what, const JsonLimits& limits) {
   if (text.size() > limits.max_bytes)
-    fail(ErrorCode::invalid_argument, "{}: {} bytes of JSON, the limit is {}", what, text.size(), limits.max_bytes);
+    fail(ErrorCode::invalid_argument,
+         "{}: {} bytes of JSON, the limit is {}",
+         what,
+         text.size(),
+         limits.max_bytes);
   dom::parser parser(limits.max_bytes + simdjson::SIMDJSON_PADDING);
   // The parser grows with its input; depth is fixed beforehand and checked by it.
-  const auto allocated = parser.allocate(std::max<size_t>(text.size(), 32), static_cast<size_t>(limits.max_depth));
-  if (allocated != simdjson::SUCCESS) fail(ErrorCode::exhausted, "{}: no memory to parse {} bytes", what, text.size());
+  const auto allocated =
+      parser.allocate(std::max<size_t>(text.size(), 32), static_cast<size_t>(limits.max_depth));
+  if (allocated != simdjson::SUCCESS)
+    fail(ErrorCode::exhausted, "{}: no memory to parse {} bytes", what, text.size());
   const simdjson::padded_string padded(text);
   dom::element root;
   const auto error = parser.parse(padded).get(root);
   if (error == simdjson::DEPTH_ERROR)
-    fail(ErrorCode::invalid_argument, "{}: JSON nested deeper than {} levels", what, limits.max_depth);
+    fail(ErrorCode::invalid_argument,
+         "{}: JSON nested deeper than {} levels",
+         what,
+         limits.max_depth);
   if (error != simdjson::SUCCESS)
-    fail(ErrorCode::invalid_argument, "{}: not valid JSON: {}", what, simdjson::error_message(error));
+    fail(ErrorCode::invalid_argument,
+         "{}: not valid JSON: {}",
+         what,
+         simdjson::error_message(error));
   return convert(root);
 }
 

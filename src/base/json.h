@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// JSON. Json keeps the order of keys (templates print it). Include <nlohmann/json.hpp> in the .cc file that looks inside.
+// JSON. Json keeps the order of keys (templates print it). Include <nlohmann/json.hpp> in the .cc
+// file that looks inside.
 #pragma once
 
 #include <cstddef>
@@ -9,7 +10,8 @@
 
 namespace quern {
 
-// Key look-up in a Json object is a linear search: iterate over large objects (a vocabulary), never index them.
+// Key look-up in a Json object is a linear search: iterate over large objects (a vocabulary), never
+// index them.
 using Json = nlohmann::ordered_json;
 
 struct JsonLimits {
@@ -17,9 +19,9 @@ struct JsonLimits {
   int max_depth = 128;
 };
 
-// Parses JSON from outside: one value, valid UTF-8, bounded size and depth; a repeated key keeps its last value.
-// Integers that fit 64 bits stay integers. Throws invalid_argument with the position; `what` names the source in the
-// message ("request body", "config.json").
+// Parses JSON from outside: one value, valid UTF-8, bounded size and depth; a repeated key keeps
+// its last value. Integers that fit 64 bits stay integers. Throws invalid_argument with the
+// position; `what` names the source in the message ("request body", "config.json").
 Json parse_json(std::string_view text, std::string_view what, const JsonLimits& limits = {});
 
 // Reads and parses a file; not_found if it cannot be read.

@@ -13,8 +13,9 @@
 
 namespace quern {
 
-// A job is published by raising `epoch`; workers spin on it for a short while and then sleep on the condition variable, so
-// that an idle server costs nothing and a busy one pays no system call between two ops.
+// A job is published by raising `epoch`; workers spin on it for a short while and then sleep on the
+// condition variable, so that an idle server costs nothing and a busy one pays no system call
+// between two ops.
 struct ThreadPool::State {
   static constexpr int kSpins = 2000;
 
@@ -50,7 +51,8 @@ struct ThreadPool::State {
   void loop(int worker) {
     uint64_t seen = 0;
     for (;;) {
-      for (int i = 0; i < kSpins && epoch.load(std::memory_order_acquire) == seen; ++i) __builtin_ia32_pause();
+      for (int i = 0; i < kSpins && epoch.load(std::memory_order_acquire) == seen; ++i)
+        __builtin_ia32_pause();
       if (epoch.load(std::memory_order_acquire) == seen) {
         std::unique_lock lock(mutex);
         wake.wait(lock, [&] { return epoch.load(std::memory_order_acquire) != seen; });
@@ -80,7 +82,8 @@ void pin_to(std::thread& thread, int cpu) {
 }  // namespace
 
 ThreadPool::ThreadPool(int threads, std::vector<int> cpus) : state_(std::make_unique<State>()) {
-  if (threads < 1 || threads > 1024) fail(ErrorCode::invalid_argument, "{} threads: expected 1 to 1024", threads);
+  if (threads < 1 || threads > 1024)
+    fail(ErrorCode::invalid_argument, "{} threads: expected 1 to 1024", threads);
   state_->size = threads;
   for (int i = 1; i < threads; ++i) {
     state_->workers.emplace_back([this, i] { state_->loop(i); });
@@ -94,13 +97,16 @@ ThreadPool::~ThreadPool() {
   for (std::thread& t : state_->workers) t.join();
 }
 
-int ThreadPool::size() const { return state_->size; }
+int ThreadPool::size() const {
+  return state_->size;
+}
 
 void ThreadPool::parallel_for(int64_t count, int64_t grain, Body body) {
   if (count <= 0) return;
   grain = std::max<int64_t>(grain, 1);
   if (state_->workers.empty() || count <= grain) {
-    for (int64_t begin = 0; begin < count; begin += grain) body(begin, std::min(begin + grain, count), 0);
+    for (int64_t begin = 0; begin < count; begin += grain)
+      body(begin, std::min(begin + grain, count), 0);
     return;
   }
   State& s = *state_;
@@ -111,7 +117,8 @@ void ThreadPool::parallel_for(int64_t count, int64_t grain, Body body) {
   s.running.store(static_cast<int>(s.workers.size()), std::memory_order_release);
   s.publish();
   s.work(0);
-  for (int i = 0; i < State::kSpins && s.running.load(std::memory_order_acquire) != 0; ++i) __builtin_ia32_pause();
+  for (int i = 0; i < State::kSpins && s.running.load(std::memory_order_acquire) != 0; ++i)
+    __builtin_ia32_pause();
   if (s.running.load(std::memory_order_acquire) == 0) return;
   std::unique_lock lock(s.mutex);
   s.done.wait(lock, [&] { return s.running.load(std::memory_order_acquire) == 0; });

@@ -20,7 +20,8 @@ constexpr std::string_view kIsaNames[] = {"scalar", "avx2", "avx512", "avx512_bf
 
 Isa detect_isa() {
   __builtin_cpu_init();
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                    __builtin_cpu_supports("f16c");
   if (!avx2) return Isa::scalar;
   const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
@@ -32,7 +33,8 @@ Isa detect_isa() {
 int64_t read_limit(const char* path) {
   std::ifstream in(path);
   int64_t value = 0;
-  return in >> value && value > 0 ? value : std::numeric_limits<int64_t>::max();  // "max" reads as no limit
+  return in >> value && value > 0 ? value
+                                  : std::numeric_limits<int64_t>::max();  // "max" reads as no limit
 }
 
 int64_t available_memory() {
@@ -70,7 +72,8 @@ void read_cores(Topology& out) {
   for (int c = 0; c < cores; ++c) {
     const hwloc_obj_t core = hwloc_get_obj_by_type(raw, HWLOC_OBJ_CORE, static_cast<unsigned>(c));
     bool is_first = true;
-    for (int cpu = hwloc_bitmap_first(core->cpuset); cpu >= 0; cpu = hwloc_bitmap_next(core->cpuset, cpu)) {
+    for (int cpu = hwloc_bitmap_first(core->cpuset); cpu >= 0;
+         cpu = hwloc_bitmap_next(core->cpuset, cpu)) {
       if (allowed.count(cpu) == 0) continue;
       (is_first ? first : rest).push_back(cpu);
       is_first = false;
@@ -84,12 +87,16 @@ void read_cores(Topology& out) {
 
 }  // namespace
 
-std::string_view name_of(Isa isa) { return kIsaNames[static_cast<size_t>(isa)]; }
+std::string_view name_of(Isa isa) {
+  return kIsaNames[static_cast<size_t>(isa)];
+}
 
 Isa parse_isa(std::string_view name) {
   for (size_t i = 0; i < std::size(kIsaNames); ++i)
     if (kIsaNames[i] == name) return static_cast<Isa>(i);
-  fail(ErrorCode::invalid_argument, "instruction set '{}' is none of scalar, avx2, avx512, avx512_bf16, amx", name);
+  fail(ErrorCode::invalid_argument,
+       "instruction set '{}' is none of scalar, avx2, avx512, avx512_bf16, amx",
+       name);
 }
 
 Topology probe_topology() {

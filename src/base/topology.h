@@ -9,7 +9,8 @@
 
 namespace quern {
 
-// Instruction-set tiers that kernels are written for, in rising order. A CPU of one tier runs all tiers below it.
+// Instruction-set tiers that kernels are written for, in rising order. A CPU of one tier runs all
+// tiers below it.
 enum class Isa { scalar, avx2, avx512, avx512_bf16, amx };
 
 std::string_view name_of(Isa isa);
@@ -17,13 +18,14 @@ std::string_view name_of(Isa isa);
 Isa parse_isa(std::string_view name);
 
 struct Topology {
-  std::vector<int> cpus;         // logical CPUs of this process's affinity mask, one per physical core first
-  int physical_cores = 1;        // among them
+  std::vector<int>
+      cpus;  // logical CPUs of this process's affinity mask, one per physical core first
+  int physical_cores = 1;  // among them
   int numa_nodes = 1;
-  int64_t memory_bytes = 0;      // the smaller of RAM and the cgroup's limit
-  int64_t available_bytes = 0;   // of it, free now
+  int64_t memory_bytes = 0;     // the smaller of RAM and the cgroup's limit
+  int64_t available_bytes = 0;  // of it, free now
   std::string cpu_name;
-  Isa isa = Isa::scalar;         // best tier that CPU and operating system offer
+  Isa isa = Isa::scalar;  // best tier that CPU and operating system offer
 };
 
 // Looks at the machine once per call; cheap enough for start-up.

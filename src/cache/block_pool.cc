@@ -8,7 +8,9 @@
 namespace quern {
 
 BlockPool::BlockPool(int64_t num_blocks) {
-  QUERN_CHECK(num_blocks >= 0 && num_blocks <= std::numeric_limits<int32_t>::max(), "{} blocks", num_blocks);
+  QUERN_CHECK(num_blocks >= 0 && num_blocks <= std::numeric_limits<int32_t>::max(),
+              "{} blocks",
+              num_blocks);
   blocks_.resize(static_cast<size_t>(num_blocks));
   for (int32_t id = 0; id < num_blocks; ++id) link_back(id);
 }
@@ -50,7 +52,9 @@ BlockPool::Block& BlockPool::at(int32_t id) {
   return blocks_[static_cast<size_t>(id)];
 }
 
-const BlockPool::Block& BlockPool::at(int32_t id) const { return const_cast<BlockPool*>(this)->at(id); }
+const BlockPool::Block& BlockPool::at(int32_t id) const {
+  return const_cast<BlockPool*>(this)->at(id);
+}
 
 void BlockPool::link_front(int32_t id) {
   at(id).before = -1;

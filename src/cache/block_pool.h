@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// BlockPool: hands out block ids and counts references to them. Ids only; the tensors are KvCache's.
+// BlockPool: hands out block ids and counts references to them. Ids only; the tensors are
+// KvCache's.
 #pragma once
 
 #include <cstdint>
@@ -7,9 +8,9 @@
 
 namespace quern {
 
-// Unreferenced blocks wait in one line. Those without worthwhile content are reused first, the latest released one at once;
-// those marked kept join at the back and are reused in the order of their release: least recently used first. The order
-// depends on the calls alone.
+// Unreferenced blocks wait in one line. Those without worthwhile content are reused first, the
+// latest released one at once; those marked kept join at the back and are reused in the order of
+// their release: least recently used first. The order depends on the calls alone.
 class BlockPool {
  public:
   // At most 2^31 - 1 blocks.
@@ -19,7 +20,8 @@ class BlockPool {
   int64_t unreferenced() const { return unreferenced_; }
   int64_t used() const { return size() - unreferenced_; }
 
-  // An unreferenced block with its first reference, its old content forgotten; -1 if all are referenced.
+  // An unreferenced block with its first reference, its old content forgotten; -1 if all are
+  // referenced.
   int32_t take();
   // One more reference; an unreferenced block is called back from the line with its content.
   void add_reference(int32_t block);

@@ -77,7 +77,8 @@ TEST(BlockTable, GivesItsBlocksBackWhenItEnds) {
   EXPECT_EQ(pool.used(), 0);
 }
 
-// Random tables against a count kept by hand: no block is leaked, lost or held by two owners who did not share it.
+// Random tables against a count kept by hand: no block is leaked, lost or held by two owners who
+// did not share it.
 TEST(BlockPool, RandomisedInvariants) {
   std::mt19937 random(7);
   for (int round = 0; round < 20; ++round) {
@@ -110,7 +111,8 @@ TEST(BlockPool, RandomisedInvariants) {
       for (const auto& owner : owners)
         for (const int32_t id : owner) ++counts[id];
       ASSERT_EQ(pool.used(), static_cast<int64_t>(counts.size()));
-      for (int32_t id = 0; id < pool.size(); ++id) ASSERT_EQ(pool.references(id), counts.contains(id) ? counts[id] : 0);
+      for (int32_t id = 0; id < pool.size(); ++id)
+        ASSERT_EQ(pool.references(id), counts.contains(id) ? counts[id] : 0);
     }
     for (auto& owner : owners)
       for (const int32_t id : owner) pool.release(id);

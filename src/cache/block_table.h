@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// BlockTable: the blocks of one sequence, in order. It holds one reference to each and gives them back when it ends.
+// BlockTable: the blocks of one sequence, in order. It holds one reference to each and gives them
+// back when it ends.
 #pragma once
 
 #include <algorithm>
@@ -16,7 +17,9 @@ class BlockTable {
  public:
   BlockTable(BlockPool& pool, int block_size) : pool_(&pool), block_size_(block_size) {}
   BlockTable(BlockTable&& other) noexcept
-      : pool_(other.pool_), block_size_(other.block_size_), blocks_(std::exchange(other.blocks_, {})) {}
+      : pool_(other.pool_),
+        block_size_(other.block_size_),
+        blocks_(std::exchange(other.blocks_, {})) {}
   BlockTable& operator=(BlockTable&&) = delete;
   ~BlockTable() { clear(); }
 
@@ -43,10 +46,12 @@ class BlockTable {
 
   // Where token `index` is stored: block * block_size + offset.
   int32_t slot(int64_t index) const {
-    return blocks_[static_cast<size_t>(index / block_size_)] * block_size_ + static_cast<int32_t>(index % block_size_);
+    return blocks_[static_cast<size_t>(index / block_size_)] * block_size_ +
+           static_cast<int32_t>(index % block_size_);
   }
 
-  // Gives all blocks back, the last one first: the beginning, which others may share, is the last to be evicted.
+  // Gives all blocks back, the last one first: the beginning, which others may share, is the last
+  // to be evicted.
   void clear() {
     for (; !blocks_.empty(); blocks_.pop_back()) pool_->release(blocks_.back());
   }

@@ -13,14 +13,22 @@ constexpr int64_t kMaxBytes = int64_t{1} << 56;  // beyond any machine; sums of 
 
 void check_spec(const KvSpec& spec) {
   if (spec.dtype != DType::f32 && spec.dtype != DType::bf16)
-    fail(ErrorCode::unsupported, "KV cache: rows of {}: this build keeps f32 and bf16", name_of(spec.dtype));
-  if (spec.groups.size() > kMaxLayers) fail(ErrorCode::invalid_argument, "KV cache: {} groups", spec.groups.size());
+    fail(ErrorCode::unsupported,
+         "KV cache: rows of {}: this build keeps f32 and bf16",
+         name_of(spec.dtype));
+  if (spec.groups.size() > kMaxLayers)
+    fail(ErrorCode::invalid_argument, "KV cache: {} groups", spec.groups.size());
   for (const KvGroup& g : spec.groups) {
-    if (g.kind == KvKind::cross) fail(ErrorCode::unsupported, "KV cache: this build keeps no cross-attention rows");
+    if (g.kind == KvKind::cross)
+      fail(ErrorCode::unsupported, "KV cache: this build keeps no cross-attention rows");
     const bool has_heads = g.kind != KvKind::paged || (g.kv_heads >= 0 && g.kv_heads <= kMaxHeads);
-    if (g.layers < 0 || g.layers > kMaxLayers || g.head_size < 0 || g.head_size > kMaxHeadSize || !has_heads)
-      fail(ErrorCode::invalid_argument, "KV cache: a group of {} layers, {} heads, {} elements: out of bounds", g.layers,
-           g.kv_heads, g.head_size);
+    if (g.layers < 0 || g.layers > kMaxLayers || g.head_size < 0 || g.head_size > kMaxHeadSize ||
+        !has_heads)
+      fail(ErrorCode::invalid_argument,
+           "KV cache: a group of {} layers, {} heads, {} elements: out of bounds",
+           g.layers,
+           g.kv_heads,
+           g.head_size);
   }
 }
 
@@ -30,10 +38,19 @@ void check_size(const KvSpec& spec, int64_t num_blocks, int block_size) {
     fail(ErrorCode::invalid_argument, "KV cache: block size {}: expected 1 to 4096", block_size);
   const int64_t most = std::numeric_limits<int32_t>::max() / block_size;
   if (num_blocks < 0 || num_blocks > most)
-    fail(ErrorCode::invalid_argument, "KV cache: {} blocks of {} tokens: expected 0 to {}", num_blocks, block_size, most);
-  if (const int64_t each = spec.bytes_per_token(); each > 0 && num_blocks * block_size > kMaxBytes / each)
-    fail(ErrorCode::exhausted, "KV cache: {} blocks of {} tokens at {} bytes each do not fit in any memory; lower the number of blocks",
-         num_blocks, block_size, each);
+    fail(ErrorCode::invalid_argument,
+         "KV cache: {} blocks of {} tokens: expected 0 to {}",
+         num_blocks,
+         block_size,
+         most);
+  if (const int64_t each = spec.bytes_per_token();
+      each > 0 && num_blocks * block_size > kMaxBytes / each)
+    fail(ErrorCode::exhausted,
+         "KV cache: {} blocks of {} tokens at {} bytes each do not fit in any memory; lower the "
+         "number of blocks",
+         num_blocks,
+         block_size,
+         each);
 }
 
 int64_t bytes_of(const PagedKv& layer) {
@@ -54,18 +71,26 @@ KvCache::KvCache(const KvSpec& spec, int64_t num_blocks, int block_size, Device 
     for (const KvGroup& g : spec.groups)
       for (int i = 0; i < g.layers; ++i) {
         PagedKv layer;
-        if (g.kind == KvKind::paged) layer = {rows(g.kv_heads, g.head_size), rows(g.kv_heads, g.head_size)};
+        if (g.kind == KvKind::paged)
+          layer = {rows(g.kv_heads, g.head_size), rows(g.kv_heads, g.head_size)};
         if (g.kind == KvKind::latent) layer.k = rows(1, g.head_size);
         layers_.push_back(std::move(layer));
       }
   } catch (const Error& e) {
-    fail(e.code(), "KV cache: {} blocks of {} tokens, {} bytes in all: {}; lower the number of blocks", num_blocks, block_size,
-         num_blocks * block_size * spec.bytes_per_token(), e.what());
+    fail(e.code(),
+         "KV cache: {} blocks of {} tokens, {} bytes in all: {}; lower the number of blocks",
+         num_blocks,
+         block_size,
+         num_blocks * block_size * spec.bytes_per_token(),
+         e.what());
   }
 }
 
 PagedKv& KvCache::layer(int layer) {
-  QUERN_CHECK(layer >= 0 && static_cast<size_t>(layer) < layers_.size(), "layer {} of {}", layer, layers_.size());
+  QUERN_CHECK(layer >= 0 && static_cast<size_t>(layer) < layers_.size(),
+              "layer {} of {}",
+              layer,
+              layers_.size());
   return layers_[static_cast<size_t>(layer)];
 }
 

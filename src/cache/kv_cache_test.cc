@@ -21,7 +21,11 @@ TEST(KvSpec, CountsBytesByKind) {
   EXPECT_EQ(spec.layers(), 7);
   EXPECT_EQ(spec.bytes_per_token(), (2 * 2 * 3 * 8 + 4 * 20) * 4);
   EXPECT_EQ(spec.bytes_per_request(), 0);
-  spec.groups.push_back({.kind = KvKind::cross, .layers = 5, .kv_heads = 2, .head_size = 16, .max_encoder_tokens = 100});
+  spec.groups.push_back({.kind = KvKind::cross,
+                         .layers = 5,
+                         .kv_heads = 2,
+                         .head_size = 16,
+                         .max_encoder_tokens = 100});
   EXPECT_EQ(spec.bytes_per_token(), (2 * 2 * 3 * 8 + 4 * 20) * 4);
   EXPECT_EQ(spec.bytes_per_request(), 5 * 2 * 2 * 16 * 100 * 4);
 }
@@ -66,13 +70,18 @@ TEST(KvCache, RefusesWhatItCannotKeep) {
   spec.dtype = DType::i8;
   EXPECT_EQ(code_of(spec, 1, 16), ErrorCode::unsupported);
   spec = {};
-  spec.groups = {{.kind = KvKind::cross, .layers = 1, .kv_heads = 1, .head_size = 8, .max_encoder_tokens = 10}};
+  spec.groups = {{.kind = KvKind::cross,
+                  .layers = 1,
+                  .kv_heads = 1,
+                  .head_size = 8,
+                  .max_encoder_tokens = 10}};
   EXPECT_EQ(code_of(spec, 1, 16), ErrorCode::unsupported);
 }
 
 TEST(KvCache, SaysTheNumbersWhenMemoryIsShort) {
   KvSpec spec;
-  for (const int64_t head_size : {2048, 60000}) {  // more than this machine's memory; more than 64 bits count
+  for (const int64_t head_size :
+       {2048, 60000}) {  // more than this machine's memory; more than 64 bits count
     spec.groups = {{.kind = KvKind::paged, .layers = 1, .kv_heads = 60000, .head_size = head_size}};
     try {
       KvCache(spec, 100'000'000, 16, Device::cpu());

@@ -11,7 +11,9 @@ int64_t row_bytes(DType dtype, int64_t elements) {
 
 }  // namespace
 
-bool is_quantized(DType dtype) { return bits_of(dtype) <= 8; }
+bool is_quantized(DType dtype) {
+  return bits_of(dtype) <= 8;
+}
 
 int64_t KvSpec::bytes_per_token() const {
   int64_t bytes = 0;
@@ -25,7 +27,8 @@ int64_t KvSpec::bytes_per_token() const {
 int64_t KvSpec::bytes_per_request() const {
   int64_t bytes = 0;
   for (const KvGroup& g : groups)
-    if (g.kind == KvKind::cross) bytes += g.layers * 2 * g.kv_heads * g.max_encoder_tokens * row_bytes(dtype, g.head_size);
+    if (g.kind == KvKind::cross)
+      bytes += g.layers * 2 * g.kv_heads * g.max_encoder_tokens * row_bytes(dtype, g.head_size);
   return bytes;
 }
 

@@ -11,18 +11,18 @@
 namespace quern {
 
 enum class KvKind : uint8_t {
-  paged,     // K and V per token and KV head
-  latent,    // one latent row per token, no V (MLA)
-  cross,     // K and V of the encoder, fixed per request
-  none,      // a layer without state
+  paged,   // K and V per token and KV head
+  latent,  // one latent row per token, no V (MLA)
+  cross,   // K and V of the encoder, fixed per request
+  none,    // a layer without state
 };
 
 // `layers` consecutive layers with the same state. Sizes are of this rank's part.
 struct KvGroup {
   KvKind kind = KvKind::paged;
   int layers = 0;
-  int64_t kv_heads = 0;   // paged, cross
-  int64_t head_size = 0;  // K and V elements per head; latent: elements per token
+  int64_t kv_heads = 0;            // paged, cross
+  int64_t head_size = 0;           // K and V elements per head; latent: elements per token
   int64_t max_encoder_tokens = 0;  // cross: rows kept per request
 };
 
@@ -31,11 +31,12 @@ bool is_quantized(DType dtype);
 
 struct KvSpec {
   std::vector<KvGroup> groups;
-  // Element type of the stored rows. A quantized type carries one float32 scale per token and head, never per block, so that
-  // a row does not depend on its neighbours.
+  // Element type of the stored rows. A quantized type carries one float32 scale per token and head,
+  // never per block, so that a row does not depend on its neighbours.
   DType dtype = DType::f32;
 
-  // Bytes of one token over all paged and latent layers, scales included; bytes per request of the cross layers.
+  // Bytes of one token over all paged and latent layers, scales included; bytes per request of the
+  // cross layers.
   int64_t bytes_per_token() const;
   int64_t bytes_per_request() const;
   int layers() const;

@@ -11,8 +11,11 @@ Hash128 block_key(const Hash128& previous, const BlockContent& content) {
   Hash128 key = hash_chain(previous, std::as_bytes(content.tokens));
   key = hash_chain(key, std::as_bytes(content.positions));
   for (const BlockMedia& m : content.media) {
-    const uint64_t words[5] = {m.hash.low, m.hash.high, static_cast<uint64_t>(m.source_begin),
-                               static_cast<uint64_t>(m.first), static_cast<uint64_t>(m.count)};
+    const uint64_t words[5] = {m.hash.low,
+                               m.hash.high,
+                               static_cast<uint64_t>(m.source_begin),
+                               static_cast<uint64_t>(m.first),
+                               static_cast<uint64_t>(m.count)};
     key = hash_chain(key, std::as_bytes(std::span(words)));
   }
   return key;
@@ -28,7 +31,8 @@ void PrefixCache::insert(const Hash128& key, int32_t block) {
   if (find(key) >= 0) return;
   pool_.keep(block);
   Hash128& last = keys_[static_cast<size_t>(block)];
-  if (const auto old = blocks_.find(last); old != blocks_.end() && old->second.block == block) blocks_.erase(old);
+  if (const auto old = blocks_.find(last); old != blocks_.end() && old->second.block == block)
+    blocks_.erase(old);
   last = key;
   blocks_[key] = {block, pool_.generation(block)};
 }

@@ -13,7 +13,8 @@
 
 namespace quern {
 
-// Rows [source_begin, source_begin + count) of the medium `hash` stand at tokens first .. first + count of a block.
+// Rows [source_begin, source_begin + count) of the medium `hash` stand at tokens first .. first +
+// count of a block.
 struct BlockMedia {
   Hash128 hash;
   int32_t source_begin = 0;
@@ -28,25 +29,29 @@ struct BlockContent {
   std::span<const BlockMedia> media;
 };
 
-// The key before the first block: what a whole sequence depends on. `salt` keeps apart what may not be shared (tenants,
-// adapters); `encoder` is the content hash of the encoder input, zero if there is none.
+// The key before the first block: what a whole sequence depends on. `salt` keeps apart what may not
+// be shared (tenants, adapters); `encoder` is the content hash of the encoder input, zero if there
+// is none.
 Hash128 prefix_root(std::string_view salt, const Hash128& encoder);
 // The key of a block whose predecessor has the key `previous`.
 Hash128 block_key(const Hash128& previous, const BlockContent& content);
 
-// Known keys and the blocks they are stored in. A block stays findable after its last reference went, until the pool hands
-// it out again (least recently used first).
+// Known keys and the blocks they are stored in. A block stays findable after its last reference
+// went, until the pool hands it out again (least recently used first).
 class PrefixCache {
  public:
   explicit PrefixCache(BlockPool& pool) : pool_(pool), keys_(static_cast<size_t>(pool.size())) {}
 
-  // The block stored under `key`, or -1. It takes no reference: add one before anything is taken from the pool.
+  // The block stored under `key`, or -1. It takes no reference: add one before anything is taken
+  // from the pool.
   int32_t find(const Hash128& key) const;
   // Stores the content of a referenced block. A key that is known already keeps its block.
   void insert(const Hash128& key, int32_t block);
   // Forgets everything (the memory behind the blocks is gone).
   void clear() { blocks_.clear(); }
-  size_t size() const { return blocks_.size(); }  // stale entries included; never more than the pool has blocks
+  size_t size() const {
+    return blocks_.size();
+  }  // stale entries included; never more than the pool has blocks
 
  private:
   struct Entry {
@@ -56,7 +61,8 @@ class PrefixCache {
 
   BlockPool& pool_;
   std::unordered_map<Hash128, Entry> blocks_;
-  std::vector<Hash128> keys_;  // the last key of each block, to drop its entry when the block is stored anew
+  std::vector<Hash128>
+      keys_;  // the last key of each block, to drop its entry when the block is stored anew
 };
 
 }  // namespace quern

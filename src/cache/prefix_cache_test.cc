@@ -11,7 +11,9 @@
 namespace quern {
 namespace {
 
-Hash128 number_key(uint64_t n) { return prefix_root(std::to_string(n), {}); }
+Hash128 number_key(uint64_t n) {
+  return prefix_root(std::to_string(n), {});
+}
 
 TEST(PrefixCache, FindsABlockUntilItIsHandedOutAgain) {
   BlockPool pool(2);
@@ -65,16 +67,19 @@ TEST(PrefixCache, AKeyCoversEverythingThatKAndVDependOn) {
       }
   keys.insert(block_key(block_key(root, {tokens, positions, {}}), {tokens, positions, {}}));
   EXPECT_EQ(keys.size(), 3u * 2 * 2 * 6 + 1);
-  EXPECT_EQ(block_key(root, {tokens, positions, {&media, 1}}), block_key(root, {tokens, positions, {&variants[0], 1}}));
+  EXPECT_EQ(block_key(root, {tokens, positions, {&media, 1}}),
+            block_key(root, {tokens, positions, {&variants[0], 1}}));
 }
 
-// Sequences over a small alphabet come and go; whatever the cache returns must hold what its key says.
+// Sequences over a small alphabet come and go; whatever the cache returns must hold what its key
+// says.
 TEST(PrefixCache, RandomisedContentIsNeverStale) {
   std::mt19937 random(11);
   for (int round = 0; round < 10; ++round) {
     BlockPool pool(8 + static_cast<int64_t>(random() % 8));
     PrefixCache cache(pool);
-    std::vector<uint64_t> content(static_cast<size_t>(pool.size()));  // what each block holds, as its chain's number
+    std::vector<uint64_t> content(
+        static_cast<size_t>(pool.size()));  // what each block holds, as its chain's number
     std::vector<BlockTable> live;
     int64_t hits = 0;
     for (int step = 0; step < 1000; ++step) {

@@ -20,20 +20,32 @@ void check_field(std::string_view field, int64_t value, int64_t low, int64_t hig
 void check_prompt(const Prompt& p, int64_t vocab_size) {
   if (p.ids.empty()) fail(ErrorCode::invalid_argument, "prompt: it has no tokens");
   if (p.axes < 1 || p.axes > 8 || p.positions.size() != p.ids.size() * static_cast<size_t>(p.axes))
-    fail(ErrorCode::invalid_argument, "prompt: {} tokens on {} axes have {} positions", p.ids.size(), p.axes, p.positions.size());
+    fail(ErrorCode::invalid_argument,
+         "prompt: {} tokens on {} axes have {} positions",
+         p.ids.size(),
+         p.axes,
+         p.positions.size());
   const int64_t largest = vocab_size > 0 ? vocab_size - 1 : std::numeric_limits<int32_t>::max();
   for (const int32_t id : p.ids)
     if (id < 0 || id > largest)
-      fail(ErrorCode::invalid_argument, "prompt: token id {}: the vocabulary has 0 to {}", id, largest);
+      fail(ErrorCode::invalid_argument,
+           "prompt: token id {}: the vocabulary has 0 to {}",
+           id,
+           largest);
 }
 
 void check_media(const Prompt& p) {
   int64_t end = 0;
   for (const MediaSpan& span : p.media) {
     if (!span.media || span.count < 1 || span.first_token < end ||
-        int64_t{span.first_token} + span.count > static_cast<int64_t>(p.ids.size()) || span.media->tokens != span.count)
-      fail(ErrorCode::invalid_argument, "prompt: a medium of {} tokens stands at {}, {} long, in a prompt of {}",
-           span.media ? span.media->tokens : 0, span.first_token, span.count, p.ids.size());
+        int64_t{span.first_token} + span.count > static_cast<int64_t>(p.ids.size()) ||
+        span.media->tokens != span.count)
+      fail(ErrorCode::invalid_argument,
+           "prompt: a medium of {} tokens stands at {}, {} long, in a prompt of {}",
+           span.media ? span.media->tokens : 0,
+           span.first_token,
+           span.count,
+           p.ids.size());
     end = int64_t{span.first_token} + span.count;
   }
 }
@@ -42,16 +54,23 @@ void check_length(const Request& request, const EngineConfig& config) {
   const auto prompt = static_cast<int64_t>(request.prompt->ids.size());
   if (prompt + 1 > config.max_model_len)
     fail(ErrorCode::invalid_argument,
-         "prompt: {} tokens leave no room for an answer: the context holds {}; shorten the prompt or raise max_model_len", prompt,
+         "prompt: {} tokens leave no room for an answer: the context holds {}; shorten the prompt "
+         "or raise max_model_len",
+         prompt,
          config.max_model_len);
   // The last token of an answer is never stored.
   const int64_t stored = std::min(prompt + request.params.max_tokens, config.max_model_len) - 1;
   const int64_t blocks = (stored + config.block_size - 1) / config.block_size;
   if (blocks > config.num_blocks)
     fail(ErrorCode::exhausted,
-         "prompt: {} tokens and up to {} new ones need {} KV blocks of {} tokens, the cache has {}; lower max_tokens or enlarge the "
+         "prompt: {} tokens and up to {} new ones need {} KV blocks of {} tokens, the cache has "
+         "{}; lower max_tokens or enlarge the "
          "cache",
-         prompt, request.params.max_tokens, blocks, config.block_size, config.num_blocks);
+         prompt,
+         request.params.max_tokens,
+         blocks,
+         config.block_size,
+         config.num_blocks);
 }
 
 }  // namespace

@@ -6,8 +6,8 @@
 
 namespace quern {
 
-// Proves that the request can finish if it runs alone. Throws invalid_argument naming what is malformed or too long,
-// exhausted where the KV cache is too small, each with the numbers.
+// Proves that the request can finish if it runs alone. Throws invalid_argument naming what is
+// malformed or too long, exhausted where the KV cache is too small, each with the numbers.
 void check_admissible(const Request& request, const EngineConfig& config);
 
 }  // namespace quern

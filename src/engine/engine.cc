@@ -47,7 +47,8 @@ Engine::~Engine() {
 }
 
 std::shared_ptr<EventStream> Engine::submit(Request request) {
-  if (!is_healthy()) fail(ErrorCode::unavailable, "engine: its workers are lost; restart the server");
+  if (!is_healthy())
+    fail(ErrorCode::unavailable, "engine: its workers are lost; restart the server");
   check_admissible(request, state_->config);
   state_->book.enter(request.id, state_->config.max_queue);
   auto stream = std::make_shared<EventStream>();
@@ -56,12 +57,20 @@ std::shared_ptr<EventStream> Engine::submit(Request request) {
   return stream;
 }
 
-void Engine::cancel(const std::string& id) { state_->inbox->cancel(id); }
+void Engine::cancel(const std::string& id) {
+  state_->inbox->cancel(id);
+}
 
-EngineStats Engine::stats() const { return state_->book.snapshot(state_->clock.now_us()); }
+EngineStats Engine::stats() const {
+  return state_->book.snapshot(state_->clock.now_us());
+}
 
-const EngineConfig& Engine::config() const { return state_->config; }
+const EngineConfig& Engine::config() const {
+  return state_->config;
+}
 
-bool Engine::is_healthy() const { return state_->workforce.is_healthy(); }
+bool Engine::is_healthy() const {
+  return state_->workforce.is_healthy();
+}
 
 }  // namespace quern

@@ -15,22 +15,24 @@
 namespace quern {
 
 struct EngineConfig {
-  int64_t max_model_len = 4096;        // prompt + output tokens of one sequence
-  int max_num_seqs = 64;               // sequences in one step
-  int max_num_batched_tokens = 2048;   // tokens in one step
-  int block_size = 16;                 // tokens per KV block
-  int64_t num_blocks = 0;              // KV blocks in all
-  int64_t vocab_size = 0;              // of the model: submit checks token ids against it; 0: only the first step does
+  int64_t max_model_len = 4096;       // prompt + output tokens of one sequence
+  int max_num_seqs = 64;              // sequences in one step
+  int max_num_batched_tokens = 2048;  // tokens in one step
+  int block_size = 16;                // tokens per KV block
+  int64_t num_blocks = 0;             // KV blocks in all
+  int64_t vocab_size =
+      0;  // of the model: submit checks token ids against it; 0: only the first step does
   bool enable_prefix_caching = true;
-  int max_queue = 1024;                // waiting requests; beyond: exhausted
-  int encode_budget_tokens = 4096;     // media tokens encoded per step
-  LogitHook logit_hook;                // of the model; may be empty
+  int max_queue = 1024;             // waiting requests; beyond: exhausted
+  int encode_budget_tokens = 4096;  // media tokens encoded per step
+  LogitHook logit_hook;             // of the model; may be empty
 
   void validate() const;  // throws invalid_argument naming the field
 };
 
 struct EngineStats {
-  int running = 0, waiting = 0, swapped = 0;  // sequences; swapped: waiting again after a preemption or a loss of workers
+  int running = 0, waiting = 0,
+      swapped = 0;  // sequences; swapped: waiting again after a preemption or a loss of workers
   int64_t blocks_total = 0, blocks_used = 0;  // used: referenced by a live sequence
   int64_t prompt_tokens = 0, generated_tokens = 0, cached_tokens = 0, preemptions = 0, steps = 0;
   int64_t encode_us = 0;              // spent in towers
@@ -41,13 +43,14 @@ struct EngineStats {
 
 class Engine {
  public:
-  // `make_executor` is called at start, and again when an executor is lost: running sequences are resumed on the new one.
+  // `make_executor` is called at start, and again when an executor is lost: running sequences are
+  // resumed on the new one.
   using ExecutorFactory = std::function<std::unique_ptr<Executor>(uint64_t epoch)>;
   Engine(EngineConfig config, ExecutorFactory make_executor, const Clock& clock);
   ~Engine();
 
-  // Checks that the request can finish alone (else invalid_argument or exhausted, with the numbers) and queues it; throws
-  // exhausted when the queue is full.
+  // Checks that the request can finish alone (else invalid_argument or exhausted, with the numbers)
+  // and queues it; throws exhausted when the queue is full.
   std::shared_ptr<EventStream> submit(Request request);
   void cancel(const std::string& id);  // unknown ids are ignored
   EngineStats stats() const;

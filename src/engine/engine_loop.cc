@@ -27,8 +27,17 @@ TokenEvent cancellation() {
 
 }  // namespace
 
-EngineLoop::EngineLoop(const EngineConfig& config, Workforce& workforce, Inbox& inbox, RequestBook& book, const Clock& clock)
-    : config_(config), workforce_(workforce), inbox_(inbox), book_(book), clock_(clock), scheduler_(config) {}
+EngineLoop::EngineLoop(const EngineConfig& config,
+                       Workforce& workforce,
+                       Inbox& inbox,
+                       RequestBook& book,
+                       const Clock& clock)
+    : config_(config),
+      workforce_(workforce),
+      inbox_(inbox),
+      book_(book),
+      clock_(clock),
+      scheduler_(config) {}
 
 void EngineLoop::stop() {
   should_stop_ = true;
@@ -53,14 +62,17 @@ void EngineLoop::run() {
 // Without work the thread sleeps until somebody posts, or a consumer catches up.
 int EngineLoop::patience_ms(bool did_work) const {
   if (did_work) return 0;
-  const bool has_deadline = std::any_of(groups_.begin(), groups_.end(), [](const auto& g) { return g.second->request.deadline_us != 0; });
+  const bool has_deadline = std::any_of(groups_.begin(), groups_.end(), [](const auto& g) {
+    return g.second->request.deadline_us != 0;
+  });
   return has_deadline ? kDeadlineLookMs : -1;
 }
 
 void EngineLoop::obey(Commands commands) {
   for (Submission& submission : commands.submissions) add(std::move(submission));
   for (const std::string& id : commands.cancels)
-    if (const auto it = groups_.find(id); it != groups_.end()) end_group(*it->second, cancellation());
+    if (const auto it = groups_.find(id); it != groups_.end())
+      end_group(*it->second, cancellation());
 }
 
 void EngineLoop::add(Submission submission) {
@@ -71,23 +83,27 @@ void EngineLoop::add(Submission submission) {
   group->unfinished = group->request.n;
   // Without a prefix cache only the continuations of one request share.
   group->shares_blocks = config_.enable_prefix_caching || group->request.n > 1;
-  group->root = prefix_root(config_.enable_prefix_caching ? "" : std::to_string(group->arrival), {});
+  group->root =
+      prefix_root(config_.enable_prefix_caching ? "" : std::to_string(group->arrival), {});
   for (int choice = 0; choice < group->request.n; ++choice) {
-    group->sequences.push_back(
-        std::make_unique<Sequence>(*group, choice, scheduler_.pool(), config_.block_size, config_.logit_hook));
+    group->sequences.push_back(std::make_unique<Sequence>(
+        *group, choice, scheduler_.pool(), config_.block_size, config_.logit_hook));
     scheduler_.add(*group->sequences.back());
   }
   const auto [it, is_new] = groups_.emplace(group->request.id, std::move(group));
   QUERN_CHECK(is_new, "request {} is known already", it->first);
-  if (!workforce_.is_healthy()) end_group(*it->second, failure(Error(ErrorCode::unavailable, "the workers are lost")));
+  if (!workforce_.is_healthy())
+    end_group(*it->second, failure(Error(ErrorCode::unavailable, "the workers are lost")));
 }
 
 void EngineLoop::expire_deadlines() {
   const int64_t now = clock_.now_us();
   std::vector<Group*> late;
   for (const auto& [id, group] : groups_)
-    if (group->request.deadline_us != 0 && now >= group->request.deadline_us) late.push_back(group.get());
-  for (Group* group : late) end_group(*group, failure(Error(ErrorCode::unavailable, "the request's deadline has passed")));
+    if (group->request.deadline_us != 0 && now >= group->request.deadline_us)
+      late.push_back(group.get());
+  for (Group* group : late)
+    end_group(*group, failure(Error(ErrorCode::unavailable, "the request's deadline has passed")));
 }
 
 void EngineLoop::look_at_consumers() {
@@ -124,8 +140,14 @@ void EngineLoop::carry_out(Schedule& schedule) {
   const size_t rows = plan.batch.sample_rows.size();
   StepResult result;
   if (!workforce_.run(std::move(plan), result, should_stop_)) return;
-  if (result.logits.size() != rows * static_cast<size_t>(result.vocab) || (rows > 0 && result.vocab < 1))
-    fail(ErrorCode::internal, "step {}: expected {} rows of {} logits, got {} values", steps_, rows, result.vocab, result.logits.size());
+  if (result.logits.size() != rows * static_cast<size_t>(result.vocab) ||
+      (rows > 0 && result.vocab < 1))
+    fail(ErrorCode::internal,
+         "step {}: expected {} rows of {} logits, got {} values",
+         steps_,
+         rows,
+         result.vocab,
+         result.logits.size());
   accept(schedule, result);
 }
 
@@ -144,7 +166,8 @@ void EngineLoop::accept(const Schedule& schedule, StepResult& result) {
     if (!slice.samples) continue;
     const auto row = rows.first(vocab);
     rows = rows.subspan(vocab);
-    if (slice.sequence->state == SequenceState::finished) continue;  // another choice of its request failed
+    if (slice.sequence->state == SequenceState::finished)
+      continue;  // another choice of its request failed
     try {
       sample(slice, row);
     } catch (const Error& e) {
@@ -161,7 +184,8 @@ void EngineLoop::sample(const Slice& slice, std::span<float> logits) {
   const bool is_first = s.output_length() == 0;
   if (is_first) {
     // Ids beyond the row would be written to.
-    if (config_.vocab_size != static_cast<int64_t>(logits.size())) request.params.validate(static_cast<int64_t>(logits.size()));
+    if (config_.vocab_size != static_cast<int64_t>(logits.size()))
+      request.params.validate(static_cast<int64_t>(logits.size()));
     event.cached_tokens = s.cached_tokens;
     counts_.cached_tokens += s.cached_tokens;
     counts_.prompt_tokens += s.choice == 0 ? s.length() : 0;
@@ -185,22 +209,27 @@ FinishReason EngineLoop::reason_to_finish(const Sequence& s, int32_t token) cons
   const SamplingParams& p = s.group.request.params;
   const auto& stops = p.stop_token_ids;
   const bool may_stop = !p.ignore_eos && s.output_length() >= p.min_tokens;
-  if (may_stop && std::find(stops.begin(), stops.end(), token) != stops.end()) return FinishReason::stop;
-  if (s.output_length() >= p.max_tokens || s.length() >= config_.max_model_len) return FinishReason::length;
+  if (may_stop && std::find(stops.begin(), stops.end(), token) != stops.end())
+    return FinishReason::stop;
+  if (s.output_length() >= p.max_tokens || s.length() >= config_.max_model_len)
+    return FinishReason::length;
   return FinishReason::none;
 }
 
 // Which request broke the step is not known, so all of it fails; the others go on.
 void EngineLoop::fail_step(const Schedule& schedule, const Error& error) {
   for (const Slice& slice : schedule.slices)
-    if (slice.sequence->state != SequenceState::finished) end_group(slice.sequence->group, failure(error));
+    if (slice.sequence->state != SequenceState::finished)
+      end_group(slice.sequence->group, failure(error));
   scheduler_.fail_step(schedule);
 }
 
 void EngineLoop::replace_workers(const Error& loss) {
   scheduler_.reset();
   workforce_.replace(loss);
-  if (!workforce_.is_healthy()) end_all(failure(Error(ErrorCode::unavailable, format("the workers are lost: {}", loss.what()))));
+  if (!workforce_.is_healthy())
+    end_all(
+        failure(Error(ErrorCode::unavailable, format("the workers are lost: {}", loss.what()))));
 }
 
 // Whoever sees the last event finds the blocks free, the counts true and the id unused.

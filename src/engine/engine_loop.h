@@ -18,7 +18,11 @@ namespace quern {
 
 class EngineLoop {
  public:
-  EngineLoop(const EngineConfig& config, Workforce& workforce, Inbox& inbox, RequestBook& book, const Clock& clock);
+  EngineLoop(const EngineConfig& config,
+             Workforce& workforce,
+             Inbox& inbox,
+             RequestBook& book,
+             const Clock& clock);
 
   void run();   // until stopped; then ends every request that is left
   void stop();  // from any thread
@@ -53,7 +57,8 @@ class EngineLoop {
   const Clock& clock_;
   Scheduler scheduler_;
   Groups groups_;
-  std::vector<std::unique_ptr<Group>> ended_;  // slices of the step at hand may still point into them
+  std::vector<std::unique_ptr<Group>>
+      ended_;  // slices of the step at hand may still point into them
   std::atomic<bool> should_stop_ = false;
   EngineStats counts_;
   bool has_work_ = false;  // some consumer has room for an answer

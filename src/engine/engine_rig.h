@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// An engine over a FakeModel, for tests. Every plan goes through its byte form, and is checked on its way.
+// An engine over a FakeModel, for tests. Every plan goes through its byte form, and is checked on
+// its way.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -32,10 +33,10 @@ class SharedClock : public Clock {
 // What the plans said, over all executors of a rig.
 struct PlanLog {
   std::mutex mutex;
-  std::multiset<Hash128> encoded;   // over all time
-  std::set<Hash128> held;           // now, on the worker
+  std::multiset<Hash128> encoded;  // over all time
+  std::set<Hash128> held;          // now, on the worker
   size_t most_tokens = 0, most_sequences = 0, plans = 0;
-  std::set<uint64_t> lose_at;       // plan numbers, counted from 1, whose workers are lost
+  std::set<uint64_t> lose_at;  // plan numbers, counted from 1, whose workers are lost
 };
 
 // Lets a FakeModel take as many steps as the test allows.
@@ -59,7 +60,8 @@ class Gate {
 
 class CheckedExecutor : public Executor {
  public:
-  CheckedExecutor(std::unique_ptr<Executor> inner, PlanLog& log) : inner_(std::move(inner)), log_(log) {
+  CheckedExecutor(std::unique_ptr<Executor> inner, PlanLog& log)
+      : inner_(std::move(inner)), log_(log) {
     const std::lock_guard lock(log_.mutex);
     log_.held.clear();
   }
@@ -84,7 +86,8 @@ class CheckedExecutor : public Executor {
     for (const MediaUse& use : plan.media) EXPECT_TRUE(log_.held.contains(use.hash));
     for (const Hash128& hash : plan.release) log_.held.erase(hash);
     log_.most_tokens = std::max(log_.most_tokens, plan.batch.tokens.size());
-    log_.most_sequences = std::max(log_.most_sequences, static_cast<size_t>(plan.batch.sequence_count()));
+    log_.most_sequences =
+        std::max(log_.most_sequences, static_cast<size_t>(plan.batch.sequence_count()));
     std::set<int32_t> slots(plan.batch.slots.begin(), plan.batch.slots.end());
     EXPECT_EQ(slots.size(), plan.batch.slots.size()) << "two tokens are stored in one place";
   }
@@ -97,9 +100,11 @@ class CheckedExecutor : public Executor {
 struct Answer {
   std::vector<std::vector<int32_t>> tokens;  // by choice
   std::vector<std::vector<uint64_t>> hashes;
-  std::vector<TokenEvent> ends;              // by choice; token events included
-  int32_t cached_tokens = 0;                 // of choice 0
-  bool operator==(const Answer& other) const { return tokens == other.tokens && hashes == other.hashes; }
+  std::vector<TokenEvent> ends;  // by choice; token events included
+  int32_t cached_tokens = 0;     // of choice 0
+  bool operator==(const Answer& other) const {
+    return tokens == other.tokens && hashes == other.hashes;
+  }
 };
 
 inline Answer collect(EventStream& stream, int n = 1) {
@@ -139,7 +144,8 @@ inline EngineConfig small_config() {
 inline Request text_request(const std::string& id, std::vector<int32_t> ids, int max_tokens = 12) {
   auto prompt = std::make_shared<Prompt>();
   prompt->ids = std::move(ids);
-  for (size_t i = 0; i < prompt->ids.size(); ++i) prompt->positions.push_back(static_cast<int32_t>(i));
+  for (size_t i = 0; i < prompt->ids.size(); ++i)
+    prompt->positions.push_back(static_cast<int32_t>(i));
   Request request;
   request.id = id;
   request.prompt = std::move(prompt);
@@ -152,7 +158,8 @@ inline Request text_request(const std::string& id, std::vector<int32_t> ids, int
 // `length` ids that depend on `seed`.
 inline std::vector<int32_t> some_ids(uint64_t seed, int length) {
   std::vector<int32_t> ids;
-  for (int i = 0; i < length; ++i) ids.push_back(static_cast<int32_t>(mix_bits(seed * 1000 + static_cast<uint64_t>(i)) % 80));
+  for (int i = 0; i < length; ++i)
+    ids.push_back(static_cast<int32_t>(mix_bits(seed * 1000 + static_cast<uint64_t>(i)) % 80));
   return ids;
 }
 
@@ -168,17 +175,22 @@ inline std::shared_ptr<const MediaInput> picture(float value, int64_t tokens) {
 }
 
 // Text with pictures at the given places, on three axes.
-inline Request picture_request(const std::string& id, int text, const std::vector<std::pair<int32_t, std::shared_ptr<const MediaInput>>>& pictures) {
+inline Request picture_request(
+    const std::string& id,
+    int text,
+    const std::vector<std::pair<int32_t, std::shared_ptr<const MediaInput>>>& pictures) {
   Request request = text_request(id, some_ids(5, text));
   auto prompt = std::make_shared<Prompt>(*request.prompt);
   for (const auto& [first, media] : pictures) {
     prompt->media.push_back({media, first, static_cast<int32_t>(media->tokens)});
-    prompt->ids.insert(prompt->ids.begin() + first, static_cast<size_t>(media->tokens), FakeModel::kImageToken);
+    prompt->ids.insert(
+        prompt->ids.begin() + first, static_cast<size_t>(media->tokens), FakeModel::kImageToken);
   }
   prompt->axes = 3;
   prompt->positions.clear();
   for (int32_t axis = 0; axis < 3; ++axis)
-    for (size_t i = 0; i < prompt->ids.size(); ++i) prompt->positions.push_back(static_cast<int32_t>(i) / (1 + axis));
+    for (size_t i = 0; i < prompt->ids.size(); ++i)
+      prompt->positions.push_back(static_cast<int32_t>(i) / (1 + axis));
   prompt->rope_delta = -2;
   request.prompt = std::move(prompt);
   return request;
@@ -186,11 +198,13 @@ inline Request picture_request(const std::string& id, int text, const std::vecto
 
 class EngineRig {
  public:
-  explicit EngineRig(EngineConfig config = small_config(), std::shared_ptr<FakeModel> fake = std::make_shared<FakeModel>())
+  explicit EngineRig(EngineConfig config = small_config(),
+                     std::shared_ptr<FakeModel> fake = std::make_shared<FakeModel>())
       : model(std::move(fake)) {
     ctx_.device = Device::cpu();
     ctx_.arena = &arena_;
-    engine = std::make_unique<Engine>(config, [this, config](uint64_t epoch) { return make_executor(epoch, config); }, clock);
+    engine = std::make_unique<Engine>(
+        config, [this, config](uint64_t epoch) { return make_executor(epoch, config); }, clock);
   }
 
   Answer run(Request request) {
@@ -214,8 +228,10 @@ class EngineRig {
  private:
   std::unique_ptr<Executor> make_executor(uint64_t epoch, const EngineConfig& config) {
     if (refuses_executors) fail(ErrorCode::unavailable, "no machine");
-    auto kv = std::make_shared<KvCache>(model->kv_spec(), config.num_blocks, config.block_size, Device::cpu());
-    return std::make_unique<CheckedExecutor>(make_local_executor(epoch, {model, ctx_, std::move(kv)}), log);
+    auto kv = std::make_shared<KvCache>(
+        model->kv_spec(), config.num_blocks, config.block_size, Device::cpu());
+    return std::make_unique<CheckedExecutor>(
+        make_local_executor(epoch, {model, ctx_, std::move(kv)}), log);
   }
 
   Arena arena_{Device::cpu(), 1 << 20};

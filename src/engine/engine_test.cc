@@ -70,10 +70,14 @@ TEST(Engine, RefusesWhatCannotFinishWithTheNumbers) {
   config.num_blocks = 10;  // 40 tokens
   EngineRig rig(config);
   std::string message;
-  EXPECT_EQ(code_of([&] { rig.engine->submit(text_request("a", some_ids(1, 200))); }, &message), ErrorCode::invalid_argument);
-  EXPECT_THAT(message, testing::AllOf(testing::HasSubstr("200 tokens"), testing::HasSubstr("holds 200")));
-  EXPECT_EQ(code_of([&] { rig.engine->submit(text_request("a", some_ids(1, 30), 12)); }, &message), ErrorCode::exhausted);
-  EXPECT_THAT(message, testing::AllOf(testing::HasSubstr("11 KV blocks"), testing::HasSubstr("has 10")));
+  EXPECT_EQ(code_of([&] { rig.engine->submit(text_request("a", some_ids(1, 200))); }, &message),
+            ErrorCode::invalid_argument);
+  EXPECT_THAT(message,
+              testing::AllOf(testing::HasSubstr("200 tokens"), testing::HasSubstr("holds 200")));
+  EXPECT_EQ(code_of([&] { rig.engine->submit(text_request("a", some_ids(1, 30), 12)); }, &message),
+            ErrorCode::exhausted);
+  EXPECT_THAT(message,
+              testing::AllOf(testing::HasSubstr("11 KV blocks"), testing::HasSubstr("has 10")));
   EXPECT_EQ(rig.run(text_request("a", some_ids(1, 30), 11)).tokens[0].size(), 11u);
 }
 
@@ -88,7 +92,9 @@ TEST(Engine, RefusesMalformedRequests) {
   };
   EXPECT_TRUE(refused([](Request& r, Prompt&) { r.prompt = nullptr; }));
   EXPECT_TRUE(refused([](Request& r, Prompt&) { r.n = 0; }));
-  EXPECT_TRUE(refused([](Request& r, Prompt&) { r.params.logit_bias = {{FakeModel::kVocab, 1.0f}}; }));
+  EXPECT_TRUE(refused([](Request& r, Prompt&) {
+    r.params.logit_bias = {{FakeModel::kVocab, 1.0f}};
+  }));
   EXPECT_TRUE(refused([](Request&, Prompt& p) { p.ids.clear(); }));
   EXPECT_TRUE(refused([](Request&, Prompt& p) { p.ids[0] = FakeModel::kVocab; }));
   EXPECT_TRUE(refused([](Request&, Prompt& p) { p.positions.pop_back(); }));
@@ -145,9 +151,12 @@ TEST(Engine, LogprobsComeWithTheTokens) {
 
 TEST(Engine, TheModelsHookSteersEveryRow) {
   EngineConfig config = small_config();
-  config.logit_hook = [](std::span<float> logits, std::span<const int32_t> history) { logits[history.size() % 7] = 100; };
+  config.logit_hook = [](std::span<float> logits, std::span<const int32_t> history) {
+    logits[history.size() % 7] = 100;
+  };
   EngineRig rig(config);
-  EXPECT_EQ(rig.run(text_request("a", some_ids(1, 5), 4)).tokens[0], (std::vector<int32_t>{5, 6, 0, 1}));
+  EXPECT_EQ(rig.run(text_request("a", some_ids(1, 5), 4)).tokens[0],
+            (std::vector<int32_t>{5, 6, 0, 1}));
 }
 
 TEST(Engine, TheQueueIsBounded) {
@@ -159,7 +168,8 @@ TEST(Engine, TheQueueIsBounded) {
   EngineRig rig(config, model);
   std::vector<std::shared_ptr<EventStream>> streams;
   const auto submit_all = [&] {
-    for (int i = 0; i < 200; ++i) streams.push_back(rig.engine->submit(text_request(format("r{}", i), some_ids(1, 20), 100)));
+    for (int i = 0; i < 200; ++i)
+      streams.push_back(rig.engine->submit(text_request(format("r{}", i), some_ids(1, 20), 100)));
   };
   EXPECT_EQ(code_of(submit_all), ErrorCode::exhausted);
   EXPECT_LE(streams.size(), 3u);
@@ -173,7 +183,8 @@ TEST(Engine, AnIdIsUsedOnceAtATime) {
   Gate gate(*model);
   EngineRig rig(small_config(), model);
   const auto stream = rig.engine->submit(text_request("a", some_ids(1, 5), 150));
-  EXPECT_EQ(code_of([&] { rig.engine->submit(text_request("a", some_ids(1, 5))); }), ErrorCode::invalid_argument);
+  EXPECT_EQ(code_of([&] { rig.engine->submit(text_request("a", some_ids(1, 5))); }),
+            ErrorCode::invalid_argument);
   gate.open();
   collect(*stream);
   rig.run(text_request("a", some_ids(1, 5)));
@@ -187,7 +198,8 @@ TEST(Engine, LowerPriorityNumbersRunFirst) {
   EngineRig rig(config, model);
   std::mutex mutex;
   std::vector<std::string> order;
-  std::vector<std::shared_ptr<EventStream>> streams = {rig.engine->submit(text_request("first", some_ids(1, 5), 3))};
+  std::vector<std::shared_ptr<EventStream>> streams = {
+      rig.engine->submit(text_request("first", some_ids(1, 5), 3))};
   gate.allow(1);
   TokenEvent event;
   ASSERT_TRUE(streams[0]->pop(event, 10'000));

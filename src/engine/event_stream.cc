@@ -7,7 +7,9 @@ namespace quern {
 
 bool EventStream::pop(TokenEvent& event, int timeout_ms) {
   std::unique_lock lock(mutex_);
-  arrived_.wait_for(lock, std::chrono::milliseconds(timeout_ms), [this] { return !events_.empty() || is_closed_; });
+  arrived_.wait_for(lock, std::chrono::milliseconds(timeout_ms), [this] {
+    return !events_.empty() || is_closed_;
+  });
   return take(lock, event);
 }
 

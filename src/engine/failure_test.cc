@@ -55,8 +55,15 @@ TEST(Cancel, Storm) {
       std::mt19937_64 random(caller);
       for (int i = 0; i < 60; ++i) {
         const std::string id = format("{}:{}", caller, i);
-        Request request = random() % 3 == 0 ? picture_request(id, 12, {{static_cast<int32_t>(random() % 10), picture(static_cast<float>(random() % 3), 6)}})
-                                            : text_request(id, some_ids(random() % 4, 1 + static_cast<int>(random() % 40)), 1 + static_cast<int>(random() % 60));
+        Request request =
+            random() % 3 == 0
+                ? picture_request(id,
+                                  12,
+                                  {{static_cast<int32_t>(random() % 10),
+                                    picture(static_cast<float>(random() % 3), 6)}})
+                : text_request(id,
+                               some_ids(random() % 4, 1 + static_cast<int>(random() % 40)),
+                               1 + static_cast<int>(random() % 60));
         request.n = 1 + static_cast<int>(random() % 3);
         const int n = request.n;
         const auto stream = rig.engine->submit(std::move(request));
@@ -97,7 +104,8 @@ TEST(SlowConsumer, PausesItsOwnRequestAlone) {
   EngineRig rig(config);
   const Answer expected = rig.run(text_request("a", some_ids(1, 9), 900));
   const auto slow = rig.engine->submit(text_request("a", some_ids(1, 9), 900));
-  for (int i = 0; i < 30; ++i) EXPECT_EQ(rig.run(text_request("b", some_ids(2, 9), 40)).tokens[0].size(), 40u);
+  for (int i = 0; i < 30; ++i)
+    EXPECT_EQ(rig.run(text_request("b", some_ids(2, 9), 40)).tokens[0].size(), 40u);
   const EngineStats stats = rig.engine->stats();
   EXPECT_EQ(stats.running, 1);
   EXPECT_GT(stats.blocks_used, 0);
@@ -112,7 +120,8 @@ TEST(SlowConsumer, GivesWayWhenOthersHaveNoBlocks) {
   EngineRig rig(config);
   const Answer expected = rig.run(text_request("a", some_ids(1, 9), 400));
   const auto slow = rig.engine->submit(text_request("a", some_ids(1, 9), 400));
-  for (int i = 0; i < 8; ++i) EXPECT_EQ(rig.run(text_request("b", some_ids(2, 9), 250)).tokens[0].size(), 250u);
+  for (int i = 0; i < 8; ++i)
+    EXPECT_EQ(rig.run(text_request("b", some_ids(2, 9), 250)).tokens[0].size(), 250u);
   EXPECT_GT(rig.engine->stats().preemptions, 0);
   EXPECT_EQ(collect(*slow), expected);
   rig.expect_nothing_left();
@@ -147,7 +156,8 @@ TEST(Failure, IdsOutsideTheVocabularyAreFoundEvenWithoutItsSize) {
   Request request = text_request("a", some_ids(1, 9));
   request.params.logit_bias = {{5'000'000, 1.0f}};
   EXPECT_EQ(rig.run(std::move(request)).ends[0].error_code, ErrorCode::invalid_argument);
-  EXPECT_EQ(rig.run(text_request("b", {1, FakeModel::kVocab})).ends[0].error_code, ErrorCode::invalid_argument);
+  EXPECT_EQ(rig.run(text_request("b", {1, FakeModel::kVocab})).ends[0].error_code,
+            ErrorCode::invalid_argument);
   EXPECT_EQ(rig.run(text_request("c", some_ids(1, 9))).tokens[0].size(), 12u);
   rig.expect_nothing_left();
 }
@@ -163,7 +173,8 @@ TEST(Failure, AFailedStepFailsItsRequestsAndTheEngineLives) {
   };
   EngineRig rig(small_config(), model);
   const Answer expected = rig.run(text_request("good", some_ids(1, 9)));
-  const std::pair<int32_t, ErrorCode> cases[] = {{81, ErrorCode::exhausted}, {82, ErrorCode::internal}, {83, ErrorCode::internal}};
+  const std::pair<int32_t, ErrorCode> cases[] = {
+      {81, ErrorCode::exhausted}, {82, ErrorCode::internal}, {83, ErrorCode::internal}};
   for (const auto& [token, code] : cases) {
     const Answer answer = rig.run(text_request("bad", {1, token}));
     EXPECT_EQ(answer.ends[0].finish, FinishReason::error);
@@ -180,7 +191,8 @@ TEST(Failure, APictureThatCannotBeEncoded) {
   auto broken = std::make_shared<MediaInput>(*picture(3, 5));
   broken->values.clear();
   broken->rows = 0;
-  EXPECT_EQ(rig.run(picture_request("a", 8, {{2, broken}})).ends[0].error_code, ErrorCode::invalid_argument);
+  EXPECT_EQ(rig.run(picture_request("a", 8, {{2, broken}})).ends[0].error_code,
+            ErrorCode::invalid_argument);
   const Answer answer = rig.run(picture_request("b", 8, {{2, picture(3, 5)}}));  // the same hash
   EXPECT_EQ(answer.tokens[0].size(), 12u);
   rig.expect_nothing_left();
@@ -238,7 +250,8 @@ TEST(LostWorkers, NoNewOnesToBeHad) {
 TEST(Shutdown, EndsEveryStream) {
   auto rig = std::make_unique<EngineRig>();
   std::vector<std::shared_ptr<EventStream>> streams;
-  for (int i = 0; i < 30; ++i) streams.push_back(rig->engine->submit(text_request(format("r{}", i), some_ids(1, 20), 170)));
+  for (int i = 0; i < 30; ++i)
+    streams.push_back(rig->engine->submit(text_request(format("r{}", i), some_ids(1, 20), 170)));
   rig->engine.reset();
   for (const auto& stream : streams) {
     const Answer answer = collect(*stream);

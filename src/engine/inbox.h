@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Inbox: the one way into the engine thread. What callers post waits here until the engine takes it between two steps.
+// Inbox: the one way into the engine thread. What callers post waits here until the engine takes it
+// between two steps.
 #pragma once
 
 #include <condition_variable>
@@ -32,7 +33,8 @@ class Inbox {
   void stop();
   void ring();  // something outside changed: the engine looks again
 
-  // Everything posted since the last call. Waits for the next post or ring: for ever (-1), up to timeout_ms, or not (0).
+  // Everything posted since the last call. Waits for the next post or ring: for ever (-1), up to
+  // timeout_ms, or not (0).
   Commands take(int timeout_ms);
 
  private:

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tokens and logits of a request do not depend on company, chunk size, block size, prefix cache, preemption or lost workers.
+// Tokens and logits of a request do not depend on company, chunk size, block size, prefix cache,
+// preemption or lost workers.
 #include <gtest/gtest.h>
 
 #include "engine/engine_rig.h"
@@ -12,7 +13,8 @@ std::vector<Request> mixture() {
   std::vector<Request> requests;
   for (int i = 0; i < 16; ++i) {
     std::vector<int32_t> ids = some_ids(1, i % 3 == 0 ? 20 : 0);
-    for (const int32_t id : some_ids(static_cast<uint64_t>(100 + i), 1 + i * 5 % 37)) ids.push_back(id);
+    for (const int32_t id : some_ids(static_cast<uint64_t>(100 + i), 1 + i * 5 % 37))
+      ids.push_back(id);
     Request request = text_request(format("r{}", i), std::move(ids), 5 + i);
     if (i % 2 == 1) {
       request.params.temperature = 0.9;
@@ -21,7 +23,8 @@ std::vector<Request> mixture() {
     }
     if (i % 5 == 4) request.n = 3;
     if (i % 4 == 2) {
-      Request with_picture = picture_request(request.id, 8 + i, {{3, picture(0.5f, 9)}, {15, picture(static_cast<float>(i), 5)}});
+      Request with_picture = picture_request(
+          request.id, 8 + i, {{3, picture(0.5f, 9)}, {15, picture(static_cast<float>(i), 5)}});
       with_picture.params = request.params;
       request = std::move(with_picture);
     }
@@ -38,7 +41,9 @@ std::vector<Answer> alone() {
   return answers;
 }
 
-void expect_same_together(EngineConfig config, const std::string& what, std::set<uint64_t> lose_at = {}) {
+void expect_same_together(EngineConfig config,
+                          const std::string& what,
+                          std::set<uint64_t> lose_at = {}) {
   static const std::vector<Answer> expected = alone();
   EngineRig rig(config);
   {
@@ -51,14 +56,17 @@ void expect_same_together(EngineConfig config, const std::string& what, std::set
     counts.push_back(request.n);
     streams.push_back(rig.engine->submit(std::move(request)));
   }
-  for (size_t i = 0; i < streams.size(); ++i) EXPECT_EQ(collect(*streams[i], counts[i]), expected[i]) << what << ", request " << i;
+  for (size_t i = 0; i < streams.size(); ++i)
+    EXPECT_EQ(collect(*streams[i], counts[i]), expected[i]) << what << ", request " << i;
   rig.expect_nothing_left();
   const std::lock_guard lock(rig.log.mutex);
   EXPECT_LE(rig.log.most_tokens, static_cast<size_t>(config.max_num_batched_tokens)) << what;
   EXPECT_LE(rig.log.most_sequences, static_cast<size_t>(config.max_num_seqs)) << what;
 }
 
-TEST(Invariance, SixteenStreamsEqualTheirSoloRuns) { expect_same_together(small_config(), "as they are"); }
+TEST(Invariance, SixteenStreamsEqualTheirSoloRuns) {
+  expect_same_together(small_config(), "as they are");
+}
 
 TEST(Invariance, ChunkSize) {
   for (const int tokens : {1, 2, 5, 17, 1000}) {
@@ -110,7 +118,8 @@ TEST(Invariance, EncodeBudget) {
 }
 
 TEST(Invariance, LostWorkers) {
-  for (const uint64_t first : {1, 2, 7, 13}) expect_same_together(small_config(), format("lost at {}", first), {first, first + 3});
+  for (const uint64_t first : {1, 2, 7, 13})
+    expect_same_together(small_config(), format("lost at {}", first), {first, first + 3});
 }
 
 TEST(Invariance, PreemptionHappensInTheTinyPool) {
@@ -118,7 +127,9 @@ TEST(Invariance, PreemptionHappensInTheTinyPool) {
   config.num_blocks = 18;
   EngineRig rig(config);
   std::vector<std::shared_ptr<EventStream>> streams;
-  for (int i = 0; i < 8; ++i) streams.push_back(rig.engine->submit(text_request(format("r{}", i), some_ids(static_cast<uint64_t>(i), 9), 50)));
+  for (int i = 0; i < 8; ++i)
+    streams.push_back(rig.engine->submit(
+        text_request(format("r{}", i), some_ids(static_cast<uint64_t>(i), 9), 50)));
   for (const auto& stream : streams) EXPECT_EQ(collect(*stream).tokens[0].size(), 50u);
   EXPECT_GT(rig.engine->stats().preemptions, 0);
   rig.expect_nothing_left();

@@ -17,7 +17,8 @@
 namespace quern {
 namespace {
 
-// Runs plans one after the other on its own thread, and keeps what lies between them: the encoded media.
+// Runs plans one after the other on its own thread, and keeps what lies between them: the encoded
+// media.
 class Worker {
  public:
   Worker(LocalWorker parts, Probe* probe) : parts_(std::move(parts)), probe_(probe) {}
@@ -28,7 +29,11 @@ class Worker {
     for (const EncodeTask& task : plan.encode) encode(task);
     const int64_t encode_us = plan.encode.empty() ? 0 : clock_.now_us() - begin_us;
     fill(plan);
-    StepResult result{.epoch = plan.epoch, .step = plan.step, .vocab = parts_.model->info().vocab_size, .logits = {}, .encode_us = encode_us};
+    StepResult result{.epoch = plan.epoch,
+                      .step = plan.step,
+                      .vocab = parts_.model->info().vocab_size,
+                      .logits = {},
+                      .encode_us = encode_us};
     if (plan.batch.token_count() > 0) forward(plan.batch, result);
     for (const Hash128& hash : plan.release) encoded_.erase(hash);
     return result;
@@ -39,16 +44,27 @@ class Worker {
   void check(const Batch& batch) const {
     const ModelInfo& info = parts_.model->info();
     if (batch.axes != 1 && batch.axes != info.rope_axes)
-      fail(ErrorCode::invalid_argument, "step: positions of {} axes, the model has {}", batch.axes, info.rope_axes);
+      fail(ErrorCode::invalid_argument,
+           "step: positions of {} axes, the model has {}",
+           batch.axes,
+           info.rope_axes);
     for (const int32_t token : batch.tokens)
       if (token < 0 || token >= info.vocab_size)
-        fail(ErrorCode::invalid_argument, "step: token id {}: the vocabulary has 0 to {}", token, info.vocab_size - 1);
+        fail(ErrorCode::invalid_argument,
+             "step: token id {}: the vocabulary has 0 to {}",
+             token,
+             info.vocab_size - 1);
     const int64_t blocks = parts_.kv->num_blocks();
     const auto is_past = [&](int32_t block) { return block >= blocks; };
     if (std::any_of(batch.block_tables.begin(), batch.block_tables.end(), is_past) ||
-        std::any_of(batch.slots.begin(), batch.slots.end(), [&](int32_t slot) { return slot / batch.block_size >= blocks; }) ||
+        std::any_of(batch.slots.begin(),
+                    batch.slots.end(),
+                    [&](int32_t slot) { return slot / batch.block_size >= blocks; }) ||
         batch.block_size != parts_.kv->block_size())
-      fail(ErrorCode::invalid_argument, "step: blocks out of bounds: the cache has {} of {} tokens", blocks, parts_.kv->block_size());
+      fail(ErrorCode::invalid_argument,
+           "step: blocks out of bounds: the cache has {} of {} tokens",
+           blocks,
+           parts_.kv->block_size());
   }
 
   // The rows outlive the step, so they leave the arena, whose size is that of one step.
@@ -62,18 +78,23 @@ class Worker {
   const Tensor& rows_of(const Hash128& hash, int64_t end) const {
     const auto it = encoded_.find(hash);
     if (it == encoded_.end() || it->second.dim(0) < end)
-      fail(ErrorCode::internal, "step: medium {}: rows up to {} are not encoded here", hash.hex(), end);
+      fail(ErrorCode::internal,
+           "step: medium {}: rows up to {} are not encoded here",
+           hash.hex(),
+           end);
     return it->second;
   }
 
   void fill(StepPlan& plan) const {
     for (const MediaUse& use : plan.media) {
       const int64_t end = int64_t{use.source_begin} + use.count;
-      plan.batch.media.push_back({use.first_row, rows_of(use.hash, end).slice(0, use.source_begin, end)});
+      plan.batch.media.push_back(
+          {use.first_row, rows_of(use.hash, end).slice(0, use.source_begin, end)});
     }
     for (const CrossUse& use : plan.cross) {
       const auto it = encoded_.find(use.hash);  // absent once K and V are stored
-      plan.batch.encoder.push_back({use.sequence, it != encoded_.end() ? it->second : Tensor(), use.length});
+      plan.batch.encoder.push_back(
+          {use.sequence, it != encoded_.end() ? it->second : Tensor(), use.length});
     }
   }
 
@@ -119,7 +140,8 @@ class LocalExecutor : public Executor {
   }
 
   void submit(StepPlan plan) override {
-    QUERN_CHECK(plan.epoch == epoch_, "a plan of epoch {} for the worker of epoch {}", plan.epoch, epoch_);
+    QUERN_CHECK(
+        plan.epoch == epoch_, "a plan of epoch {} for the worker of epoch {}", plan.epoch, epoch_);
     {
       const std::lock_guard lock(mutex_);
       QUERN_CHECK(!plan_ && !is_busy_ && !result_ && !error_, "a plan is under way");
@@ -130,7 +152,9 @@ class LocalExecutor : public Executor {
 
   bool wait(StepResult& result, int timeout_ms) override {
     std::unique_lock lock(mutex_);
-    if (!changed_.wait_for(lock, std::chrono::milliseconds(timeout_ms), [this] { return result_ || error_; })) return false;
+    if (!changed_.wait_for(
+            lock, std::chrono::milliseconds(timeout_ms), [this] { return result_ || error_; }))
+      return false;
     if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
     result = std::move(*result_);
     result_.reset();

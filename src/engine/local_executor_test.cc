@@ -13,7 +13,8 @@ class LocalExecutorTest : public testing::Test {
   LocalExecutorTest() {
     ctx_.device = Device::cpu();
     ctx_.arena = &arena_;
-    executor_ = make_local_executor(5, {model_, ctx_, std::make_shared<KvCache>(model_->kv_spec(), 4, 4, Device::cpu())});
+    executor_ = make_local_executor(
+        5, {model_, ctx_, std::make_shared<KvCache>(model_->kv_spec(), 4, 4, Device::cpu())});
   }
 
   // One sequence of two tokens at the beginning of block 1.

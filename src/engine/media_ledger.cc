@@ -6,7 +6,9 @@
 namespace quern {
 namespace {
 
-int64_t end_of(const MediaSpan& span) { return int64_t{span.first_token} + span.count; }
+int64_t end_of(const MediaSpan& span) {
+  return int64_t{span.first_token} + span.count;
+}
 
 }  // namespace
 
@@ -15,19 +17,22 @@ void MediaLedger::hold(Sequence& s) {
   const auto& spans = s.prompt().media;
   s.holds_media = true;
   s.media_passed = 0;
-  while (s.media_passed < spans.size() && end_of(spans[s.media_passed]) <= s.computed) ++s.media_passed;
+  while (s.media_passed < spans.size() && end_of(spans[s.media_passed]) <= s.computed)
+    ++s.media_passed;
   for (size_t i = s.media_passed; i < spans.size(); ++i) ++media_[spans[i].media->hash].holders;
 }
 
 void MediaLedger::pass(Sequence& s, int64_t computed) {
   const auto& spans = s.prompt().media;
-  while (s.holds_media && s.media_passed < spans.size() && end_of(spans[s.media_passed]) <= computed)
+  while (s.holds_media && s.media_passed < spans.size() &&
+         end_of(spans[s.media_passed]) <= computed)
     give_back(spans[s.media_passed++].media->hash);
 }
 
 void MediaLedger::drop(Sequence& s) {
   const auto& spans = s.prompt().media;
-  while (s.holds_media && s.media_passed < spans.size()) give_back(spans[s.media_passed++].media->hash);
+  while (s.holds_media && s.media_passed < spans.size())
+    give_back(spans[s.media_passed++].media->hash);
   s.holds_media = false;
 }
 
@@ -51,12 +56,15 @@ bool MediaLedger::is_encoded(const Hash128& hash) const {
   return it != media_.end() && it->second.presence == Presence::encoded;
 }
 
-bool MediaLedger::fits(int64_t tokens, int64_t spent) const { return spent == 0 || spent + tokens <= budget_; }
+bool MediaLedger::fits(int64_t tokens, int64_t spent) const {
+  return spent == 0 || spent + tokens <= budget_;
+}
 
 int64_t MediaLedger::plannable(const Sequence& s, int64_t count) const {
   const auto& spans = s.prompt().media;
   int64_t spent = spent_;
-  for (size_t i = s.media_passed; i < spans.size() && spans[i].first_token < s.computed + count; ++i) {
+  for (size_t i = s.media_passed; i < spans.size() && spans[i].first_token < s.computed + count;
+       ++i) {
     const MediaInput& media = *spans[i].media;
     if (is_encoded(media.hash)) continue;
     if (!fits(media.tokens, spent)) return std::max<int64_t>(0, spans[i].first_token - s.computed);
@@ -67,7 +75,8 @@ int64_t MediaLedger::plannable(const Sequence& s, int64_t count) const {
 
 void MediaLedger::encode(const Sequence& s, int64_t count, std::vector<EncodeTask>& tasks) {
   const auto& spans = s.prompt().media;
-  for (size_t i = s.media_passed; i < spans.size() && spans[i].first_token < s.computed + count; ++i) {
+  for (size_t i = s.media_passed; i < spans.size() && spans[i].first_token < s.computed + count;
+       ++i) {
     Entry& entry = media_[spans[i].media->hash];
     if (entry.presence == Presence::encoded) continue;
     entry.presence = Presence::encoded;
@@ -80,7 +89,8 @@ std::vector<Hash128> MediaLedger::take_releases() {
   std::vector<Hash128> releases;
   for (const Hash128& hash : unheld_) {
     const auto it = media_.find(hash);
-    if (it == media_.end() || it->second.holders > 0) continue;  // held again meanwhile, or listed twice
+    if (it == media_.end() || it->second.holders > 0)
+      continue;  // held again meanwhile, or listed twice
     releases.push_back(hash);
     media_.erase(it);
   }

@@ -12,25 +12,29 @@
 
 namespace quern {
 
-// A sequence that holds media keeps alive the rows of every span that it has not computed yet. Rows are encoded when the
-// first chunk that needs them is planned, and released with the plan that computes their last token.
+// A sequence that holds media keeps alive the rows of every span that it has not computed yet. Rows
+// are encoded when the first chunk that needs them is planned, and released with the plan that
+// computes their last token.
 class MediaLedger {
  public:
-  void hold(Sequence& s);                       // from s.computed on
-  void pass(Sequence& s, int64_t computed);     // gives back the spans that end at or before `computed`
-  void drop(Sequence& s);                       // gives back all
+  void hold(Sequence& s);  // from s.computed on
+  void pass(Sequence& s,
+            int64_t computed);  // gives back the spans that end at or before `computed`
+  void drop(Sequence& s);       // gives back all
 
   void begin_step(int64_t encode_budget_tokens);
-  // How many of `count` tokens from s.computed on can be planned: ends before the first span whose rows are neither there
-  // nor within this step's budget. A medium larger than the whole budget is encoded as the only one of its step.
+  // How many of `count` tokens from s.computed on can be planned: ends before the first span whose
+  // rows are neither there nor within this step's budget. A medium larger than the whole budget is
+  // encoded as the only one of its step.
   int64_t plannable(const Sequence& s, int64_t count) const;
   // Plans the encoding of what tokens [s.computed, s.computed + count) need.
   void encode(const Sequence& s, int64_t count, std::vector<EncodeTask>& tasks);
   // Encoded media that nobody holds any more, to be released by the plan at hand.
   std::vector<Hash128> take_releases();
 
-  void forget_workers();                              // new workers hold nothing
-  void distrust(const std::vector<EncodeTask>& tasks);  // a step failed: whether these were encoded is not known
+  void forget_workers();  // new workers hold nothing
+  void distrust(const std::vector<EncodeTask>&
+                    tasks);  // a step failed: whether these were encoded is not known
   size_t size() const { return media_.size(); }
 
  private:

@@ -33,7 +33,8 @@ TEST(Media, ContinuationsShareTheEncodedRows) {
     config.block_size = 16;
     config.enable_prefix_caching = has_cache;
     EngineRig rig(config);
-    Request request = picture_request("a", 4, {{3, picture(1, 40)}});  // the unshared end of the prompt lies in the picture
+    Request request = picture_request(
+        "a", 4, {{3, picture(1, 40)}});  // the unshared end of the prompt lies in the picture
     request.n = 5;
     request.params.temperature = 1;
     const Answer answer = rig.run(std::move(request));
@@ -67,7 +68,10 @@ TEST(Media, AStepEncodesNoMoreThanItsBudget) {
   config.encode_budget_tokens = 10;
   config.max_num_batched_tokens = 1000;
   EngineRig rig(config, model);
-  rig.run(picture_request("a", 10, {{1, picture(1, 5)}, {7, picture(2, 5)}, {13, picture(3, 5)}, {19, picture(4, 50)}}));
+  rig.run(picture_request(
+      "a",
+      10,
+      {{1, picture(1, 5)}, {7, picture(2, 5)}, {13, picture(3, 5)}, {19, picture(4, 50)}}));
   EXPECT_EQ(rig.model->encoded, 4);
   EXPECT_EQ(most, 2);
   model->before_forward = nullptr;

@@ -18,7 +18,10 @@ EngineConfig planned_config() {
   return config;
 }
 
-MemoryPlan plan_for(const FakeModel& model, const EngineConfig& config, const MediaInput* largest, int64_t budget) {
+MemoryPlan plan_for(const FakeModel& model,
+                    const EngineConfig& config,
+                    const MediaInput* largest,
+                    int64_t budget) {
   OwnedCtx ctx = OwnedCtx::meta(Isa::scalar);
   return plan_memory({model, ctx.ctx(), model.kv_spec(), largest}, config, budget);
 }
@@ -29,7 +32,8 @@ TEST(MemoryPlan, HasTheSizesThatAreAllocated) {
   const auto largest = picture(1, 1000);
   const MemoryPlan plan = plan_for(model, config, largest.get(), kMega);
   EXPECT_EQ(plan.weight_bytes, 1000);
-  EXPECT_EQ(plan.arena_bytes, 16 * FakeModel::kVocab * 4) << "the logits of a full step outweigh a picture's rows";
+  EXPECT_EQ(plan.arena_bytes, 16 * FakeModel::kVocab * 4)
+      << "the logits of a full step outweigh a picture's rows";
   EXPECT_EQ(plan.media_bytes, (config.encode_budget_tokens + 2000) * 4);
   EXPECT_EQ(plan.logits_bytes, 2 * 16 * FakeModel::kVocab * 4);
   EXPECT_EQ(plan.block_bytes, 4 * 2 * 4);
@@ -65,11 +69,13 @@ TEST(MemoryPlan, SaysWhatWouldFit) {
     return std::string();
   };
   EXPECT_EQ(message(fixed + 50 * plenty.block_bytes), "");
-  EXPECT_THAT(message(fixed + 49 * plenty.block_bytes), testing::HasSubstr("max_model_len of at most 196 would fit"));
+  EXPECT_THAT(message(fixed + 49 * plenty.block_bytes),
+              testing::HasSubstr("max_model_len of at most 196 would fit"));
   EXPECT_THAT(message(fixed - 1), testing::HasSubstr("max_num_batched_tokens"));
   config.num_blocks = 300;
   EXPECT_EQ(message(fixed + 300 * plenty.block_bytes), "");
-  EXPECT_THAT(message(fixed + 299 * plenty.block_bytes), testing::HasSubstr("299 blocks would fit"));
+  EXPECT_THAT(message(fixed + 299 * plenty.block_bytes),
+              testing::HasSubstr("299 blocks would fit"));
 }
 
 }  // namespace

@@ -21,7 +21,8 @@ void add_positions(Batch& b, const std::vector<Slice>& slices) {
   b.positions.reserve(b.tokens.size() * static_cast<size_t>(b.axes));
   for (int axis = 0; axis < b.axes; ++axis)
     for (const Slice& slice : slices)
-      for (int64_t i = slice.begin; i < slice.begin + slice.count; ++i) b.positions.push_back(slice.sequence->position(axis, i));
+      for (int64_t i = slice.begin; i < slice.begin + slice.count; ++i)
+        b.positions.push_back(slice.sequence->position(axis, i));
 }
 
 void add_block_tables(Batch& b, const std::vector<Slice>& slices) {
@@ -31,7 +32,8 @@ void add_block_tables(Batch& b, const std::vector<Slice>& slices) {
   auto row = b.block_tables.begin();
   for (const Slice& slice : slices) {
     const auto blocks = slice.sequence->blocks.blocks();
-    std::copy_n(blocks.begin(), std::min(blocks.size(), static_cast<size_t>(b.blocks_per_row)), row);
+    std::copy_n(
+        blocks.begin(), std::min(blocks.size(), static_cast<size_t>(b.blocks_per_row)), row);
     row += b.blocks_per_row;
   }
 }
@@ -39,10 +41,13 @@ void add_block_tables(Batch& b, const std::vector<Slice>& slices) {
 void add_media(StepPlan& plan, const Slice& slice, int64_t first_row) {
   for (const MediaSpan& span : slice.sequence->prompt().media) {
     const int64_t begin = std::max<int64_t>(slice.begin, span.first_token);
-    const int64_t end = std::min<int64_t>(slice.begin + slice.count, int64_t{span.first_token} + span.count);
+    const int64_t end =
+        std::min<int64_t>(slice.begin + slice.count, int64_t{span.first_token} + span.count);
     if (begin < end)
-      plan.media.push_back({span.media->hash, static_cast<int32_t>(begin - span.first_token),
-                            static_cast<int32_t>(first_row + begin - slice.begin), static_cast<int32_t>(end - begin)});
+      plan.media.push_back({span.media->hash,
+                            static_cast<int32_t>(begin - span.first_token),
+                            static_cast<int32_t>(first_row + begin - slice.begin),
+                            static_cast<int32_t>(end - begin)});
   }
 }
 

@@ -6,7 +6,8 @@
 
 namespace quern {
 
-// The plan that carries `schedule` out: flat arrays in the order of its slices. Linear in tokens and blocks.
+// The plan that carries `schedule` out: flat arrays in the order of its slices. Linear in tokens
+// and blocks.
 StepPlan build_plan(const Schedule& schedule, int block_size);
 
 }  // namespace quern

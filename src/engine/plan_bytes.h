@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Flat bytes for messages between processes of one machine kind: little-endian, counts before arrays, every read checked.
+// Flat bytes for messages between processes of one machine kind: little-endian, counts before
+// arrays, every read checked.
 #pragma once
 
 #include <cstdint>
@@ -45,7 +46,8 @@ class PlanReader {
     at_ += sizeof value;
     return value;
   }
-  // A count of items that take at least `item_bytes` each of what is left: checked before anything is allocated.
+  // A count of items that take at least `item_bytes` each of what is left: checked before anything
+  // is allocated.
   size_t get_count(size_t item_bytes) {
     const auto count = get<uint64_t>();
     need(count, item_bytes);
@@ -59,13 +61,20 @@ class PlanReader {
     return values;
   }
   void expect_end() const {
-    if (at_ != bytes_.size()) fail(ErrorCode::data_loss, "{}: {} bytes too many", what_, bytes_.size() - at_);
+    if (at_ != bytes_.size())
+      fail(ErrorCode::data_loss, "{}: {} bytes too many", what_, bytes_.size() - at_);
   }
 
  private:
   void need(uint64_t count, size_t item_bytes) const {
     if (count > (bytes_.size() - at_) / item_bytes)
-      fail(ErrorCode::data_loss, "{}: byte {} of {}: expected {} items of {} bytes", what_, at_, bytes_.size(), count, item_bytes);
+      fail(ErrorCode::data_loss,
+           "{}: byte {} of {}: expected {} items of {} bytes",
+           what_,
+           at_,
+           bytes_.size(),
+           count,
+           item_bytes);
   }
 
   std::string_view bytes_, what_;

@@ -37,29 +37,32 @@ struct TokenEvent {
   FinishReason finish = FinishReason::none;
   int32_t stop_token = -1;  // finish == stop: which id ended it (its event carries the token too)
   ErrorCode error_code = ErrorCode::internal;
-  std::string error;             // finish == error
-  uint64_t logits_hash = 0;      // hash of the step's raw logits row
-  int32_t cached_tokens = 0;     // first event: prompt tokens found in the prefix cache
+  std::string error;          // finish == error
+  uint64_t logits_hash = 0;   // hash of the step's raw logits row
+  int32_t cached_tokens = 0;  // first event: prompt tokens found in the prefix cache
 };
 
-// A bounded queue from the engine thread to one consumer. The engine never blocks on it: a request whose consumer is
-// `capacity` events behind pauses until the consumer catches up.
+// A bounded queue from the engine thread to one consumer. The engine never blocks on it: a request
+// whose consumer is `capacity` events behind pauses until the consumer catches up.
 class EventStream {
  public:
   explicit EventStream(size_t capacity = 256) : capacity_(capacity) {}
 
-  // Consumer. pop waits up to timeout_ms; false on time-out or when the stream has ended and is drained.
+  // Consumer. pop waits up to timeout_ms; false on time-out or when the stream has ended and is
+  // drained.
   bool pop(TokenEvent& event, int timeout_ms);
   bool try_pop(TokenEvent& event);
   bool is_finished() const;  // every choice has ended and the queue is empty
-  // `notify` is called (from the engine thread, without locks held) after events arrive; for coroutines.
+  // `notify` is called (from the engine thread, without locks held) after events arrive; for
+  // coroutines.
   void set_notify(std::function<void()> notify);
 
   // Engine. push takes an event beyond the capacity too: an end is never lost.
   bool has_room() const;
   void push(TokenEvent event);
   void close();  // no more events
-  // `on_room` is called (from the consumer's thread, without locks held) when a full stream has room again.
+  // `on_room` is called (from the consumer's thread, without locks held) when a full stream has
+  // room again.
   void set_on_room(std::function<void()> on_room);
 
  private:

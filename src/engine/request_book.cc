@@ -9,8 +9,12 @@ namespace quern {
 
 void RequestBook::enter(const std::string& id, int max_queue) {
   const std::lock_guard lock(mutex_);
-  if (queued_ >= max_queue) fail(ErrorCode::exhausted, "engine: {} requests are waiting, the most allowed; try again later", queued_);
-  if (!is_queued_.emplace(id, true).second) fail(ErrorCode::invalid_argument, "engine: request id {} is in use", id);
+  if (queued_ >= max_queue)
+    fail(ErrorCode::exhausted,
+         "engine: {} requests are waiting, the most allowed; try again later",
+         queued_);
+  if (!is_queued_.emplace(id, true).second)
+    fail(ErrorCode::invalid_argument, "engine: request id {} is in use", id);
   ++queued_;
 }
 
@@ -38,7 +42,8 @@ void RequestBook::publish(const EngineStats& stats, bool has_work, int64_t now_u
   if (!has_work_ || stats.steps != stats_.steps) last_progress_us_ = now_us;
   has_work_ = has_work;
   EngineStats fresh = stats;
-  std::copy_n(stats_.requests_finished, std::size(fresh.requests_finished), fresh.requests_finished);
+  std::copy_n(
+      stats_.requests_finished, std::size(fresh.requests_finished), fresh.requests_finished);
   stats_ = fresh;
 }
 

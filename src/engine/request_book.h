@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// RequestBook: which requests there are and what became of them; the counts that any thread may read.
+// RequestBook: which requests there are and what became of them; the counts that any thread may
+// read.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +14,8 @@ namespace quern {
 
 class RequestBook {
  public:
-  // Takes a place in the queue. Throws exhausted when it is full, invalid_argument when the id is in use.
+  // Takes a place in the queue. Throws exhausted when it is full, invalid_argument when the id is
+  // in use.
   void enter(const std::string& id, int max_queue);
   void started(const std::string& id);  // it has left the queue
   void left(const std::string& id, FinishReason reason);

@@ -7,9 +7,12 @@
 
 namespace quern {
 
-Scheduler::Scheduler(const EngineConfig& config) : config_(config), pool_(config.num_blocks), prefixes_(pool_) {}
+Scheduler::Scheduler(const EngineConfig& config)
+    : config_(config), pool_(config.num_blocks), prefixes_(pool_) {}
 
-void Scheduler::add(Sequence& s) { waiting_.insert(&s); }
+void Scheduler::add(Sequence& s) {
+  waiting_.insert(&s);
+}
 
 void Scheduler::remove(Sequence& s) {
   waiting_.erase(&s);
@@ -23,17 +26,20 @@ Schedule Scheduler::next() {
   schedule_ = {};
   tokens_left_ = config_.max_num_batched_tokens;
   media_.begin_step(config_.encode_budget_tokens);
-  const std::vector<Sequence*> order(running_.begin(), running_.end());  // running_ changes when one is set back
+  const std::vector<Sequence*> order(running_.begin(),
+                                     running_.end());  // running_ changes when one is set back
   for (const bool is_decode : {true, false})
     for (Sequence* s : order)
-      if (s->state == SequenceState::running && !s->is_paused && (s->remaining() == 1) == is_decode) run(*s);
+      if (s->state == SequenceState::running && !s->is_paused && (s->remaining() == 1) == is_decode)
+        run(*s);
   admit_waiting();
   schedule_.release = media_.take_releases();
   return std::move(schedule_);
 }
 
 bool Scheduler::run(Sequence& s) {
-  if (tokens_left_ == 0 || schedule_.slices.size() >= static_cast<size_t>(config_.max_num_seqs)) return false;
+  if (tokens_left_ == 0 || schedule_.slices.size() >= static_cast<size_t>(config_.max_num_seqs))
+    return false;
   const int64_t count = media_.plannable(s, std::min(s.remaining(), tokens_left_));
   if (count == 0 || !make_room(s, s.computed + count)) return false;
   media_.encode(s, count, schedule_.encode);
@@ -45,7 +51,8 @@ bool Scheduler::run(Sequence& s) {
 
 bool Scheduler::make_room(Sequence& s, int64_t tokens) {
   while (!s.blocks.grow_to(tokens)) {
-    const auto paused = std::find_if(running_.rbegin(), running_.rend(), [](const Sequence* r) { return r->is_paused; });
+    const auto paused = std::find_if(
+        running_.rbegin(), running_.rend(), [](const Sequence* r) { return r->is_paused; });
     Sequence* victim = paused != running_.rend() ? *paused : *running_.rbegin();
     set_back(*victim);
     ++preemptions_;
@@ -75,8 +82,10 @@ void Scheduler::unplan(const Sequence& s) {
 }
 
 void Scheduler::admit_waiting() {
-  auto active = std::count_if(running_.begin(), running_.end(), [](const Sequence* r) { return !r->is_paused; });
-  for (auto it = waiting_.begin(); it != waiting_.end() && active < config_.max_num_seqs && tokens_left_ > 0;) {
+  auto active = std::count_if(
+      running_.begin(), running_.end(), [](const Sequence* r) { return !r->is_paused; });
+  for (auto it = waiting_.begin();
+       it != waiting_.end() && active < config_.max_num_seqs && tokens_left_ > 0;) {
     Sequence& s = **it;
     if (s.is_paused || waits_for_leader(s)) {
       ++it;
@@ -89,7 +98,8 @@ void Scheduler::admit_waiting() {
 }
 
 bool Scheduler::waits_for_leader(const Sequence& s) const {
-  return s.choice > 0 && !s.group.is_prompt_ready && s.group.sequences[0]->state != SequenceState::finished;
+  return s.choice > 0 && !s.group.is_prompt_ready &&
+         s.group.sequences[0]->state != SequenceState::finished;
 }
 
 bool Scheduler::admit(Sequence& s) {
@@ -126,9 +136,11 @@ std::vector<int32_t> Scheduler::known_blocks(Sequence& s) const {
   return known;
 }
 
-// All its tokens fit beside those that the running ones are about to compute: else it would only be set back soon.
+// All its tokens fit beside those that the running ones are about to compute: else it would only be
+// set back soon.
 bool Scheduler::fits(const Sequence& s, const std::vector<int32_t>& known) const {
-  int64_t needed = (s.length() + config_.block_size - 1) / config_.block_size - static_cast<int64_t>(known.size());
+  int64_t needed = (s.length() + config_.block_size - 1) / config_.block_size -
+                   static_cast<int64_t>(known.size());
   for (const int32_t block : known) needed += pool_.references(block) == 0 ? 1 : 0;
   for (const Sequence* r : running_) needed += r->blocks.missing_blocks(r->length() + 1);
   return needed <= pool_.unreferenced();
@@ -157,16 +169,20 @@ void Scheduler::complete(const Schedule& schedule) {
     s.computed = slice.begin + slice.count;
     if (s.group.shares_blocks) publish(s);
     const auto prompt = static_cast<int64_t>(s.prompt().ids.size());
-    if (s.computed / config_.block_size >= (prompt - 1) / config_.block_size) s.group.is_prompt_ready = true;
+    if (s.computed / config_.block_size >= (prompt - 1) / config_.block_size)
+      s.group.is_prompt_ready = true;
   }
 }
 
 void Scheduler::publish(Sequence& s) {
   const auto full = static_cast<size_t>(s.computed / config_.block_size);
-  for (; s.published < full; ++s.published) prefixes_.insert(s.block_key(s.published), s.blocks.blocks()[s.published]);
+  for (; s.published < full; ++s.published)
+    prefixes_.insert(s.block_key(s.published), s.blocks.blocks()[s.published]);
 }
 
-void Scheduler::fail_step(const Schedule& schedule) { media_.distrust(schedule.encode); }
+void Scheduler::fail_step(const Schedule& schedule) {
+  media_.distrust(schedule.encode);
+}
 
 void Scheduler::reset() {
   while (!running_.empty()) set_back(**running_.begin());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Scheduler: (waiting, running, free blocks, budgets) → which tokens of which sequences run in the next step. Pure
-// bookkeeping: it touches no tensor, no clock, no thread.
+// Scheduler: (waiting, running, free blocks, budgets) → which tokens of which sequences run in the
+// next step. Pure bookkeeping: it touches no tensor, no clock, no thread.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +15,8 @@
 
 namespace quern {
 
-// Tokens [begin, begin + count) of one sequence. `samples`: they end with its last token, whose logits are wanted.
+// Tokens [begin, begin + count) of one sequence. `samples`: they end with its last token, whose
+// logits are wanted.
 struct Slice {
   Sequence* sequence = nullptr;
   int64_t begin = 0;
@@ -30,9 +31,10 @@ struct Schedule {
   bool is_empty() const { return slices.empty() && encode.empty() && release.empty(); }
 };
 
-// One step: first the sequences that need one token (decode), then the unfinished prefills in order, then new ones, each by
-// priority and arrival. A sequence that finds no block sets back another one: a paused one first, else the last in order,
-// which may be itself; that one is computed anew later.
+// One step: first the sequences that need one token (decode), then the unfinished prefills in
+// order, then new ones, each by priority and arrival. A sequence that finds no block sets back
+// another one: a paused one first, else the last in order, which may be itself; that one is
+// computed anew later.
 class Scheduler {
  public:
   explicit Scheduler(const EngineConfig& config);

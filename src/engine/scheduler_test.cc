@@ -15,7 +15,8 @@ namespace {
 
 const LogitHook kNoHook;
 
-// Plays the engine: owns groups, carries schedules out by name, and appends a token where one is sampled.
+// Plays the engine: owns groups, carries schedules out by name, and appends a token where one is
+// sampled.
 class Play {
  public:
   explicit Play(const EngineConfig& config) : config_(config), scheduler_(config_) {}
@@ -31,7 +32,8 @@ class Play {
     group->shares_blocks = shares;
     group->root = prefix_root("", {});
     for (int i = 0; i < group->request.n; ++i) {
-      group->sequences.push_back(std::make_unique<Sequence>(*group, i, scheduler_.pool(), config_.block_size, kNoHook));
+      group->sequences.push_back(
+          std::make_unique<Sequence>(*group, i, scheduler_.pool(), config_.block_size, kNoHook));
       scheduler_.add(*group->sequences.back());
     }
     groups_.push_back(std::move(group));
@@ -52,7 +54,8 @@ class Play {
     for (const Slice& slice : last.slices) {
       Sequence& s = *slice.sequence;
       if (!slice.samples) continue;
-      s.tokens.push_back(static_cast<int32_t>(mix_bits(static_cast<uint64_t>(s.length()) + s.group.arrival) % 50));
+      s.tokens.push_back(
+          static_cast<int32_t>(mix_bits(static_cast<uint64_t>(s.length()) + s.group.arrival) % 50));
       if (s.output_length() >= s.group.request.params.max_tokens) scheduler_.remove(s);
     }
     return true;
@@ -201,15 +204,21 @@ TEST(Scheduler, RandomisedInvariants) {
     int idle = 0;
     for (int step = 0; step < 3000 && idle < 40; ++step) {
       if (step < 200 && random() % 4 == 0) {
-        Request request = random() % 3 == 0 ? picture_request("p", 12, {{static_cast<int32_t>(random() % 10), picture(static_cast<float>(random() % 3), 1 + random() % 20)}})
-                                            : text_request("t", some_ids(random() % 3, 1 + static_cast<int>(random() % 50)));
+        Request request =
+            random() % 3 == 0
+                ? picture_request("p",
+                                  12,
+                                  {{static_cast<int32_t>(random() % 10),
+                                    picture(static_cast<float>(random() % 3), 1 + random() % 20)}})
+                : text_request("t", some_ids(random() % 3, 1 + static_cast<int>(random() % 50)));
         request.n = 1 + static_cast<int>(random() % 3);
         request.priority = static_cast<int>(random() % 3);
         request.params.max_tokens = 1 + static_cast<int>(random() % 25);
         play.add(std::move(request), random() % 4 != 0);
       }
       if (random() % 50 == 0) play.scheduler().reset();
-      if (random() % 30 == 0 && !play.groups().empty()) play.end(*play.groups()[random() % play.groups().size()]);
+      if (random() % 30 == 0 && !play.groups().empty())
+        play.end(*play.groups()[random() % play.groups().size()]);
       for (const auto& group : play.groups()) {
         const bool is_paused = step < 300 && random() % 8 == 0;
         for (const auto& s : group->sequences) s->is_paused = is_paused;
@@ -218,7 +227,8 @@ TEST(Scheduler, RandomisedInvariants) {
       ASSERT_FALSE(HasFatalFailure()) << "round " << round << ", step " << step;
     }
     for (const auto& group : play.groups())
-      for (const auto& s : group->sequences) ASSERT_EQ(s->state, SequenceState::finished) << "round " << round;
+      for (const auto& s : group->sequences)
+        ASSERT_EQ(s->state, SequenceState::finished) << "round " << round;
     EXPECT_EQ(play.scheduler().pool().used(), 0);
     EXPECT_EQ(play.scheduler().running() + play.scheduler().waiting(), 0u);
     EXPECT_EQ(play.scheduler().media().size(), 0u);

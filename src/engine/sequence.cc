@@ -13,9 +13,13 @@ Sequence::Sequence(Group& group, int choice, BlockPool& pool, int block_size, co
       sampler(group.request.params, choice, hook),
       block_size_(block_size) {}
 
-const Prompt& Sequence::prompt() const { return *group.request.prompt; }
+const Prompt& Sequence::prompt() const {
+  return *group.request.prompt;
+}
 
-int64_t Sequence::output_length() const { return length() - static_cast<int64_t>(prompt().ids.size()); }
+int64_t Sequence::output_length() const {
+  return length() - static_cast<int64_t>(prompt().ids.size());
+}
 
 int32_t Sequence::position(int axis, int64_t index) const {
   const Prompt& p = prompt();
@@ -34,7 +38,9 @@ const Hash128& Sequence::block_key(size_t index) {
   return keys_[index];
 }
 
-BlockContent Sequence::content(size_t index, std::vector<int32_t>& positions, std::vector<BlockMedia>& media) const {
+BlockContent Sequence::content(size_t index,
+                               std::vector<int32_t>& positions,
+                               std::vector<BlockMedia>& media) const {
   const int64_t begin = static_cast<int64_t>(index) * block_size_, end = begin + block_size_;
   positions.clear();
   for (int axis = 0; axis < prompt().axes; ++axis)
@@ -44,10 +50,14 @@ BlockContent Sequence::content(size_t index, std::vector<int32_t>& positions, st
     const int64_t first = std::max<int64_t>(begin, span.first_token);
     const int64_t last = std::min<int64_t>(end, int64_t{span.first_token} + span.count);
     if (first < last)
-      media.push_back({span.media->hash, static_cast<int32_t>(first - span.first_token), static_cast<int32_t>(first - begin),
+      media.push_back({span.media->hash,
+                       static_cast<int32_t>(first - span.first_token),
+                       static_cast<int32_t>(first - begin),
                        static_cast<int32_t>(last - first)});
   }
-  return {std::span(tokens).subspan(static_cast<size_t>(begin), static_cast<size_t>(block_size_)), positions, media};
+  return {std::span(tokens).subspan(static_cast<size_t>(begin), static_cast<size_t>(block_size_)),
+          positions,
+          media};
 }
 
 }  // namespace quern

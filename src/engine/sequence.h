@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sequence: one continuation, mutable, owned by the engine thread. Group: all continuations of one request.
+// Sequence: one continuation, mutable, owned by the engine thread. Group: all continuations of one
+// request.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +23,9 @@ struct Sequence {
   Sequence(Group& group, int choice, BlockPool& pool, int block_size, const LogitHook& hook);
 
   int64_t length() const { return static_cast<int64_t>(tokens.size()); }
-  int64_t remaining() const { return length() - computed; }  // tokens without K and V yet; at least the last one
+  int64_t remaining() const {
+    return length() - computed;
+  }  // tokens without K and V yet; at least the last one
   int64_t output_length() const;
   const Prompt& prompt() const;
   int32_t position(int axis, int64_t index) const;
@@ -32,20 +35,22 @@ struct Sequence {
   Group& group;
   const int choice;
   SequenceState state = SequenceState::waiting;
-  bool is_paused = false;      // its consumer is too far behind
-  bool was_set_back = false;   // waits again after running
-  bool was_admitted = false;   // has run at least once
+  bool is_paused = false;       // its consumer is too far behind
+  bool was_set_back = false;    // waits again after running
+  bool was_admitted = false;    // has run at least once
   std::vector<int32_t> tokens;  // prompt, then output
   int64_t computed = 0;         // of them, with K and V in `blocks`
   BlockTable blocks;
-  size_t published = 0;         // leading blocks that the prefix cache knows
-  size_t media_passed = 0;      // leading media spans that are computed
-  bool holds_media = false;     // keeps the encoded rows of the spans behind media_passed alive
-  int32_t cached_tokens = 0;    // of the prompt, found in the prefix cache at first admission
+  size_t published = 0;       // leading blocks that the prefix cache knows
+  size_t media_passed = 0;    // leading media spans that are computed
+  bool holds_media = false;   // keeps the encoded rows of the spans behind media_passed alive
+  int32_t cached_tokens = 0;  // of the prompt, found in the prefix cache at first admission
   Sampler sampler;
 
  private:
-  BlockContent content(size_t index, std::vector<int32_t>& positions, std::vector<BlockMedia>& media) const;
+  BlockContent content(size_t index,
+                       std::vector<int32_t>& positions,
+                       std::vector<BlockMedia>& media) const;
 
   int block_size_;
   std::vector<Hash128> keys_;
@@ -54,10 +59,10 @@ struct Sequence {
 struct Group {
   Request request;
   std::shared_ptr<EventStream> stream;
-  uint64_t arrival = 0;  // rises with every request
-  Hash128 root;          // the prefix-cache key before the first block
-  bool shares_blocks = false;   // full blocks are looked up and published
-  bool is_prompt_ready = false; // the full blocks of the prompt have been computed once
+  uint64_t arrival = 0;          // rises with every request
+  Hash128 root;                  // the prefix-cache key before the first block
+  bool shares_blocks = false;    // full blocks are looked up and published
+  bool is_prompt_ready = false;  // the full blocks of the prompt have been computed once
   int unfinished = 0;
   std::vector<std::unique_ptr<Sequence>> sequences;
 };

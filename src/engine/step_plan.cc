@@ -9,12 +9,14 @@
 namespace quern {
 namespace {
 
-static_assert(std::endian::native == std::endian::little, "plans travel in the machine's byte order");
+static_assert(std::endian::native == std::endian::little,
+              "plans travel in the machine's byte order");
 
 constexpr uint32_t kMagic = 0x4e4c5051;  // "QPLN"
 constexpr uint32_t kVersion = 1;
 constexpr int kMaxAxes = 8, kMaxBlockSize = 4096;
-constexpr size_t kTaskBytes = 97, kUseBytes = 28;  // the least that one EncodeTask and one MediaUse or CrossUse take
+constexpr size_t kTaskBytes = 97,
+                 kUseBytes = 28;  // the least that one EncodeTask and one MediaUse or CrossUse take
 
 void put_hash(PlanWriter& out, const Hash128& hash) {
   out.put(hash.low);
@@ -37,17 +39,23 @@ void put_media(PlanWriter& out, const MediaInput& m) {
 std::shared_ptr<const MediaInput> get_media(PlanReader& in) {
   const auto m = std::make_shared<MediaInput>();
   const auto kind = in.get<uint8_t>();
-  if (kind > static_cast<uint8_t>(MediaKind::audio)) fail(ErrorCode::data_loss, "step plan: medium of kind {}", kind);
+  if (kind > static_cast<uint8_t>(MediaKind::audio))
+    fail(ErrorCode::data_loss, "step plan: medium of kind {}", kind);
   m->kind = static_cast<MediaKind>(kind);
   m->hash = get_hash(in);
   m->values = in.get_array<float>();
   for (int64_t* v : {&m->rows, &m->row_size, &m->grid_t, &m->grid_h, &m->grid_w, &m->tokens}) {
     *v = in.get<int64_t>();
-    if (*v < 0 || *v > (int64_t{1} << 31)) fail(ErrorCode::data_loss, "step plan: a medium's size {} is out of bounds", *v);
+    if (*v < 0 || *v > (int64_t{1} << 31))
+      fail(ErrorCode::data_loss, "step plan: a medium's size {} is out of bounds", *v);
   }
   m->seconds_per_grid = in.get<double>();
   if (m->rows * m->row_size != static_cast<int64_t>(m->values.size()))
-    fail(ErrorCode::data_loss, "step plan: a medium of [{}, {}] has {} values", m->rows, m->row_size, m->values.size());
+    fail(ErrorCode::data_loss,
+         "step plan: a medium of [{}, {}] has {} values",
+         m->rows,
+         m->row_size,
+         m->values.size());
   return m;
 }
 
@@ -55,7 +63,13 @@ void put_batch(PlanWriter& out, const Batch& b) {
   out.put(static_cast<int32_t>(b.axes));
   out.put(b.block_size);
   out.put(b.blocks_per_row);
-  for (const auto* list : {&b.tokens, &b.positions, &b.offsets, &b.context_lengths, &b.block_tables, &b.slots, &b.sample_rows})
+  for (const auto* list : {&b.tokens,
+                           &b.positions,
+                           &b.offsets,
+                           &b.context_lengths,
+                           &b.block_tables,
+                           &b.slots,
+                           &b.sample_rows})
     out.put_array(*list);
 }
 
@@ -64,7 +78,13 @@ Batch get_batch(PlanReader& in) {
   b.axes = in.get<int32_t>();
   b.block_size = in.get<int32_t>();
   b.blocks_per_row = in.get<int32_t>();
-  for (auto* list : {&b.tokens, &b.positions, &b.offsets, &b.context_lengths, &b.block_tables, &b.slots, &b.sample_rows})
+  for (auto* list : {&b.tokens,
+                     &b.positions,
+                     &b.offsets,
+                     &b.context_lengths,
+                     &b.block_tables,
+                     &b.slots,
+                     &b.sample_rows})
     *list = in.get_array<int32_t>();
   return b;
 }
@@ -75,14 +95,17 @@ void check(bool holds, std::string_view what) {
 
 void check_rows(const Batch& b) {
   const auto sequences = static_cast<size_t>(b.sequence_count());
-  check(b.offsets.size() == sequences + 1 && b.offsets.front() == 0 && b.offsets.back() == b.token_count(), "offsets");
+  check(b.offsets.size() == sequences + 1 && b.offsets.front() == 0 &&
+            b.offsets.back() == b.token_count(),
+        "offsets");
   for (size_t s = 0; s < sequences; ++s) {
     const int64_t rows = int64_t{b.offsets[s + 1]} - b.offsets[s], length = b.context_lengths[s];
     check(rows >= 1, "offsets");
     check(length >= rows && length <= int64_t{b.blocks_per_row} * b.block_size, "context_lengths");
     const int64_t blocks = (length + b.block_size - 1) / b.block_size;
     for (int64_t i = 0; i < blocks; ++i)
-      check(b.block_tables[s * static_cast<size_t>(b.blocks_per_row) + static_cast<size_t>(i)] >= 0, "block_tables");
+      check(b.block_tables[s * static_cast<size_t>(b.blocks_per_row) + static_cast<size_t>(i)] >= 0,
+            "block_tables");
   }
 }
 
@@ -96,14 +119,18 @@ void check_batch(const Batch& b) {
   check(b.slots.size() == tokens, "slots");
   check_rows(b);
   for (const int32_t slot : b.slots) check(slot >= -1, "slots");
-  for (const int32_t row : b.sample_rows) check(row >= 0 && static_cast<size_t>(row) < tokens, "sample_rows");
+  for (const int32_t row : b.sample_rows)
+    check(row >= 0 && static_cast<size_t>(row) < tokens, "sample_rows");
 }
 
 void check_uses(const StepPlan& p) {
   for (const MediaUse& u : p.media)
-    check(u.count >= 1 && u.source_begin >= 0 && u.first_row >= 0 && int64_t{u.first_row} + u.count <= p.batch.token_count(), "media");
+    check(u.count >= 1 && u.source_begin >= 0 && u.first_row >= 0 &&
+              int64_t{u.first_row} + u.count <= p.batch.token_count(),
+          "media");
   for (const CrossUse& u : p.cross)
-    check(u.sequence >= 0 && u.sequence < p.batch.sequence_count() && u.length >= 0 && u.slot >= 0, "cross");
+    check(u.sequence >= 0 && u.sequence < p.batch.sequence_count() && u.length >= 0 && u.slot >= 0,
+          "cross");
 }
 
 }  // namespace
@@ -139,7 +166,10 @@ StepPlan StepPlan::parse(std::string_view bytes) {
   PlanReader in(bytes, "step plan");
   if (in.get<uint32_t>() != kMagic) fail(ErrorCode::data_loss, "step plan: not a plan");
   if (const auto version = in.get<uint32_t>(); version != kVersion)
-    fail(ErrorCode::data_loss, "step plan: version {}, expected {}: front and worker are of different builds", version, kVersion);
+    fail(ErrorCode::data_loss,
+         "step plan: version {}, expected {}: front and worker are of different builds",
+         version,
+         kVersion);
   StepPlan p;
   p.epoch = in.get<uint64_t>();
   p.step = in.get<uint64_t>();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// StepPlan: all that the ranks need for one step, and StepResult: what comes back. Plain data that can be written to a pipe.
-// The workers keep no sequence state: a plan carries tokens, positions and block tables, and media by content hash.
+// StepPlan: all that the ranks need for one step, and StepResult: what comes back. Plain data that
+// can be written to a pipe. The workers keep no sequence state: a plan carries tokens, positions
+// and block tables, and media by content hash.
 #pragma once
 
 #include <cstdint>
@@ -14,13 +15,15 @@
 
 namespace quern {
 
-// A picture, clip or recording to encode in this step; the worker keeps its rows under `hash` until released.
+// A picture, clip or recording to encode in this step; the worker keeps its rows under `hash` until
+// released.
 struct EncodeTask {
   Hash128 hash;
   std::shared_ptr<const MediaInput> media;
 };
 
-// Rows [source_begin, source_begin + count) of an encoded medium replace the embeddings of step rows from first_row on.
+// Rows [source_begin, source_begin + count) of an encoded medium replace the embeddings of step
+// rows from first_row on.
 struct MediaUse {
   Hash128 hash;
   int32_t source_begin = 0;
@@ -28,7 +31,8 @@ struct MediaUse {
   int32_t count = 0;
 };
 
-// Cross-attention of one sequence: which encoded medium, how many of its rows are seen, where its K and V are kept.
+// Cross-attention of one sequence: which encoded medium, how many of its rows are seen, where its K
+// and V are kept.
 struct CrossUse {
   Hash128 hash;
   int32_t sequence = 0;
@@ -37,15 +41,17 @@ struct CrossUse {
 };
 
 struct StepPlan {
-  uint64_t epoch = 0;  // of the workers this plan was made for; an answer from another epoch is dropped
+  uint64_t epoch =
+      0;  // of the workers this plan was made for; an answer from another epoch is dropped
   uint64_t step = 0;
-  Batch batch;                        // without its tensors (media, encoder): the worker fills those from the uses below
-  std::vector<EncodeTask> encode;     // non-token work, bounded by EngineConfig::encode_budget_tokens
+  Batch batch;  // without its tensors (media, encoder): the worker fills those from the uses below
+  std::vector<EncodeTask> encode;  // non-token work, bounded by EngineConfig::encode_budget_tokens
   std::vector<MediaUse> media;
   std::vector<CrossUse> cross;
-  std::vector<Hash128> release;       // encoded media no longer needed
+  std::vector<Hash128> release;  // encoded media no longer needed
 
-  // A flat byte form with a version word; parse throws data_loss on anything malformed or out of bounds.
+  // A flat byte form with a version word; parse throws data_loss on anything malformed or out of
+  // bounds.
   std::string serialize() const;
   static StepPlan parse(std::string_view bytes);
 };

@@ -59,7 +59,8 @@ TEST(StepPlan, ComesBackWhole) {
 
 TEST(StepPlan, RefusesEveryCutAndAnyRest) {
   const std::string bytes = full_plan().serialize();
-  for (size_t length = 0; length < bytes.size(); ++length) EXPECT_THROW(StepPlan::parse(bytes.substr(0, length)), Error);
+  for (size_t length = 0; length < bytes.size(); ++length)
+    EXPECT_THROW(StepPlan::parse(bytes.substr(0, length)), Error);
   EXPECT_THROW(StepPlan::parse(bytes + "x"), Error);
 }
 
@@ -70,12 +71,15 @@ TEST(StepPlan, MutatedBytesAreRefusedOrHarmless) {
   int refused = 0;
   for (int round = 0; round < 20000; ++round) {
     std::string mutated = bytes;
-    for (uint32_t i = 0; i <= random() % 3; ++i) mutated[random() % mutated.size()] = static_cast<char>(random());
+    for (uint32_t i = 0; i <= random() % 3; ++i)
+      mutated[random() % mutated.size()] = static_cast<char>(random());
     try {
       const StepPlan p = StepPlan::parse(mutated);
       for (const int32_t row : p.batch.sample_rows) ASSERT_LT(row, p.batch.token_count());
-      for (const MediaUse& use : p.media) ASSERT_LE(int64_t{use.first_row} + use.count, p.batch.token_count());
-      ASSERT_EQ(p.batch.block_tables.size(), static_cast<size_t>(p.batch.blocks_per_row * p.batch.sequence_count()));
+      for (const MediaUse& use : p.media)
+        ASSERT_LE(int64_t{use.first_row} + use.count, p.batch.token_count());
+      ASSERT_EQ(p.batch.block_tables.size(),
+                static_cast<size_t>(p.batch.blocks_per_row * p.batch.sequence_count()));
     } catch (const Error& e) {
       ASSERT_EQ(e.code(), ErrorCode::data_loss);
       ++refused;

@@ -23,7 +23,12 @@ bool Workforce::run(StepPlan plan, StepResult& result, const std::atomic<bool>& 
   while (!should_stop) {
     if (!executor_->wait(result, kLookMs)) continue;
     if (result.epoch == epoch && result.step == step) return true;
-    log(LogLevel::warn, "dropped an answer epoch={} step={} expected_epoch={} expected_step={}", result.epoch, result.step, epoch, step);
+    log(LogLevel::warn,
+        "dropped an answer epoch={} step={} expected_epoch={} expected_step={}",
+        result.epoch,
+        result.step,
+        epoch,
+        step);
   }
   return false;
 }
@@ -50,7 +55,11 @@ void Workforce::count_loss(const Error& loss) {
   losses_us_.push_back(now);
   while (losses_us_.front() < now - kLossWindowUs) losses_us_.pop_front();
   is_healthy_ = losses_us_.size() < kMaxLosses;
-  log(LogLevel::error, "workers lost epoch={} losses_in_a_minute={} reason=\"{}\"", epoch_.load(), losses_us_.size(), loss.what());
+  log(LogLevel::error,
+      "workers lost epoch={} losses_in_a_minute={} reason=\"{}\"",
+      epoch_.load(),
+      losses_us_.size(),
+      loss.what());
 }
 
 }  // namespace quern

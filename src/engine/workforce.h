@@ -21,8 +21,8 @@ class Workforce {
   // False after three losses within a minute: nothing is built any more.
   bool is_healthy() const { return is_healthy_; }
 
-  // Carries one plan out and waits for it, looking at `should_stop` now and then. False if it did. Throws unavailable if the
-  // workers are lost, the Error of the step otherwise.
+  // Carries one plan out and waits for it, looking at `should_stop` now and then. False if it did.
+  // Throws unavailable if the workers are lost, the Error of the step otherwise.
   bool run(StepPlan plan, StepResult& result, const std::atomic<bool>& should_stop);
   // Puts a new executor in the place of a lost one, under the next epoch.
   void replace(const Error& loss);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// MediaInput: one picture, clip or recording as a tower takes it. `prompt` fills it, a tower reads it.
+// MediaInput: one picture, clip or recording as a tower takes it. `prompt` fills it, a tower reads
+// it.
 #pragma once
 
 #include <cstdint>
@@ -15,11 +16,13 @@ struct MediaInput {
   MediaKind kind = MediaKind::image;
   Hash128 hash;  // of kind, grid and values: equal hashes mean equal encoder rows
 
-  // [rows, row_size] row-major: pixel patches in the tower's order (see nn/vision_grid.h), or mel frames.
+  // [rows, row_size] row-major: pixel patches in the tower's order (see nn/vision_grid.h), or mel
+  // frames.
   std::vector<float> values;
   int64_t rows = 0, row_size = 0;
 
-  // Pictures and clips, counted in patches: temporal patches, rows, columns. rows == grid_t * grid_h * grid_w.
+  // Pictures and clips, counted in patches: temporal patches, rows, columns. rows == grid_t *
+  // grid_h * grid_w.
   int64_t grid_t = 1, grid_h = 0, grid_w = 0;
   double seconds_per_grid = 0;  // clips: seconds between temporal patches
 

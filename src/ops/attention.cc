@@ -14,36 +14,56 @@ namespace {
 
 // [*, heads, E] with contiguous heads: a slice of a fused qkv qualifies.
 bool is_head_rows(const Tensor& t) {
-  return t.rank() == 3 && (t.dim(2) <= 1 || t.stride(2) == 1) && (t.dim(1) <= 1 || t.stride(1) == t.dim(2));
+  return t.rank() == 3 && (t.dim(2) <= 1 || t.stride(2) == 1) &&
+         (t.dim(1) <= 1 || t.stride(1) == t.dim(2));
 }
 
 void check_cache(const PagedKv& kv) {
-  QUERN_CHECK(kv.k.rank() == 4 && kv.k.shape() == kv.v.shape() && kv.k.dtype() == kv.v.dtype(), "k {}, v {}",
-              kv.k.shape().text(), kv.v.shape().text());
-  QUERN_CHECK(kv.k.dtype() == DType::f32 || kv.k.dtype() == DType::bf16, "a cache of {}", name_of(kv.k.dtype()));
+  QUERN_CHECK(kv.k.rank() == 4 && kv.k.shape() == kv.v.shape() && kv.k.dtype() == kv.v.dtype(),
+              "k {}, v {}",
+              kv.k.shape().text(),
+              kv.v.shape().text());
+  QUERN_CHECK(kv.k.dtype() == DType::f32 || kv.k.dtype() == DType::bf16,
+              "a cache of {}",
+              name_of(kv.k.dtype()));
   QUERN_CHECK(kv.k.is_contiguous() && kv.v.is_contiguous());
 }
 
-// A bad table or length here would read foreign memory: the scheduler's bug, found before any kernel runs.
+// A bad table or length here would read foreign memory: the scheduler's bug, found before any
+// kernel runs.
 void check_batch(const PagedBatch& batch, int64_t rows, const PagedKv& kv) {
   const size_t sequences = batch.context_lengths.size();
-  QUERN_CHECK(batch.offsets.size() == sequences + 1 && batch.offsets[0] == 0 && batch.offsets[sequences] == rows);
+  QUERN_CHECK(batch.offsets.size() == sequences + 1 && batch.offsets[0] == 0 &&
+              batch.offsets[sequences] == rows);
   QUERN_CHECK(batch.block_tables.size() >= sequences * static_cast<size_t>(batch.blocks_per_row));
   const int64_t block_size = kv.k.dim(2);
   for (size_t s = 0; s < sequences; ++s) {
-    const int64_t count = batch.offsets[s + 1] - batch.offsets[s], context = batch.context_lengths[s];
-    QUERN_CHECK(count >= 0 && context >= count, "sequence {}: {} rows, context {}", s, count, context);
+    const int64_t count = batch.offsets[s + 1] - batch.offsets[s],
+                  context = batch.context_lengths[s];
+    QUERN_CHECK(
+        count >= 0 && context >= count, "sequence {}: {} rows, context {}", s, count, context);
     const int64_t blocks = block_size > 0 ? (context + block_size - 1) / block_size : 0;
-    QUERN_CHECK(blocks <= batch.blocks_per_row, "sequence {}: context {} in {} blocks of {}", s, context,
-                batch.blocks_per_row, block_size);
-    const auto table = batch.block_tables.subspan(s * static_cast<size_t>(batch.blocks_per_row), static_cast<size_t>(blocks));
-    for (const int32_t block : table) QUERN_CHECK(block >= 0 && block < kv.k.dim(0), "block {} of {}", block, kv.k.dim(0));
+    QUERN_CHECK(blocks <= batch.blocks_per_row,
+                "sequence {}: context {} in {} blocks of {}",
+                s,
+                context,
+                batch.blocks_per_row,
+                block_size);
+    const auto table = batch.block_tables.subspan(s * static_cast<size_t>(batch.blocks_per_row),
+                                                  static_cast<size_t>(blocks));
+    for (const int32_t block : table)
+      QUERN_CHECK(block >= 0 && block < kv.k.dim(0), "block {} of {}", block, kv.k.dim(0));
   }
 }
 
-void store_row(const RowKernels& kernels, const float* source, const Tensor& cache, int64_t slot, int64_t head) {
+void store_row(const RowKernels& kernels,
+               const float* source,
+               const Tensor& cache,
+               int64_t slot,
+               int64_t head) {
   const int64_t block_size = cache.dim(2), size = cache.dim(3);
-  const int64_t at = ((slot / block_size * cache.dim(1) + head) * block_size + slot % block_size) * size;
+  const int64_t at =
+      ((slot / block_size * cache.dim(1) + head) * block_size + slot % block_size) * size;
   if (cache.dtype() == DType::f32)
     std::copy_n(source, size, cache.data<float>() + at);
   else
@@ -65,53 +85,80 @@ auto segment_kernel(const Ctx& ctx, int64_t group, int64_t size) {
 
 }  // namespace
 
-void store_kv_(Ctx& ctx, const Tensor& k, const Tensor& v, PagedKv& kv, std::span<const int32_t> slots) {
+void store_kv_(
+    Ctx& ctx, const Tensor& k, const Tensor& v, PagedKv& kv, std::span<const int32_t> slots) {
   check_cache(kv);
-  QUERN_CHECK(is_head_rows(k) && is_head_rows(v) && is_f32(k) && is_f32(v) && k.shape() == v.shape() &&
-                  k.dim(1) == kv.k.dim(1) && k.dim(2) == kv.k.dim(3),
-              "k {}, v {}, cache {}", k.shape().text(), v.shape().text(), kv.k.shape().text());
+  QUERN_CHECK(is_head_rows(k) && is_head_rows(v) && is_f32(k) && is_f32(v) &&
+                  k.shape() == v.shape() && k.dim(1) == kv.k.dim(1) && k.dim(2) == kv.k.dim(3),
+              "k {}, v {}, cache {}",
+              k.shape().text(),
+              v.shape().text(),
+              kv.k.shape().text());
   if (ctx.device.is_meta()) return;
   require_cpu(ctx, "store_kv_", kv.k.dtype());
-  QUERN_CHECK(static_cast<int64_t>(slots.size()) == k.dim(0), "{} slots for {} rows", slots.size(), k.dim(0));
+  QUERN_CHECK(static_cast<int64_t>(slots.size()) == k.dim(0),
+              "{} slots for {} rows",
+              slots.size(),
+              k.dim(0));
   const RowKernels& kernels = row_kernels(ctx.isa);
   const int64_t heads = k.dim(1), size = k.dim(2), capacity = kv.k.dim(0) * kv.k.dim(2);
-  ctx.pool->parallel_for(k.dim(0), row_grain(2 * heads * size), [&](int64_t begin, int64_t end, int) {
-    for (int64_t t = begin; t < end; ++t) {
-      const int64_t slot = slots[static_cast<size_t>(t)];
-      QUERN_CHECK(slot >= -1 && slot < capacity, "slot {} of {}", slot, capacity);
-      for (int64_t g = 0; slot >= 0 && g < heads; ++g) {
-        store_row(kernels, k.data<float>() + t * k.stride(0) + g * size, kv.k, slot, g);
-        store_row(kernels, v.data<float>() + t * v.stride(0) + g * size, kv.v, slot, g);
-      }
-    }
-  });
+  ctx.pool->parallel_for(
+      k.dim(0), row_grain(2 * heads * size), [&](int64_t begin, int64_t end, int) {
+        for (int64_t t = begin; t < end; ++t) {
+          const int64_t slot = slots[static_cast<size_t>(t)];
+          QUERN_CHECK(slot >= -1 && slot < capacity, "slot {} of {}", slot, capacity);
+          for (int64_t g = 0; slot >= 0 && g < heads; ++g) {
+            store_row(kernels, k.data<float>() + t * k.stride(0) + g * size, kv.k, slot, g);
+            store_row(kernels, v.data<float>() + t * v.stride(0) + g * size, kv.v, slot, g);
+          }
+        }
+      });
 }
 
-Tensor paged_attention(Ctx& ctx, const Tensor& q, const PagedKv& kv, const PagedBatch& batch, float scale) {
+Tensor paged_attention(
+    Ctx& ctx, const Tensor& q, const PagedKv& kv, const PagedBatch& batch, float scale) {
   check_cache(kv);
-  QUERN_CHECK(is_head_rows(q) && is_f32(q) && q.dim(2) == kv.k.dim(3) && kv.k.dim(1) > 0 && q.dim(1) % kv.k.dim(1) == 0,
-              "q {}, cache {}", q.shape().text(), kv.k.shape().text());
+  QUERN_CHECK(is_head_rows(q) && is_f32(q) && q.dim(2) == kv.k.dim(3) && kv.k.dim(1) > 0 &&
+                  q.dim(1) % kv.k.dim(1) == 0,
+              "q {}, cache {}",
+              q.shape().text(),
+              kv.k.shape().text());
   const Tensor out = ctx.empty({q.dim(0), q.dim(1) * q.dim(2)});
   if (!ctx.device.is_meta()) {
     require_cpu(ctx, "paged_attention", kv.k.dtype());
     check_batch(batch, q.dim(0), kv);
   }
-  if (out.numel() > 0) paged_kernel(ctx, q.dim(1) / kv.k.dim(1), q.dim(2))(ctx, q, kv, {batch, scale}, out);
+  if (out.numel() > 0)
+    paged_kernel(ctx, q.dim(1) / kv.k.dim(1), q.dim(2))(ctx, q, kv, {batch, scale}, out);
   return out;
 }
 
-Tensor segment_attention(Ctx& ctx, const Tensor& q, const Tensor& k, const Tensor& v, std::span<const int32_t> segments,
+Tensor segment_attention(Ctx& ctx,
+                         const Tensor& q,
+                         const Tensor& k,
+                         const Tensor& v,
+                         std::span<const int32_t> segments,
                          float scale) {
-  QUERN_CHECK(is_head_rows(q) && is_head_rows(k) && is_head_rows(v) && is_f32(q) && is_f32(k) && is_f32(v), "q {}, k {}, v {}",
-              q.shape().text(), k.shape().text(), v.shape().text());
-  QUERN_CHECK(k.shape() == v.shape() && q.dim(0) == k.dim(0) && q.dim(2) == k.dim(2) && k.dim(1) > 0 &&
-                  q.dim(1) % k.dim(1) == 0,
-              "q {}, k {}, v {}", q.shape().text(), k.shape().text(), v.shape().text());
+  QUERN_CHECK(
+      is_head_rows(q) && is_head_rows(k) && is_head_rows(v) && is_f32(q) && is_f32(k) && is_f32(v),
+      "q {}, k {}, v {}",
+      q.shape().text(),
+      k.shape().text(),
+      v.shape().text());
+  QUERN_CHECK(k.shape() == v.shape() && q.dim(0) == k.dim(0) && q.dim(2) == k.dim(2) &&
+                  k.dim(1) > 0 && q.dim(1) % k.dim(1) == 0,
+              "q {}, k {}, v {}",
+              q.shape().text(),
+              k.shape().text(),
+              v.shape().text());
   const Tensor out = ctx.empty({q.dim(0), q.dim(1) * q.dim(2)});
   if (ctx.device.is_meta()) return out;
   require_cpu(ctx, "segment_attention", q.dtype());
-  QUERN_CHECK(!segments.empty() && segments.front() == 0 && segments.back() == q.dim(0) && std::ranges::is_sorted(segments),
-              "{} segment bounds for {} rows", segments.size(), q.dim(0));
+  QUERN_CHECK(!segments.empty() && segments.front() == 0 && segments.back() == q.dim(0) &&
+                  std::ranges::is_sorted(segments),
+              "{} segment bounds for {} rows",
+              segments.size(),
+              q.dim(0));
   if (out.numel() == 0) return out;
   segment_kernel(ctx, q.dim(1) / k.dim(1), q.dim(2))(ctx, {q, k, v, segments, scale}, out);
   return out;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Attention in the flash style: no T x T buffer; softmax runs over key blocks at fixed absolute positions, combined in fixed
-// order, so a query row has the same bits whatever its company, chunk, block size and thread. Dao et al. 2022.
+// Attention in the flash style: no T x T buffer; softmax runs over key blocks at fixed absolute
+// positions, combined in fixed order, so a query row has the same bits whatever its company, chunk,
+// block size and thread. Dao et al. 2022.
 #pragma once
 
 #include <span>
@@ -18,14 +19,24 @@ struct PagedBatch {
   int32_t blocks_per_row = 0;
 };
 
-// Writes k, v [T, G, E] float32 (last two axes contiguous) to slots [T] = block * block_size + offset; slot -1 is skipped.
-void store_kv_(Ctx& ctx, const Tensor& k, const Tensor& v, PagedKv& kv, std::span<const int32_t> slots);
+// Writes k, v [T, G, E] float32 (last two axes contiguous) to slots [T] = block * block_size +
+// offset; slot -1 is skipped.
+void store_kv_(
+    Ctx& ctx, const Tensor& k, const Tensor& v, PagedKv& kv, std::span<const int32_t> slots);
 
-// q [T, H, E] float32 (last two axes contiguous), H a multiple of G -> [T, H * E]. Causal: step row offsets[s] + i of
-// sequence s stands at position context_lengths[s] - (rows of s) + i and sees positions up to its own.
-Tensor paged_attention(Ctx& ctx, const Tensor& q, const PagedKv& kv, const PagedBatch& batch, float scale);
+// q [T, H, E] float32 (last two axes contiguous), H a multiple of G -> [T, H * E]. Causal: step row
+// offsets[s] + i of sequence s stands at position context_lengths[s] - (rows of s) + i and sees
+// positions up to its own.
+Tensor paged_attention(
+    Ctx& ctx, const Tensor& q, const PagedKv& kv, const PagedBatch& batch, float scale);
 
-// Full attention inside each segment [segments[i], segments[i + 1]) of rows: towers. q [P, H, E], k, v [P, G, E] -> [P, H * E].
-Tensor segment_attention(Ctx& ctx, const Tensor& q, const Tensor& k, const Tensor& v, std::span<const int32_t> segments, float scale);
+// Full attention inside each segment [segments[i], segments[i + 1]) of rows: towers. q [P, H, E],
+// k, v [P, G, E] -> [P, H * E].
+Tensor segment_attention(Ctx& ctx,
+                         const Tensor& q,
+                         const Tensor& k,
+                         const Tensor& v,
+                         std::span<const int32_t> segments,
+                         float scale);
 
 }  // namespace quern::ops

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Attention: every tier against the plain loops, and the promise that a query row's bits depend on its own sequence alone.
+// Attention: every tier against the plain loops, and the promise that a query row's bits depend on
+// its own sequence alone.
 #include "ops/attention.h"
 
 #include <cmath>
@@ -19,7 +20,8 @@ struct Conversation {
 };
 
 Conversation conversation(const Heads& heads, int64_t context, uint32_t seed) {
-  return {random_tensor({context, heads.kv, heads.size}, seed), random_tensor({context, heads.kv, heads.size}, seed + 1),
+  return {random_tensor({context, heads.kv, heads.size}, seed),
+          random_tensor({context, heads.kv, heads.size}, seed + 1),
           random_tensor({context, heads.q, heads.size}, seed + 2, 2.0f)};
 }
 
@@ -30,7 +32,11 @@ struct Member {
 };
 
 // Lays the members' keys out in scattered, descending blocks, runs one step and returns its rows.
-Tensor step(Ctx& ctx, const Heads& heads, std::span<const Member> members, int64_t block_size, DType cache) {
+Tensor step(Ctx& ctx,
+            const Heads& heads,
+            std::span<const Member> members,
+            int64_t block_size,
+            DType cache) {
   int64_t longest = 1, rows = 0;
   for (const Member& m : members) longest = std::max(longest, m.context), rows += m.rows;
   const int64_t per_row = (longest + block_size - 1) / block_size + 1;
@@ -38,16 +44,19 @@ Tensor step(Ctx& ctx, const Heads& heads, std::span<const Member> members, int64
   const Shape shape{count * per_row, heads.kv, block_size, heads.size};
   PagedKv kv{Tensor::zeros(shape, cache), Tensor::zeros(shape, cache)};
   // What lies beyond a context is never read: rubbish there must not show.
-  for (const Tensor* t : {&kv.k, &kv.v}) std::memset(t->raw(), 0xff, static_cast<size_t>(t->bytes()));
+  for (const Tensor* t : {&kv.k, &kv.v})
+    std::memset(t->raw(), 0xff, static_cast<size_t>(t->bytes()));
   std::vector<int32_t> tables(static_cast<size_t>(count * per_row), -1), offsets{0}, contexts;
   Tensor q = Tensor::empty({rows, heads.q, heads.size}, DType::f32);
   for (int64_t s = 0, at = 0; s < count; ++s) {
     const Member& m = members[static_cast<size_t>(s)];
     for (int64_t b = 0; b * block_size < m.context; ++b)
-      tables[static_cast<size_t>(s * per_row + b)] = static_cast<int32_t>(count * per_row - 1 - b * count - s);
+      tables[static_cast<size_t>(s * per_row + b)] =
+          static_cast<int32_t>(count * per_row - 1 - b * count - s);
     std::vector<int32_t> slots;
     for (int64_t p = 0; p < m.context; ++p)
-      slots.push_back(static_cast<int32_t>(tables[static_cast<size_t>(s * per_row + p / block_size)] * block_size + p % block_size));
+      slots.push_back(static_cast<int32_t>(
+          tables[static_cast<size_t>(s * per_row + p / block_size)] * block_size + p % block_size));
     store_kv_(ctx, m.of->k.slice(0, 0, m.context), m.of->v.slice(0, 0, m.context), kv, slots);
     const auto source = m.of->q.slice(0, m.context - m.rows, m.context).span<float>();
     std::ranges::copy(source, q.data<float>() + at * heads.q * heads.size);
@@ -56,11 +65,13 @@ Tensor step(Ctx& ctx, const Heads& heads, std::span<const Member> members, int64
     contexts.push_back(static_cast<int32_t>(m.context));
   }
   const float scale = 1 / std::sqrt(static_cast<float>(heads.size));
-  return paged_attention(ctx, q, kv, {offsets, contexts, tables, static_cast<int32_t>(per_row)}, scale);
+  return paged_attention(
+      ctx, q, kv, {offsets, contexts, tables, static_cast<int32_t>(per_row)}, scale);
 }
 
-// Scores are sums of E products and spread over a few units, so exp carries an error of a few E roundings times the score;
-// the sum over keys is taken in tiles. 1e-5 of the value range bounds both at these sizes.
+// Scores are sums of E products and spread over a few units, so exp carries an error of a few E
+// roundings times the score; the sum over keys is taken in tiles. 1e-5 of the value range bounds
+// both at these sizes.
 constexpr float kBound = 1e-5f;
 
 void expect_close(const Tensor& got, const Tensor& expected, float bound, const std::string& what) {
@@ -70,15 +81,24 @@ void expect_close(const Tensor& got, const Tensor& expected, float bound, const 
 }
 
 TEST(PagedAttention, EveryTierAgreesWithThePlainLoops) {
-  for (const Heads heads : {Heads{2, 2, 1}, Heads{3, 1, 16}, Heads{6, 2, 20}, Heads{4, 2, 64}, Heads{6, 1, 128}, Heads{2, 1, 256}})
+  for (const Heads heads : {Heads{2, 2, 1},
+                            Heads{3, 1, 16},
+                            Heads{6, 2, 20},
+                            Heads{4, 2, 64},
+                            Heads{6, 1, 128},
+                            Heads{2, 1, 256}})
     for (const DType cache : {DType::f32, DType::bf16}) {
-      const Conversation a = conversation(heads, 70, 1), b = conversation(heads, 600, 4), c = conversation(heads, 1, 7);
+      const Conversation a = conversation(heads, 70, 1), b = conversation(heads, 600, 4),
+                         c = conversation(heads, 1, 7);
       const Member members[] = {{&a, 70, 70}, {&b, 600, 3}, {&c, 1, 1}, {&b, 530, 20}};
       Machine plain(Isa::scalar);
       const Tensor expected = step(plain.ctx, heads, members, 16, cache);
       for (const Isa isa : fast_tiers()) {
         Machine fast(isa);
-        expect_close(step(fast.ctx, heads, members, 16, cache), expected, kBound, quern::format("{} E {}", name_of(isa), heads.size));
+        expect_close(step(fast.ctx, heads, members, 16, cache),
+                     expected,
+                     kBound,
+                     quern::format("{} E {}", name_of(isa), heads.size));
       }
     }
 }
@@ -90,7 +110,8 @@ TEST(PagedAttention, OneKeyGivesItsValue) {
     const Conversation a = conversation(heads, 1, 1);
     const Member member{&a, 1, 1};
     const Tensor y = step(m.ctx, heads, {&member, 1}, 4, DType::f32);
-    for (int64_t h = 0; h < 2; ++h) EXPECT_TRUE(same_bits(y.slice(1, h * 24, (h + 1) * 24), a.v.reshape({1, 24})));
+    for (int64_t h = 0; h < 2; ++h)
+      EXPECT_TRUE(same_bits(y.slice(1, h * 24, (h + 1) * 24), a.v.reshape({1, 24})));
   }
 }
 
@@ -104,12 +125,20 @@ TEST(PagedAttention, ARowHasTheSameBitsWhateverChunkBlockCompanyAndThread) {
       const Tensor all = step(three.ctx, heads, {&whole, 1}, 16, cache);
       for (const int64_t block_size : {1, 7, 16, 32, 100}) {
         Ctx& ctx = block_size % 2 == 0 ? one.ctx : three.ctx;
-        for (const Member& m : {Member{&a, 1, 1}, Member{&a, 64, 1}, Member{&a, 65, 2}, Member{&a, 513, 1}, Member{&a, 700, 191},
-                                Member{&a, 1024, 9}, Member{&a, 1025, 1}, Member{&a, 1100, 1}}) {
+        for (const Member& m : {Member{&a, 1, 1},
+                                Member{&a, 64, 1},
+                                Member{&a, 65, 2},
+                                Member{&a, 513, 1},
+                                Member{&a, 700, 191},
+                                Member{&a, 1024, 9},
+                                Member{&a, 1025, 1},
+                                Member{&a, 1100, 1}}) {
           const Member batch[] = {{&b, 300, 5}, m, {&b, 17, 1}};
           const Tensor y = step(ctx, heads, batch, block_size, cache);
-          ASSERT_TRUE(same_bits(y.slice(0, 5, 5 + m.rows), all.slice(0, m.context - m.rows, m.context)))
-              << name_of(isa) << " block " << block_size << " context " << m.context << " rows " << m.rows;
+          ASSERT_TRUE(
+              same_bits(y.slice(0, 5, 5 + m.rows), all.slice(0, m.context - m.rows, m.context)))
+              << name_of(isa) << " block " << block_size << " context " << m.context << " rows "
+              << m.rows;
         }
       }
     }
@@ -142,13 +171,19 @@ TEST(PagedAttention, HugeScoresDoNotOverflow) {
     Conversation a = conversation(heads, 100, 1);
     for (float& value : a.q.span<float>()) value *= 1e4f;
     const Member member{&a, 100, 4};
-    for (const float value : step(m.ctx, heads, {&member, 1}, 16, DType::f32).span<float>()) EXPECT_TRUE(std::abs(value) < 10);
+    for (const float value : step(m.ctx, heads, {&member, 1}, 16, DType::f32).span<float>())
+      EXPECT_TRUE(std::abs(value) < 10);
   }
 }
 
 TEST(SegmentAttention, EveryTierAgreesWithThePlainLoops) {
   for (const Activation activation : {Activation::f32, Activation::bf16})
-    for (const Heads heads : {Heads{2, 2, 8}, Heads{4, 2, 20}, Heads{1, 1, 7}, Heads{2, 2, 80}, Heads{1, 1, 72}, Heads{2, 1, 128}}) {
+    for (const Heads heads : {Heads{2, 2, 8},
+                              Heads{4, 2, 20},
+                              Heads{1, 1, 7},
+                              Heads{2, 2, 80},
+                              Heads{1, 1, 72},
+                              Heads{2, 1, 128}}) {
       const int64_t total = 300;
       const Tensor qkv = random_tensor({total, heads.q + 2 * heads.kv, heads.size}, 1);
       const Tensor q = qkv.slice(1, 0, heads.q), k = qkv.slice(1, heads.q, heads.q + heads.kv);
@@ -159,22 +194,27 @@ TEST(SegmentAttention, EveryTierAgreesWithThePlainLoops) {
       for (const Isa isa : fast_tiers()) {
         Machine fast(isa, 2, activation);
         const Tensor got = segment_attention(fast.ctx, q, k, v, segments, 0.125f);
-        // With v, p, q and k in bf16, values of up to 4 and scores of up to 4 move by 2^-9 of themselves each.
+        // With v, p, q and k in bf16, values of up to 4 and scores of up to 4 move by 2^-9 of
+        // themselves each.
         const bool rounds = activation == Activation::bf16 && isa >= Isa::avx512_bf16;
-        expect_close(got, expected, rounds ? 0x1p-5f : kBound, quern::format("{} E {}", name_of(isa), heads.size));
+        expect_close(got,
+                     expected,
+                     rounds ? 0x1p-5f : kBound,
+                     quern::format("{} E {}", name_of(isa), heads.size));
       }
     }
 }
 
 TEST(SegmentAttention, ARowHasTheSameBitsWhateverCompanyAndThread) {
-  const Tensor q = random_tensor({500, 2, 40}, 1), k = random_tensor({500, 2, 40}, 2), v = random_tensor({500, 2, 40}, 3);
+  const Tensor q = random_tensor({500, 2, 40}, 1), k = random_tensor({500, 2, 40}, 2),
+               v = random_tensor({500, 2, 40}, 3);
   for (const Activation activation : {Activation::f32, Activation::bf16})
     for (const Isa isa : fast_tiers()) {
       Machine one(isa, 1, activation), three(isa, 3, activation);
       const int32_t segments[] = {0, 130, 500}, alone[] = {0, 370};
       const Tensor all = segment_attention(three.ctx, q, k, v, segments, 0.2f);
-      const Tensor part =
-          segment_attention(one.ctx, q.slice(0, 130, 500), k.slice(0, 130, 500), v.slice(0, 130, 500), alone, 0.2f);
+      const Tensor part = segment_attention(
+          one.ctx, q.slice(0, 130, 500), k.slice(0, 130, 500), v.slice(0, 130, 500), alone, 0.2f);
       EXPECT_TRUE(same_bits(all.slice(0, 130, 500), part)) << name_of(isa);
     }
 }
@@ -184,14 +224,17 @@ TEST(Attention, MetaTakesTheSameMemory) {
     for (const int64_t rows : {1, 40}) {
       Machine real(isa);
       MetaMachine meta(isa);
-      const Tensor cache = Tensor::zeros({80, 2, 16, 16}, DType::f32), none = Tensor::empty(cache.shape(), DType::f32, Device::meta());
+      const Tensor cache = Tensor::zeros({80, 2, 16, 16}, DType::f32),
+                   none = Tensor::empty(cache.shape(), DType::f32, Device::meta());
       std::vector<int32_t> table(80);
       for (int32_t b = 0; b < 80; ++b) table[static_cast<size_t>(b)] = b;
       const int32_t offsets[] = {0, static_cast<int32_t>(rows)}, contexts[] = {1200};
       const PagedBatch batch{offsets, contexts, table, 80};
-      const Tensor q = random_tensor({rows, 4, 16}, 1), shape = Tensor::empty(q.shape(), DType::f32, Device::meta());
+      const Tensor q = random_tensor({rows, 4, 16}, 1),
+                   shape = Tensor::empty(q.shape(), DType::f32, Device::meta());
       paged_attention(real.ctx, q, {cache, cache}, batch, 1);
-      EXPECT_EQ(paged_attention(meta.ctx, shape, {none, none}, batch, 1).shape(), Shape({rows, 64}));
+      EXPECT_EQ(paged_attention(meta.ctx, shape, {none, none}, batch, 1).shape(),
+                Shape({rows, 64}));
       const int32_t segments[] = {0, static_cast<int32_t>(rows)};
       segment_attention(real.ctx, q, q, q, segments, 1);
       segment_attention(meta.ctx, shape, shape, shape, segments, 1);

@@ -12,23 +12,32 @@ namespace {
 constexpr int64_t kRun = 16384;  // elements that one call of a kernel gets
 
 void in_place(Ctx& ctx, std::string_view op, Tensor& x, void (*kernel)(float* x, int64_t n)) {
-  QUERN_CHECK(is_f32(x) && x.is_contiguous(), "{} of {} {}", op, name_of(x.dtype()), x.shape().text());
+  QUERN_CHECK(
+      is_f32(x) && x.is_contiguous(), "{} of {} {}", op, name_of(x.dtype()), x.shape().text());
   if (ctx.device.is_meta()) return;
   require_cpu(ctx, op, x.dtype());
   float* data = x.data<float>();
-  ctx.pool->parallel_for(x.numel(), kRun, [&](int64_t begin, int64_t end, int) { kernel(data + begin, end - begin); });
+  ctx.pool->parallel_for(
+      x.numel(), kRun, [&](int64_t begin, int64_t end, int) { kernel(data + begin, end - begin); });
 }
 
 // Bytes of one row of [*, D].
-size_t row_bytes(const Tensor& x) { return static_cast<size_t>(bytes_of(x.dtype(), x.dim(1))); }
+size_t row_bytes(const Tensor& x) {
+  return static_cast<size_t>(bytes_of(x.dtype(), x.dim(1)));
+}
 
-std::byte* row_of(const Tensor& x, int64_t row) { return x.raw() + bytes_of(x.dtype(), row * x.stride(0)); }
+std::byte* row_of(const Tensor& x, int64_t row) {
+  return x.raw() + bytes_of(x.dtype(), row * x.stride(0));
+}
 
 }  // namespace
 
 void add_(Ctx& ctx, Tensor& x, const Tensor& y) {
-  QUERN_CHECK(x.shape() == y.shape() && is_f32(x) && is_f32(y) && x.is_contiguous() && y.is_contiguous(), "{} += {}",
-              x.shape().text(), y.shape().text());
+  QUERN_CHECK(
+      x.shape() == y.shape() && is_f32(x) && is_f32(y) && x.is_contiguous() && y.is_contiguous(),
+      "{} += {}",
+      x.shape().text(),
+      y.shape().text());
   if (ctx.device.is_meta()) return;
   require_cpu(ctx, "add_", x.dtype());
   const auto add = row_kernels(ctx.isa).add;
@@ -38,8 +47,10 @@ void add_(Ctx& ctx, Tensor& x, const Tensor& y) {
 }
 
 Tensor silu_mul(Ctx& ctx, const Tensor& gate_up) {
-  QUERN_CHECK(gate_up.rank() == 2 && gate_up.dim(1) % 2 == 0 && is_f32(gate_up) && gate_up.is_contiguous(), "{}",
-              gate_up.shape().text());
+  QUERN_CHECK(
+      gate_up.rank() == 2 && gate_up.dim(1) % 2 == 0 && is_f32(gate_up) && gate_up.is_contiguous(),
+      "{}",
+      gate_up.shape().text());
   const int64_t size = gate_up.dim(1) / 2;
   Tensor y = ctx.empty({gate_up.dim(0), size});
   if (ctx.device.is_meta()) return y;
@@ -54,10 +65,18 @@ Tensor silu_mul(Ctx& ctx, const Tensor& gate_up) {
   return y;
 }
 
-void silu_(Ctx& ctx, Tensor& x) { in_place(ctx, "silu_", x, row_kernels(ctx.isa).silu); }
-void gelu_(Ctx& ctx, Tensor& x) { in_place(ctx, "gelu_", x, row_kernels(ctx.isa).gelu); }
-void gelu_tanh_(Ctx& ctx, Tensor& x) { in_place(ctx, "gelu_tanh_", x, row_kernels(ctx.isa).gelu_tanh); }
-void quick_gelu_(Ctx& ctx, Tensor& x) { in_place(ctx, "quick_gelu_", x, row_kernels(ctx.isa).quick_gelu); }
+void silu_(Ctx& ctx, Tensor& x) {
+  in_place(ctx, "silu_", x, row_kernels(ctx.isa).silu);
+}
+void gelu_(Ctx& ctx, Tensor& x) {
+  in_place(ctx, "gelu_", x, row_kernels(ctx.isa).gelu);
+}
+void gelu_tanh_(Ctx& ctx, Tensor& x) {
+  in_place(ctx, "gelu_tanh_", x, row_kernels(ctx.isa).gelu_tanh);
+}
+void quick_gelu_(Ctx& ctx, Tensor& x) {
+  in_place(ctx, "quick_gelu_", x, row_kernels(ctx.isa).quick_gelu);
+}
 
 Tensor gather_rows(Ctx& ctx, const Tensor& x, std::span<const int32_t> rows) {
   QUERN_CHECK(x.rank() == 2 && (x.dim(1) <= 1 || x.stride(1) == 1), "{}", x.shape().text());
@@ -75,14 +94,19 @@ Tensor gather_rows(Ctx& ctx, const Tensor& x, std::span<const int32_t> rows) {
 }
 
 void copy_rows_(Ctx& ctx, Tensor& x, int64_t first_row, const Tensor& source) {
-  QUERN_CHECK(x.rank() == 2 && source.rank() == 2 && x.dim(1) == source.dim(1) && x.dtype() == source.dtype() &&
-                  first_row >= 0 && first_row + source.dim(0) <= x.dim(0),
-              "rows of {} into {} at {}", source.shape().text(), x.shape().text(), first_row);
+  QUERN_CHECK(x.rank() == 2 && source.rank() == 2 && x.dim(1) == source.dim(1) &&
+                  x.dtype() == source.dtype() && first_row >= 0 &&
+                  first_row + source.dim(0) <= x.dim(0),
+              "rows of {} into {} at {}",
+              source.shape().text(),
+              x.shape().text(),
+              first_row);
   QUERN_CHECK(x.dim(1) <= 1 || (x.stride(1) == 1 && source.stride(1) == 1));
   if (ctx.device.is_meta()) return;
   require_cpu(ctx, "copy_rows_", x.dtype());
   if (x.dim(1) == 0) return;
-  for (int64_t i = 0; i < source.dim(0); ++i) std::memcpy(row_of(x, first_row + i), row_of(source, i), row_bytes(x));
+  for (int64_t i = 0; i < source.dim(0); ++i)
+    std::memcpy(row_of(x, first_row + i), row_of(source, i), row_bytes(x));
 }
 
 }  // namespace quern::ops

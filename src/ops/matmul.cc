@@ -12,9 +12,12 @@
 namespace quern::ops {
 namespace {
 
-using Pack = std::unique_ptr<PackedWeight> (*)(const Ctx& ctx, const std::vector<QuantMatrix>& parts, DType storage);
+using Pack = std::unique_ptr<PackedWeight> (*)(const Ctx& ctx,
+                                               const std::vector<QuantMatrix>& parts,
+                                               DType storage);
 
-// One line per kernel family of the CPU, best first; the first that the tier allows takes the weight.
+// One line per kernel family of the CPU, best first; the first that the tier allows takes the
+// weight.
 struct CpuLine {
   Isa from;
   Pack pack;
@@ -28,10 +31,17 @@ void copy_embedding_row(const RowKernels& kernels, const Tensor& table, int64_t 
   const int64_t size = table.dim(1);
   const std::byte* source = table.raw() + bytes_of(table.dtype(), row * table.stride(0));
   switch (table.dtype()) {
-    case DType::f32: std::memcpy(out, source, static_cast<size_t>(size) * sizeof(float)); return;
-    case DType::bf16: kernels.widen_bf16(reinterpret_cast<const uint16_t*>(source), size, out); return;
-    case DType::f16: kernels.widen_f16(reinterpret_cast<const uint16_t*>(source), size, out); return;
-    default: QUERN_CHECK(false, "a table of {} elements", name_of(table.dtype()));
+    case DType::f32:
+      std::memcpy(out, source, static_cast<size_t>(size) * sizeof(float));
+      return;
+    case DType::bf16:
+      kernels.widen_bf16(reinterpret_cast<const uint16_t*>(source), size, out);
+      return;
+    case DType::f16:
+      kernels.widen_f16(reinterpret_cast<const uint16_t*>(source), size, out);
+      return;
+    default:
+      QUERN_CHECK(false, "a table of {} elements", name_of(table.dtype()));
   }
 }
 
@@ -40,7 +50,9 @@ void copy_embedding_row(const RowKernels& kernels, const Tensor& table, int64_t 
 std::unique_ptr<PackedWeight> pack_weight(const Ctx& ctx, std::vector<QuantMatrix> parts) {
   QUERN_CHECK(!parts.empty());
   for (const QuantMatrix& part : parts)
-    QUERN_CHECK(part.codes.rank() == 2 && part.cols() == parts[0].cols(), "{} beside {}", part.codes.shape().text(),
+    QUERN_CHECK(part.codes.rank() == 2 && part.cols() == parts[0].cols(),
+                "{} beside {}",
+                part.codes.shape().text(),
                 parts[0].codes.shape().text());
   if (!ctx.device.is_meta()) require_cpu(ctx, "pack_weight", parts[0].codes.dtype());
   const DType storage = storage_of(parts, ctx.activation);
@@ -50,11 +62,22 @@ std::unique_ptr<PackedWeight> pack_weight(const Ctx& ctx, std::vector<QuantMatri
 }
 
 Tensor matmul(Ctx& ctx, const Tensor& x, const PackedWeight& w, const Tensor& bias) {
-  QUERN_CHECK(x.rank() == 2 && x.dim(1) == w.cols() && is_f32(x) && (x.dim(1) <= 1 || x.stride(1) == 1), "x {}, weight [{}, {}]",
-              x.shape().text(), w.rows(), w.cols());
-  QUERN_CHECK(!bias.defined() || (bias.rank() == 1 && bias.dim(0) == w.rows() && is_f32(bias) && bias.is_contiguous()),
-              "bias {}, weight [{}, {}]", bias.shape().text(), w.rows(), w.cols());
-  QUERN_CHECK(w.device() == ctx.device, "a weight packed for {} used on {}", w.device().text(), ctx.device.text());
+  QUERN_CHECK(
+      x.rank() == 2 && x.dim(1) == w.cols() && is_f32(x) && (x.dim(1) <= 1 || x.stride(1) == 1),
+      "x {}, weight [{}, {}]",
+      x.shape().text(),
+      w.rows(),
+      w.cols());
+  QUERN_CHECK(!bias.defined() || (bias.rank() == 1 && bias.dim(0) == w.rows() && is_f32(bias) &&
+                                  bias.is_contiguous()),
+              "bias {}, weight [{}, {}]",
+              bias.shape().text(),
+              w.rows(),
+              w.cols());
+  QUERN_CHECK(w.device() == ctx.device,
+              "a weight packed for {} used on {}",
+              w.device().text(),
+              ctx.device.text());
   x_dtype(ctx.activation);  // an unsupported kind is said before anything is computed
   const Tensor y = ctx.empty({x.dim(0), w.rows()});
   if (y.numel() > 0) w.multiply(ctx, x, bias, y);
@@ -62,7 +85,9 @@ Tensor matmul(Ctx& ctx, const Tensor& x, const PackedWeight& w, const Tensor& bi
 }
 
 Tensor embedding(Ctx& ctx, std::span<const int32_t> ids, const Tensor& table) {
-  QUERN_CHECK(table.rank() == 2 && (table.dim(1) <= 1 || table.stride(1) == 1), "table {}", table.shape().text());
+  QUERN_CHECK(table.rank() == 2 && (table.dim(1) <= 1 || table.stride(1) == 1),
+              "table {}",
+              table.shape().text());
   Tensor y = ctx.empty({static_cast<int64_t>(ids.size()), table.dim(1)});
   if (ctx.device.is_meta()) return y;
   require_cpu(ctx, "embedding", table.dtype());

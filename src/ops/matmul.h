@@ -10,15 +10,17 @@
 
 namespace quern::ops {
 
-// A QuantMatrix rearranged for one kernel on one device. Made once at load, opaque to everyone but its kernel.
+// A QuantMatrix rearranged for one kernel on one device. Made once at load, opaque to everyone but
+// its kernel.
 class PackedWeight {
  public:
   virtual ~PackedWeight() = default;
-  virtual int64_t rows() const = 0;   // N
-  virtual int64_t cols() const = 0;   // K
-  virtual int64_t bytes() const = 0;  // as packed
+  virtual int64_t rows() const = 0;        // N
+  virtual int64_t cols() const = 0;        // K
+  virtual int64_t bytes() const = 0;       // as packed
   virtual std::string kernel() const = 0;  // "avx2.bf16": what was chosen, for logs
-  // The product behind matmul(), which has checked its arguments and made y [T, N]; T, N > 0. On meta: takes scratch only.
+  // The product behind matmul(), which has checked its arguments and made y [T, N]; T, N > 0. On
+  // meta: takes scratch only.
   virtual void multiply(Ctx& ctx, const Tensor& x, const Tensor& bias, const Tensor& y) const = 0;
   Device device() const { return device_; }
 
@@ -29,16 +31,19 @@ class PackedWeight {
   Device device_;
 };
 
-// Rearranges `w` for the first kernel in the device's table that accepts it. `parts` are stacked along N (q, k, v or gate and
-// up as one product). Packs in parallel on ctx.pool. On meta: sizes only.
+// Rearranges `w` for the first kernel in the device's table that accepts it. `parts` are stacked
+// along N (q, k, v or gate and up as one product). Packs in parallel on ctx.pool. On meta: sizes
+// only.
 std::unique_ptr<PackedWeight> pack_weight(const Ctx& ctx, std::vector<QuantMatrix> parts);
 
-// x [T, K] float32, bias [N] float32 or undefined -> [T, N] float32. Each output element is summed over k in an order that
-// depends on nothing but the packed weight: a row has the same bits for any T and any thread count. ctx.activation says
-// whether x is rounded to bf16 or f16 first (int8: unsupported here).
+// x [T, K] float32, bias [N] float32 or undefined -> [T, N] float32. Each output element is summed
+// over k in an order that depends on nothing but the packed weight: a row has the same bits for any
+// T and any thread count. ctx.activation says whether x is rounded to bf16 or f16 first (int8:
+// unsupported here).
 Tensor matmul(Ctx& ctx, const Tensor& x, const PackedWeight& w, const Tensor& bias = {});
 
-// Rows of a table [V, D] (f32, f16 or bf16) -> [T, D] float32. Ids are checked by the caller; an id outside is our bug.
+// Rows of a table [V, D] (f32, f16 or bf16) -> [T, D] float32. Ids are checked by the caller; an id
+// outside is our bug.
 Tensor embedding(Ctx& ctx, std::span<const int32_t> ids, const Tensor& table);
 
 }  // namespace quern::ops

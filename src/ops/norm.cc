@@ -10,15 +10,21 @@ namespace {
 using RowNorm = void (*)(const float* x, const NormRow& norm, float* y);
 
 void check(const Tensor& x, const Tensor& weight, const Tensor& bias) {
-  QUERN_CHECK(x.rank() == 2 && is_f32(x) && (x.dim(1) <= 1 || x.stride(1) == 1), "x {}", x.shape().text());
-  QUERN_CHECK(weight.rank() == 1 && weight.dim(0) == x.dim(1) && is_f32(weight) && weight.is_contiguous(), "x {}, weight {}",
-              x.shape().text(), weight.shape().text());
-  QUERN_CHECK(!bias.defined() || (bias.shape() == weight.shape() && is_f32(bias) && bias.is_contiguous()));
+  QUERN_CHECK(
+      x.rank() == 2 && is_f32(x) && (x.dim(1) <= 1 || x.stride(1) == 1), "x {}", x.shape().text());
+  QUERN_CHECK(
+      weight.rank() == 1 && weight.dim(0) == x.dim(1) && is_f32(weight) && weight.is_contiguous(),
+      "x {}, weight {}",
+      x.shape().text(),
+      weight.shape().text());
+  QUERN_CHECK(!bias.defined() ||
+              (bias.shape() == weight.shape() && is_f32(bias) && bias.is_contiguous()));
 }
 
 void run(Ctx& ctx, const Tensor& x, const NormRow& norm, const Tensor& y, RowNorm kernel) {
   ctx.pool->parallel_for(x.dim(0), row_grain(norm.size), [&](int64_t begin, int64_t end, int) {
-    for (int64_t t = begin; t < end; ++t) kernel(x.data<float>() + t * x.stride(0), norm, y.data<float>() + t * norm.size);
+    for (int64_t t = begin; t < end; ++t)
+      kernel(x.data<float>() + t * x.stride(0), norm, y.data<float>() + t * norm.size);
   });
 }
 
@@ -38,7 +44,11 @@ Tensor layer_norm(Ctx& ctx, const Tensor& x, const Tensor& weight, const Tensor&
   Tensor y = ctx.empty(x.shape());
   if (ctx.device.is_meta()) return y;
   require_cpu(ctx, "layer_norm", x.dtype());
-  run(ctx, x, {weight.data<float>(), bias.data<float>(), eps, x.dim(1)}, y, row_kernels(ctx.isa).layer_norm);
+  run(ctx,
+      x,
+      {weight.data<float>(), bias.data<float>(), eps, x.dim(1)},
+      y,
+      row_kernels(ctx.isa).layer_norm);
   return y;
 }
 

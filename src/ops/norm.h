@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Normalisation over the last axis. x [T, D] float32 (rows contiguous), weight and bias [D] float32 -> [T, D].
+// Normalisation over the last axis. x [T, D] float32 (rows contiguous), weight and bias [D] float32
+// -> [T, D].
 #pragma once
 
 #include "tensor/ctx.h"

@@ -8,12 +8,17 @@
 namespace quern::ops {
 namespace {
 
-int64_t block_or_all(int64_t block, int64_t size) { return block > 0 ? block : std::max<int64_t>(size, 1); }
+int64_t block_or_all(int64_t block, int64_t size) {
+  return block > 0 ? block : std::max<int64_t>(size, 1);
+}
 
-Tensor widened(const Tensor& grid) { return grid.defined() ? to_f32(grid.contiguous()) : Tensor(); }
+Tensor widened(const Tensor& grid) {
+  return grid.defined() ? to_f32(grid.contiguous()) : Tensor();
+}
 
 // The value of a grid at (row block, column block); `super` multiplies it if there is one.
-float at(const Tensor& grid, const Tensor& super, int64_t row, int64_t column, int64_t super_column) {
+float at(
+    const Tensor& grid, const Tensor& super, int64_t row, int64_t column, int64_t super_column) {
   const float value = grid.data<float>()[row * grid.dim(1) + column];
   return super.defined() ? super.data<float>()[row * super.dim(1) + super_column] * value : value;
 }
@@ -33,20 +38,26 @@ int64_t stacked_rows(const std::vector<QuantMatrix>& parts) {
 
 DType storage_of(const std::vector<QuantMatrix>& parts, Activation activation) {
   const DType first = parts[0].codes.dtype();
-  const bool plain = std::ranges::all_of(
-      parts, [&](const QuantMatrix& part) { return part.is_plain() && part.codes.dtype() == first; });
+  const bool plain = std::ranges::all_of(parts, [&](const QuantMatrix& part) {
+    return part.is_plain() && part.codes.dtype() == first;
+  });
   if (plain && (first == DType::bf16 || first == DType::f16)) return first;
   return activation == Activation::f32 ? DType::f32 : DType::bf16;
 }
 
 DType x_dtype(Activation activation) {
   switch (activation) {
-    case Activation::f32: return DType::f32;
-    case Activation::bf16: return DType::bf16;
-    case Activation::f16: return DType::f16;
-    case Activation::int8: break;
+    case Activation::f32:
+      return DType::f32;
+    case Activation::bf16:
+      return DType::bf16;
+    case Activation::f16:
+      return DType::f16;
+    case Activation::int8:
+      break;
   }
-  fail(ErrorCode::unsupported, "matmul: int8 activations are not carried yet; use f32, bf16 or f16");
+  fail(ErrorCode::unsupported,
+       "matmul: int8 activations are not carried yet; use f32, bf16 or f16");
 }
 
 RowDecoder::RowDecoder(const QuantMatrix& w)
@@ -61,7 +72,8 @@ RowDecoder::RowDecoder(const QuantMatrix& w)
 
 const std::byte* RowDecoder::stored_row(int64_t row, DType dtype) const {
   const Tensor& codes = w_.codes;
-  if (!w_.is_plain() || !w_.column_order.empty() || codes.dtype() != dtype || codes.stride(1) != 1) return nullptr;
+  if (!w_.is_plain() || !w_.column_order.empty() || codes.dtype() != dtype || codes.stride(1) != 1)
+    return nullptr;
   return codes.raw() + bytes_of(dtype, row * codes.stride(0));
 }
 
@@ -81,16 +93,19 @@ void RowDecoder::read_codes(int64_t row, float* out) const {
 
 // Within one block of columns scale, zero and minimum are constants.
 void RowDecoder::apply_blocks(int64_t row, float* values) const {
-  const int64_t n = w_.cols(), block = block_or_all(w_.block_cols, n), super = block_or_all(w_.super_cols, n);
+  const int64_t n = w_.cols(), block = block_or_all(w_.block_cols, n),
+                super = block_or_all(w_.super_cols, n);
   const int64_t r = row / block_or_all(w_.block_rows, w_.rows());
   for (int64_t c = 0, end; c < n; c = end) {
     end = std::min({n, (c / block + 1) * block, (c / super + 1) * super});
-    const float scale = scales_.defined() ? at(scales_, super_scales_, r, c / block, c / super) : 1.0f;
+    const float scale =
+        scales_.defined() ? at(scales_, super_scales_, r, c / block, c / super) : 1.0f;
     if (w_.offset == Offset::zero_point) {
       const float zero = zeros_.defined() ? at(zeros_, {}, r, c / block, 0) : 0.0f;
       for (int64_t i = c; i < end; ++i) values[i] = scale * (values[i] - zero);
     } else if (w_.offset == Offset::minimum) {
-      const float minimum = minimums_.defined() ? at(minimums_, super_minimums_, r, c / block, c / super) : 0.0f;
+      const float minimum =
+          minimums_.defined() ? at(minimums_, super_minimums_, r, c / block, c / super) : 0.0f;
       for (int64_t i = c; i < end; ++i) values[i] = scale * values[i] + minimum;
     } else {
       for (int64_t i = c; i < end; ++i) values[i] = scale * values[i];

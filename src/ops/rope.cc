@@ -7,22 +7,32 @@
 namespace quern::ops {
 
 void rope_(Ctx& ctx, Tensor& x, const Tensor& cos, const Tensor& sin, RopeStyle style) {
-  QUERN_CHECK(x.rank() == 3 && is_f32(x) && (x.dim(2) <= 1 || x.stride(2) == 1) && (x.dim(1) <= 1 || x.stride(1) == x.dim(2)),
-              "x {}", x.shape().text());
-  QUERN_CHECK(cos.rank() == 2 && cos.dim(0) == x.dim(0) && 2 * cos.dim(1) <= x.dim(2) && cos.shape() == sin.shape(),
-              "x {}, cos {}, sin {}", x.shape().text(), cos.shape().text(), sin.shape().text());
+  QUERN_CHECK(x.rank() == 3 && is_f32(x) && (x.dim(2) <= 1 || x.stride(2) == 1) &&
+                  (x.dim(1) <= 1 || x.stride(1) == x.dim(2)),
+              "x {}",
+              x.shape().text());
+  QUERN_CHECK(cos.rank() == 2 && cos.dim(0) == x.dim(0) && 2 * cos.dim(1) <= x.dim(2) &&
+                  cos.shape() == sin.shape(),
+              "x {}, cos {}, sin {}",
+              x.shape().text(),
+              cos.shape().text(),
+              sin.shape().text());
   QUERN_CHECK(is_f32(cos) && is_f32(sin) && cos.is_contiguous() && sin.is_contiguous());
   if (ctx.device.is_meta()) return;
   require_cpu(ctx, "rope_", x.dtype());
   const RowKernels& kernels = row_kernels(ctx.isa);
-  const auto rotate = style == RopeStyle::half_split ? kernels.rope_half_split : kernels.rope_interleaved;
+  const auto rotate =
+      style == RopeStyle::half_split ? kernels.rope_half_split : kernels.rope_interleaved;
   const int64_t heads = x.dim(1), pairs = cos.dim(1);
-  ctx.pool->parallel_for(x.dim(0), row_grain(heads * x.dim(2)), [&](int64_t begin, int64_t end, int) {
-    for (int64_t t = begin; t < end; ++t)
-      for (int64_t h = 0; h < heads; ++h)
-        rotate(x.data<float>() + t * x.stride(0) + h * x.dim(2), cos.data<float>() + t * pairs, sin.data<float>() + t * pairs,
-               pairs);
-  });
+  ctx.pool->parallel_for(
+      x.dim(0), row_grain(heads * x.dim(2)), [&](int64_t begin, int64_t end, int) {
+        for (int64_t t = begin; t < end; ++t)
+          for (int64_t h = 0; h < heads; ++h)
+            rotate(x.data<float>() + t * x.stride(0) + h * x.dim(2),
+                   cos.data<float>() + t * pairs,
+                   sin.data<float>() + t * pairs,
+                   pairs);
+      });
 }
 
 }  // namespace quern::ops

@@ -11,8 +11,9 @@ enum class RopeStyle : uint8_t {
   interleaved,  // pairs (2d, 2d + 1): GLM-4
 };
 
-// Rotates the first R of the E elements of every head, in place. x [T, H, E] float32, its last two axes contiguous (x may be
-// a slice of a fused qkv); cos, sin [T, R/2] float32: the angle of each pair.
+// Rotates the first R of the E elements of every head, in place. x [T, H, E] float32, its last two
+// axes contiguous (x may be a slice of a fused qkv); cos, sin [T, R/2] float32: the angle of each
+// pair.
 void rope_(Ctx& ctx, Tensor& x, const Tensor& cos, const Tensor& sin, RopeStyle style);
 
 }  // namespace quern::ops

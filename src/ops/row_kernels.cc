@@ -8,11 +8,14 @@ namespace quern::ops {
 
 const RowKernels& row_kernels(Isa isa) {
   switch (isa) {
-    case Isa::scalar: return reference::row_kernels();
-    case Isa::avx2: return cpu::kRowsAvx2;
+    case Isa::scalar:
+      return reference::row_kernels();
+    case Isa::avx2:
+      return cpu::kRowsAvx2;
     case Isa::avx512:
     case Isa::avx512_bf16:
-    case Isa::amx: break;
+    case Isa::amx:
+      break;
   }
   return cpu::kRowsAvx512;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The table of the broad ops: one row (or one run of elements) per call, one column of the table per instruction-set tier.
-// Private to the room. Results depend on the row alone, never on where in memory or in a chunk it stands.
+// The table of the broad ops: one row (or one run of elements) per call, one column of the table
+// per instruction-set tier. Private to the room. Results depend on the row alone, never on where in
+// memory or in a chunk it stands.
 #pragma once
 
 #include <cstdint>

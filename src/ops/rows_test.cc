@@ -16,16 +16,23 @@ namespace {
 
 constexpr int64_t kWidths[] = {1, 2, 7, 8, 15, 16, 17, 31, 33, 64, 100, 576, 1537};
 
-void expect_near(const Tensor& got, const Tensor& expected, float relative, float absolute, const std::string& what) {
+void expect_near(const Tensor& got,
+                 const Tensor& expected,
+                 float relative,
+                 float absolute,
+                 const std::string& what) {
   ASSERT_EQ(got.shape(), expected.shape()) << what;
   for (int64_t i = 0; i < got.numel(); ++i) {
     const float g = got.data<float>()[i], e = expected.data<float>()[i];
     if (std::isnan(e) && std::isnan(g)) continue;
-    ASSERT_LE(std::abs(g - e), relative * std::abs(e) + absolute) << what << " at " << i << ": " << g << " for " << e;
+    ASSERT_LE(std::abs(g - e), relative * std::abs(e) + absolute)
+        << what << " at " << i << ": " << g << " for " << e;
   }
 }
 
-std::string label(Isa isa, int64_t width) { return quern::format("{} width {}", name_of(isa), width); }
+std::string label(Isa isa, int64_t width) {
+  return quern::format("{} width {}", name_of(isa), width);
+}
 
 TEST(Norm, EveryTierAgreesWithThePlainLoops) {
   Machine plain(Isa::scalar);
@@ -34,26 +41,38 @@ TEST(Norm, EveryTierAgreesWithThePlainLoops) {
       Machine fast(isa);
       const Tensor x = random_tensor({5, width + 3}, 1, 3.0f).slice(1, 1, width + 1);
       const Tensor weight = random_tensor({width}, 2), bias = random_tensor({width}, 3);
-      // Sums over the row: the error of the mean of squares is at most a few roundings per lane, that of a difference from the
-      // mean is absolute.
+      // Sums over the row: the error of the mean of squares is at most a few roundings per lane,
+      // that of a difference from the mean is absolute.
       const float bound = (8 + static_cast<float>(width) / 8) * kEps;
-      expect_near(rms_norm(fast.ctx, x, weight, 1e-6f), rms_norm(plain.ctx, x, weight, 1e-6f), bound, 0, label(isa, width));
+      expect_near(rms_norm(fast.ctx, x, weight, 1e-6f),
+                  rms_norm(plain.ctx, x, weight, 1e-6f),
+                  bound,
+                  0,
+                  label(isa, width));
       if (width == 1) continue;  // a difference of equals: only its noise is left
-      expect_near(layer_norm(fast.ctx, x, weight, bias, 1e-6f), layer_norm(plain.ctx, x, weight, bias, 1e-6f), bound,
-                  64 * kEps + 4 * bound, label(isa, width));
-      expect_near(layer_norm(fast.ctx, x, weight, {}, 1e-6f), layer_norm(plain.ctx, x, weight, {}, 1e-6f), bound,
-                  64 * kEps + 4 * bound, label(isa, width));
+      expect_near(layer_norm(fast.ctx, x, weight, bias, 1e-6f),
+                  layer_norm(plain.ctx, x, weight, bias, 1e-6f),
+                  bound,
+                  64 * kEps + 4 * bound,
+                  label(isa, width));
+      expect_near(layer_norm(fast.ctx, x, weight, {}, 1e-6f),
+                  layer_norm(plain.ctx, x, weight, {}, 1e-6f),
+                  bound,
+                  64 * kEps + 4 * bound,
+                  label(isa, width));
     }
 }
 
 TEST(Norm, KnownValues) {
   for (const Isa isa : all_tiers()) {
     Machine m(isa);
-    const Tensor x = Tensor::from(std::vector<float>{3, 4, 0, 0}, {1, 4}), ones = Tensor::from(std::vector<float>{1, 1, 1, 2}, {4});
+    const Tensor x = Tensor::from(std::vector<float>{3, 4, 0, 0}, {1, 4}),
+                 ones = Tensor::from(std::vector<float>{1, 1, 1, 2}, {4});
     const Tensor y = rms_norm(m.ctx, x, ones, 0);
     EXPECT_NEAR(y.data<float>()[0], 1.2f, 1e-6f);
     EXPECT_NEAR(y.data<float>()[1], 1.6f, 1e-6f);
-    const Tensor z = layer_norm(m.ctx, Tensor::from(std::vector<float>{1, 2, 3, 6}, {1, 4}), ones, ones, 0);
+    const Tensor z =
+        layer_norm(m.ctx, Tensor::from(std::vector<float>{1, 2, 3, 6}, {1, 4}), ones, ones, 0);
     EXPECT_NEAR(z.data<float>()[0], 1 - 2 / std::sqrt(3.5f), 1e-6f);
     EXPECT_NEAR(z.data<float>()[3], 2 + 6 / std::sqrt(3.5f), 1e-6f);
   }
@@ -79,10 +98,12 @@ TEST(Activation, EveryTierAgreesWithThePlainLoops) {
       for (const int64_t width : kWidths)
         for (const Tensor& source : {sweep(width), random_tensor({3, width}, 4, 3.0f)}) {
           Machine fast(isa);
-          Tensor got = Tensor::from(source.span<float>(), source.shape()), expected = Tensor::from(source.span<float>(), source.shape());
+          Tensor got = Tensor::from(source.span<float>(), source.shape()),
+                 expected = Tensor::from(source.span<float>(), source.shape());
           op(fast.ctx, got);
           op(plain.ctx, expected);
-          // In the left tail 1 + erf and its like are differences of near equals: the error is one rounding of x itself.
+          // In the left tail 1 + erf and its like are differences of near equals: the error is one
+          // rounding of x itself.
           expect_near(got, expected, 16 * kEps, 8 * kEps, label(isa, width));
         }
 }
@@ -124,7 +145,8 @@ TEST(Activation, SiluMulEveryTier) {
     for (const int64_t width : kWidths) {
       Machine fast(isa);
       const Tensor x = random_tensor({4, 2 * width}, 5, 4.0f);
-      expect_near(silu_mul(fast.ctx, x), silu_mul(plain.ctx, x), 16 * kEps, 8 * kEps, label(isa, width));
+      expect_near(
+          silu_mul(fast.ctx, x), silu_mul(plain.ctx, x), 16 * kEps, 8 * kEps, label(isa, width));
     }
 }
 
@@ -136,18 +158,24 @@ TEST(Rope, EveryTierAgreesWithThePlainLoops) {
         Machine fast(isa);
         const Tensor angle = random_tensor({6, pairs}, 6);
         const Tensor cos = random_tensor({6, pairs}, 6), sin = random_tensor({6, pairs}, 7);
-        const Tensor a = random_tensor({6, 5, 2 * pairs + 4}, 8), b = Tensor::from(a.span<float>(), a.shape());
+        const Tensor a = random_tensor({6, 5, 2 * pairs + 4}, 8),
+                     b = Tensor::from(a.span<float>(), a.shape());
         Tensor x = a.slice(1, 1, 4), y = b.slice(1, 1, 4);
         rope_(fast.ctx, x, cos, sin, style);
         rope_(plain.ctx, y, cos, sin, style);
-        expect_near(a, b, 4 * kEps, 64 * kEps, label(isa, pairs));  // includes the heads that must stay untouched
+        expect_near(a,
+                    b,
+                    4 * kEps,
+                    64 * kEps,
+                    label(isa, pairs));  // includes the heads that must stay untouched
       }
 }
 
 TEST(Rope, AQuarterTurn) {
   for (const Isa isa : all_tiers()) {
     Machine m(isa);
-    const Tensor cos = Tensor::from(std::vector<float>{0, 1}, {1, 2}), sin = Tensor::from(std::vector<float>{1, 0}, {1, 2});
+    const Tensor cos = Tensor::from(std::vector<float>{0, 1}, {1, 2}),
+                 sin = Tensor::from(std::vector<float>{1, 0}, {1, 2});
     Tensor x = Tensor::from(std::vector<float>{1, 2, 3, 4, 5}, {1, 1, 5});
     rope_(m.ctx, x, cos, sin, RopeStyle::half_split);
     EXPECT_TRUE(same_bits(x, Tensor::from(std::vector<float>{-3, 2, 1, 4, 5}, {1, 1, 5})));
@@ -171,7 +199,8 @@ TEST(Rows, GatherCopyAndAdd) {
       Tensor sum = gather_rows(m.ctx, x, rows);
       add_(m.ctx, sum, y);
       for (int64_t i = 0; i < width; ++i)
-        EXPECT_EQ(sum.data<float>()[width + i], x.data<float>()[i] + x.data<float>()[2 * width + i]);
+        EXPECT_EQ(sum.data<float>()[width + i],
+                  x.data<float>()[i] + x.data<float>()[2 * width + i]);
     }
   }
 }
@@ -179,7 +208,8 @@ TEST(Rows, GatherCopyAndAdd) {
 TEST(Rows, ConversionsRoundAsTheScalarFormsDo) {
   std::vector<float> values;
   for (uint32_t high = 0; high < 0x10000; high += 13)
-    for (const uint32_t low : {0u, 0x1000u, 0x7fffu, 0x8000u, 0x8001u, 0xf000u}) values.push_back(std::bit_cast<float>(high << 16 | low));
+    for (const uint32_t low : {0u, 0x1000u, 0x7fffu, 0x8000u, 0x8001u, 0xf000u})
+      values.push_back(std::bit_cast<float>(high << 16 | low));
   const auto n = static_cast<int64_t>(values.size());
   const RowKernels& plain = row_kernels(Isa::scalar);
   std::vector<uint16_t> expected(values.size()), got(values.size());
@@ -195,11 +225,13 @@ TEST(Rows, ConversionsRoundAsTheScalarFormsDo) {
     plain.narrow_f16(values.data(), n, expected.data());
     fast.narrow_f16(values.data(), n, got.data());
     for (size_t i = 0; i < got.size(); ++i)  // the bits of a NaN are free
-      ASSERT_TRUE(got[i] == expected[i] || std::isnan(values[i])) << name_of(isa) << " " << values[i];
+      ASSERT_TRUE(got[i] == expected[i] || std::isnan(values[i]))
+          << name_of(isa) << " " << values[i];
     plain.widen_f16(expected.data(), n, expected_wide.data());
     fast.widen_f16(expected.data(), n, wide.data());
     for (size_t i = 0; i < wide.size(); ++i)
-      ASSERT_TRUE(wide[i] == expected_wide[i] || std::isnan(expected_wide[i])) << name_of(isa) << " " << expected[i];
+      ASSERT_TRUE(wide[i] == expected_wide[i] || std::isnan(expected_wide[i]))
+          << name_of(isa) << " " << expected[i];
   }
 }
 
@@ -210,7 +242,8 @@ TEST(Rows, EmbeddingWidensEveryKind) {
       const Tensor table = narrowed(random_tensor({9, 33}, 10), dtype), wide = to_f32(table);
       const int32_t ids[] = {8, 0, 3, 3};
       const Tensor y = embedding(m.ctx, ids, table);
-      for (int64_t t = 0; t < 4; ++t) EXPECT_TRUE(same_bits(y.select(0, t), wide.select(0, ids[t])));
+      for (int64_t t = 0; t < 4; ++t)
+        EXPECT_TRUE(same_bits(y.select(0, t), wide.select(0, ids[t])));
     }
   }
 }
@@ -238,9 +271,11 @@ TEST(Rows, SameBitsAtAnyPlaceAndThreadCount) {
     Tensor gelu = Tensor::from(x.span<float>(), x.shape());
     gelu_(three.ctx, gelu);
     for (int64_t t = 0; t < 130; t += 9) {
-      const Tensor row = Tensor::from(x.span<float>().subspan(static_cast<size_t>(t) * 100, 100), {1, 100});
+      const Tensor row =
+          Tensor::from(x.span<float>().subspan(static_cast<size_t>(t) * 100, 100), {1, 100});
       EXPECT_TRUE(same_bits(rms_norm(one.ctx, row, weight, 1e-6f), all.slice(0, t, t + 1)));
-      Tensor tail = Tensor::from(x.span<float>().subspan(static_cast<size_t>(t) * 100 + 3, 97), {1, 97});
+      Tensor tail =
+          Tensor::from(x.span<float>().subspan(static_cast<size_t>(t) * 100 + 3, 97), {1, 97});
       gelu_(one.ctx, tail);
       EXPECT_TRUE(same_bits(tail, gelu.slice(0, t, t + 1).slice(1, 3, 100)));
     }
@@ -249,7 +284,8 @@ TEST(Rows, SameBitsAtAnyPlaceAndThreadCount) {
 
 TEST(Rows, MetaMakesShapesOnly) {
   MetaMachine meta(Isa::avx2);
-  const Tensor x = Tensor::empty({3, 8}, DType::f32, Device::meta()), w = Tensor::empty({8}, DType::f32, Device::meta());
+  const Tensor x = Tensor::empty({3, 8}, DType::f32, Device::meta()),
+               w = Tensor::empty({8}, DType::f32, Device::meta());
   EXPECT_EQ(rms_norm(meta.ctx, x, w, 1e-6f).shape(), Shape({3, 8}));
   EXPECT_EQ(silu_mul(meta.ctx, x).raw(), nullptr);
   const int32_t ids[] = {1, 2};
@@ -265,7 +301,10 @@ TEST(Rows, OtherDevicesAreUnsupported) {
     FAIL();
   } catch (const Error& e) {
     EXPECT_EQ(e.code(), ErrorCode::unsupported);
-    EXPECT_THAT(e.message(), testing::AllOf(testing::HasSubstr("gelu_"), testing::HasSubstr("cuda"), testing::HasSubstr("f32")));
+    EXPECT_THAT(
+        e.message(),
+        testing::AllOf(
+            testing::HasSubstr("gelu_"), testing::HasSubstr("cuda"), testing::HasSubstr("f32")));
   }
 }
 

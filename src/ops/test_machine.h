@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// For the tests of this room: contexts of every tier that the machine has, and reproducible numbers.
+// For the tests of this room: contexts of every tier that the machine has, and reproducible
+// numbers.
 #pragma once
 
 #include <gmock/gmock.h>
@@ -20,8 +21,14 @@ constexpr float kEps = std::numeric_limits<float>::epsilon() / 2;  // one roundi
 
 struct Machine {
   explicit Machine(Isa isa, int threads = 2, Activation activation = Activation::f32)
-      : pool(std::make_unique<ThreadPool>(threads)), arena(std::make_unique<Arena>(Device::cpu(), 8 << 20)) {
-    ctx = {.device = Device::cpu(), .stream = {}, .pool = pool.get(), .arena = arena.get(), .isa = isa, .activation = activation};
+      : pool(std::make_unique<ThreadPool>(threads)),
+        arena(std::make_unique<Arena>(Device::cpu(), 8 << 20)) {
+    ctx = {.device = Device::cpu(),
+           .stream = {},
+           .pool = pool.get(),
+           .arena = arena.get(),
+           .isa = isa,
+           .activation = activation};
   }
   std::unique_ptr<ThreadPool> pool;
   std::unique_ptr<Arena> arena;
@@ -29,8 +36,14 @@ struct Machine {
 };
 
 struct MetaMachine {
-  explicit MetaMachine(Isa isa, Activation activation = Activation::f32) : arena(std::make_unique<Arena>(Device::meta())) {
-    ctx = {.device = Device::meta(), .stream = {}, .pool = nullptr, .arena = arena.get(), .isa = isa, .activation = activation};
+  explicit MetaMachine(Isa isa, Activation activation = Activation::f32)
+      : arena(std::make_unique<Arena>(Device::meta())) {
+    ctx = {.device = Device::meta(),
+           .stream = {},
+           .pool = nullptr,
+           .arena = arena.get(),
+           .isa = isa,
+           .activation = activation};
   }
   std::unique_ptr<Arena> arena;
   Ctx ctx;
@@ -71,7 +84,8 @@ inline Tensor narrowed(const Tensor& t, DType dtype) {
 
 inline bool same_bits(const Tensor& a, const Tensor& b) {
   const Tensor x = a.contiguous(), y = b.contiguous();
-  return x.numel() == y.numel() && (x.numel() == 0 || std::memcmp(x.raw(), y.raw(), static_cast<size_t>(x.bytes())) == 0);
+  return x.numel() == y.numel() &&
+         (x.numel() == 0 || std::memcmp(x.raw(), y.raw(), static_cast<size_t>(x.bytes())) == 0);
 }
 
 }  // namespace quern::ops

@@ -19,8 +19,8 @@ bool is_likelier(const Candidate& a, const Candidate& b) {
   return a.weight != b.weight ? a.weight > b.weight : a.token < b.token;
 }
 
-// The k-th largest value, 1 <= k <= values.size(). For a small k by a heap of the k largest so far: most values fail its
-// first comparison.
+// The k-th largest value, 1 <= k <= values.size(). For a small k by a heap of the k largest so far:
+// most values fail its first comparison.
 float kth_largest(std::span<const float> values, size_t k, std::vector<float>& heap) {
   const bool is_small = k < 1024;
   heap.assign(values.begin(), is_small ? values.begin() + static_cast<ptrdiff_t>(k) : values.end());
@@ -83,14 +83,20 @@ int32_t arg_max(std::span<const float> logits) {
     }
   }
   if (not_numbers > 0 || best == kInfinity)
-    fail(ErrorCode::internal, "logits: {} of {} are not a number, the largest is {}: weights or activations overflowed",
-         not_numbers, logits.size(), best);
+    fail(ErrorCode::internal,
+         "logits: {} of {} are not a number, the largest is {}: weights or activations overflowed",
+         not_numbers,
+         logits.size(),
+         best);
   if (best == -kInfinity)
-    fail(ErrorCode::invalid_argument, "sampling: no token is left to choose from; relax allowed_token_ids, bad_words or min_tokens");
+    fail(ErrorCode::invalid_argument,
+         "sampling: no token is left to choose from; relax allowed_token_ids, bad_words or "
+         "min_tokens");
   return static_cast<int32_t>(where);
 }
 
-std::span<const Candidate> CandidateFilter::operator()(std::span<const float> logits, const SamplingParams& params) {
+std::span<const Candidate> CandidateFilter::operator()(std::span<const float> logits,
+                                                       const SamplingParams& params) {
   const auto temperature = static_cast<float>(params.temperature);
   const auto least = static_cast<float>(params.min_p);
   kept_.clear();
@@ -109,8 +115,11 @@ std::span<const Candidate> CandidateFilter::operator()(std::span<const float> lo
   return kept_;
 }
 
-int32_t CandidateFilter::draw(std::span<const float> logits, const SamplingParams& params, double u) {
-  if (params.top_p >= 1 && params.min_p <= 0 && effective_k(params, logits.size()) == logits.size()) {
+int32_t CandidateFilter::draw(std::span<const float> logits,
+                              const SamplingParams& params,
+                              double u) {
+  if (params.top_p >= 1 && params.min_p <= 0 &&
+      effective_k(params, logits.size()) == logits.size()) {
     weigh(logits, static_cast<float>(params.temperature));
     return draw_from_all(u);
   }
@@ -127,7 +136,8 @@ int32_t CandidateFilter::draw(std::span<const float> logits, const SamplingParam
   return last;
 }
 
-// Logits are divided and rounded first, as the reference does: at low temperatures the rounding shows.
+// Logits are divided and rounded first, as the reference does: at low temperatures the rounding
+// shows.
 void CandidateFilter::weigh(std::span<const float> logits, float temperature) {
   const float highest = logits[static_cast<size_t>(arg_max(logits))] / temperature;
   weights_.resize(logits.size());
@@ -171,7 +181,8 @@ void CandidateFilter::keep_top_k(std::span<const float> logits, float temperatur
 
 void CandidateFilter::keep_range(float least, float below) {
   for (size_t i = 0; i < weights_.size(); ++i)
-    if (weights_[i] >= least && weights_[i] < below) kept_.push_back({static_cast<int32_t>(i), weights_[i]});
+    if (weights_[i] >= least && weights_[i] < below)
+      kept_.push_back({static_cast<int32_t>(i), weights_[i]});
 }
 
 // Looks only as far down as the sum asks: most rows are decided among the few likeliest tokens.

@@ -17,18 +17,22 @@ struct Candidate {
 };
 
 // Below this temperature the likeliest token is taken.
-inline bool is_greedy(const SamplingParams& params) { return params.temperature < 1e-5; }
+inline bool is_greedy(const SamplingParams& params) {
+  return params.temperature < 1e-5;
+}
 
-// The first of the largest logits. Throws internal for NaN or +inf, invalid_argument if every token is banned.
+// The first of the largest logits. Throws internal for NaN or +inf, invalid_argument if every token
+// is banned.
 int32_t arg_max(std::span<const float> logits);
 
 // Keeps its buffers from row to row.
 class CandidateFilter {
  public:
-  // Temperature, top-k, top-p, min-p in this order, with the reference's borders (transformers' warpers): tokens equal to the
-  // k-th are all kept; a token stays while the likelier ones have less than top_p in sum. Throws as arg_max. Valid until
-  // the next call.
-  std::span<const Candidate> operator()(std::span<const float> logits, const SamplingParams& params);
+  // Temperature, top-k, top-p, min-p in this order, with the reference's borders (transformers'
+  // warpers): tokens equal to the k-th are all kept; a token stays while the likelier ones have
+  // less than top_p in sum. Throws as arg_max. Valid until the next call.
+  std::span<const Candidate> operator()(std::span<const float> logits,
+                                        const SamplingParams& params);
   // One of them, for a random number u in [0, 1).
   int32_t draw(std::span<const float> logits, const SamplingParams& params, double u);
 
@@ -48,7 +52,8 @@ class CandidateFilter {
 
 double total_weight(std::span<const Candidate> candidates);
 
-// The model's own distribution: `token` first, then the `count` likeliest (of equal ones the first). Throws as arg_max.
+// The model's own distribution: `token` first, then the `count` likeliest (of equal ones the
+// first). Throws as arg_max.
 std::vector<TokenLogprob> raw_logprobs(std::span<const float> logits, int32_t token, int count);
 
 }  // namespace quern

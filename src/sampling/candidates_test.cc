@@ -52,18 +52,23 @@ TEST(ArgMax, ErrorsSayWhatIsWrongWithTheRow) {
 std::vector<double> plain_distribution(const std::vector<float>& logits, const SamplingParams& p) {
   std::vector<size_t> order(logits.size());
   std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return logits[a] > logits[b]; });
+  std::stable_sort(
+      order.begin(), order.end(), [&](size_t a, size_t b) { return logits[a] > logits[b]; });
   size_t kept = order.size();
   if (p.top_k > 0)
-    while (kept > static_cast<size_t>(p.top_k) && logits[order[kept - 1]] < logits[order[static_cast<size_t>(p.top_k) - 1]]) --kept;
+    while (kept > static_cast<size_t>(p.top_k) &&
+           logits[order[kept - 1]] < logits[order[static_cast<size_t>(p.top_k) - 1]])
+      --kept;
   const auto weight = [&](size_t rank) {
     return std::exp((static_cast<double>(logits[order[rank]]) - logits[order[0]]) / p.temperature);
   };
   double total = 0, sum = 0;
   for (size_t i = 0; i < kept; ++i) total += weight(i);
   for (size_t i = 0; i < kept; ++i) {
-    if (p.top_p < 1 && sum >= p.top_p * total) kept = i;
-    else sum += weight(i);
+    if (p.top_p < 1 && sum >= p.top_p * total)
+      kept = i;
+    else
+      sum += weight(i);
   }
   while (p.min_p > 0 && weight(kept - 1) < p.min_p) --kept;
   total = 0;
@@ -91,7 +96,8 @@ TEST(CandidateFilter, AgreesWithThePlainRules) {
     const double total = total_weight(candidates);
     std::vector<double> got(logits.size());
     for (const Candidate& c : candidates) got[static_cast<size_t>(c.token)] = c.weight / total;
-    for (size_t i = 0; i < got.size(); ++i) ASSERT_NEAR(got[i], expected[i], 2e-6) << round << " " << i;
+    for (size_t i = 0; i < got.size(); ++i)
+      ASSERT_NEAR(got[i], expected[i], 2e-6) << round << " " << i;
   }
 }
 
@@ -120,7 +126,8 @@ TEST(CandidateFilter, DrawsByTheSumOfProbabilities) {
   CandidateFilter filter;
   for (double u = 0; u < 1; u += 0.00173) {
     const auto token = static_cast<size_t>(filter.draw(logits, {}, u));
-    const double before = std::accumulate(expected.begin(), expected.begin() + static_cast<ptrdiff_t>(token), 0.0);
+    const double before =
+        std::accumulate(expected.begin(), expected.begin() + static_cast<ptrdiff_t>(token), 0.0);
     EXPECT_GT(expected[token], 0);
     EXPECT_LE(before, u + 1e-6);
     EXPECT_GE(before + expected[token], u - 1e-6);
@@ -149,7 +156,8 @@ TEST(RawLogprobs, SumToOneOverALargeVocabulary) {
   std::vector<float> logits(152064);
   for (float& x : logits) x = normal(random);
   double sum = 0;
-  for (const TokenLogprob& t : raw_logprobs(logits, 0, static_cast<int>(logits.size()))) sum += std::exp(t.logprob);
+  for (const TokenLogprob& t : raw_logprobs(logits, 0, static_cast<int>(logits.size())))
+    sum += std::exp(t.logprob);
   EXPECT_NEAR(sum - std::exp(raw_logprobs(logits, 0, 0)[0].logprob), 1, 1e-5);
 }
 

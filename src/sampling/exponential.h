@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// exp for softmax: a loop over it is vectorised, and it gives the same bits on every CPU, which the system's expf does not.
+// exp for softmax: a loop over it is vectorised, and it gives the same bits on every CPU, which the
+// system's expf does not.
 #pragma once
 
 #include <bit>
@@ -10,8 +11,9 @@ namespace quern {
 // e^x for x <= 0, relative error below 3e-7; 0 below the smallest normal number (and for -inf).
 // x = n ln 2 + r with |r| <= ln 2 / 2; e^r by its series; 2^n by the exponent bits.
 inline float exp_of_nonpositive(float x) {
-  constexpr float kLowest = -87.3f, kLog2E = 1.44269504f, kRound = 12582912.0f;  // 1.5 * 2^23: rounds to an integer
-  constexpr float kLn2High = 0.693359375f, kLn2Low = -2.12194440e-4f;            // high * n is exact
+  constexpr float kLowest = -87.3f, kLog2E = 1.44269504f,
+                  kRound = 12582912.0f;  // 1.5 * 2^23: rounds to an integer
+  constexpr float kLn2High = 0.693359375f, kLn2Low = -2.12194440e-4f;  // high * n is exact
   const float bounded = x > kLowest ? x : kLowest;
   const float shifted = bounded * kLog2E + kRound;
   const float n = shifted - kRound;

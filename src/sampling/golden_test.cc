@@ -29,7 +29,9 @@ class Arrays {
   std::vector<T> get(const std::string& name) const {
     const Json& entry = header_.at(name);
     std::vector<T> values(entry.at("shape").at(0).get<size_t>());
-    std::memcpy(values.data(), data_ + entry.at("data_offsets").at(0).get<size_t>(), values.size() * sizeof(T));
+    std::memcpy(values.data(),
+                data_ + entry.at("data_offsets").at(0).get<size_t>(),
+                values.size() * sizeof(T));
     return values;
   }
 
@@ -55,19 +57,23 @@ TEST(SamplingGolden, ProbabilitiesWithinOneHundredThousandth) {
   for (const Json& row : expected.at("rows")) {
     const std::string index = std::to_string(row.at("index").get<int>());
     std::vector<int32_t> history;
-    for (const int64_t token : arrays.get<int64_t>(index + ".history")) history.push_back(static_cast<int32_t>(token));
+    for (const int64_t token : arrays.get<int64_t>(index + ".history"))
+      history.push_back(static_cast<int32_t>(token));
     const auto logits = arrays.get<float>(index + ".logits");
     auto probabilities = sampled_distribution(logits, params_of(row), {history, history.size()});
     auto reference = arrays.get<float>(index + ".probs");
     ASSERT_EQ(probabilities.size(), reference.size());
     if (row.at("ties").get<bool>()) {
       EXPECT_NEAR(std::accumulate(probabilities.begin(), probabilities.end(), 0.0),
-                  std::accumulate(reference.begin(), reference.end(), 0.0), 1e-5) << index;
+                  std::accumulate(reference.begin(), reference.end(), 0.0),
+                  1e-5)
+          << index;
       // Which of equals stay may differ, not how many of what probability.
       std::sort(probabilities.begin(), probabilities.end());
       std::sort(reference.begin(), reference.end());
     }
-    for (size_t i = 0; i < reference.size(); ++i) EXPECT_NEAR(probabilities[i], reference[i], 1e-5) << index << " " << i;
+    for (size_t i = 0; i < reference.size(); ++i)
+      EXPECT_NEAR(probabilities[i], reference[i], 1e-5) << index << " " << i;
   }
 }
 

@@ -10,12 +10,16 @@ namespace {
 
 constexpr float kBanned = -std::numeric_limits<float>::infinity();
 
-float& at(std::span<float> logits, int32_t token) { return logits[static_cast<size_t>(token)]; }
+float& at(std::span<float> logits, int32_t token) {
+  return logits[static_cast<size_t>(token)];
+}
 
 class Hook : public LogitProcessor {
  public:
   explicit Hook(const LogitHook& hook) : hook_(hook) {}
-  void apply(std::span<float> logits, const History& history) override { hook_(logits, history.tokens); }
+  void apply(std::span<float> logits, const History& history) override {
+    hook_(logits, history.tokens);
+  }
 
  private:
   const LogitHook& hook_;
@@ -48,7 +52,8 @@ class BadWords : public LogitProcessor {
     const auto output = history.output();
     for (const auto& word : words_) {
       const size_t before = word.size() - 1;
-      if (before <= output.size() && std::equal(word.begin(), word.end() - 1, output.end() - static_cast<ptrdiff_t>(before)))
+      if (before <= output.size() &&
+          std::equal(word.begin(), word.end() - 1, output.end() - static_cast<ptrdiff_t>(before)))
         at(logits, word.back()) = kBanned;
     }
   }
@@ -80,8 +85,8 @@ class Bias : public LogitProcessor {
   const SamplingParams& params_;
 };
 
-// Repetition (Keskar et al. 2019) over prompt and output; presence and frequency over the output. Counts grow with the
-// history, so a step costs as much as there are different tokens.
+// Repetition (Keskar et al. 2019) over prompt and output; presence and frequency over the output.
+// Counts grow with the history, so a step costs as much as there are different tokens.
 class Penalties : public LogitProcessor {
  public:
   explicit Penalties(const SamplingParams& params) : params_(params) {}
@@ -104,18 +109,22 @@ class Penalties : public LogitProcessor {
   }
 
   const SamplingParams& params_;
-  std::unordered_map<int32_t, int> output_count_;  // every token of the history; how often in the output
+  std::unordered_map<int32_t, int>
+      output_count_;  // every token of the history; how often in the output
   size_t counted_ = 0;
 };
 
 }  // namespace
 
-std::vector<std::unique_ptr<LogitProcessor>> make_logit_processors(const SamplingParams& p, const LogitHook& hook) {
+std::vector<std::unique_ptr<LogitProcessor>> make_logit_processors(const SamplingParams& p,
+                                                                   const LogitHook& hook) {
   std::vector<std::unique_ptr<LogitProcessor>> chain;
   if (hook) chain.push_back(std::make_unique<Hook>(hook));
-  if (!p.allowed_token_ids.empty()) chain.push_back(std::make_unique<AllowedTokens>(p.allowed_token_ids));
+  if (!p.allowed_token_ids.empty())
+    chain.push_back(std::make_unique<AllowedTokens>(p.allowed_token_ids));
   if (!p.bad_words.empty()) chain.push_back(std::make_unique<BadWords>(p.bad_words));
-  if (p.min_tokens > 0 && !p.stop_token_ids.empty()) chain.push_back(std::make_unique<MinTokens>(p));
+  if (p.min_tokens > 0 && !p.stop_token_ids.empty())
+    chain.push_back(std::make_unique<MinTokens>(p));
   if (!p.logit_bias.empty()) chain.push_back(std::make_unique<Bias>(p));
   if (p.repetition_penalty != 1 || p.presence_penalty != 0 || p.frequency_penalty != 0)
     chain.push_back(std::make_unique<Penalties>(p));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// LogitProcessor: edits one row of logits from one sequence's history. The chain of a request holds only what it asks for.
+// LogitProcessor: edits one row of logits from one sequence's history. The chain of a request holds
+// only what it asks for.
 #pragma once
 
 #include <cstdint>
@@ -22,14 +23,16 @@ struct History {
 class LogitProcessor {
  public:
   virtual ~LogitProcessor() = default;
-  virtual void apply(std::span<float> logits, const History& history) = 0;  // logits [V]; a banned token is -inf
+  virtual void apply(std::span<float> logits,
+                     const History& history) = 0;  // logits [V]; a banned token is -inf
 };
 
 // Of a model, not of a request: sees every row first. May be empty.
 using LogitHook = std::function<void(std::span<float> logits, std::span<const int32_t> history)>;
 
-// In the order of vLLM 0.11's sampler: the model's hook, allowed ids, bad words, minimum length, bias, penalties. `params`
-// and `hook` must outlive the chain. Empty if nothing is asked for.
-std::vector<std::unique_ptr<LogitProcessor>> make_logit_processors(const SamplingParams& params, const LogitHook& hook);
+// In the order of vLLM 0.11's sampler: the model's hook, allowed ids, bad words, minimum length,
+// bias, penalties. `params` and `hook` must outlive the chain. Empty if nothing is asked for.
+std::vector<std::unique_ptr<LogitProcessor>> make_logit_processors(const SamplingParams& params,
+                                                                   const LogitHook& hook);
 
 }  // namespace quern

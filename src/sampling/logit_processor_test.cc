@@ -12,7 +12,9 @@ namespace {
 using testing::ElementsAre;
 constexpr float kBanned = -std::numeric_limits<float>::infinity();
 
-std::vector<float> processed(const SamplingParams& params, std::vector<float> row, std::vector<int32_t> tokens = {},
+std::vector<float> processed(const SamplingParams& params,
+                             std::vector<float> row,
+                             std::vector<int32_t> tokens = {},
                              size_t prompt_length = 0) {
   for (const auto& p : make_logit_processors(params, {})) p->apply(row, {tokens, prompt_length});
   return row;
@@ -36,9 +38,11 @@ TEST(LogitProcessor, BadWordsOfOneAndOfManyTokens) {
   SamplingParams params;
   params.bad_words = {{4}, {1, 2}, {0, 1, 3}};
   EXPECT_THAT(processed(params, {9, 9, 9, 9, 9}), ElementsAre(9, 9, 9, 9, kBanned));
-  EXPECT_THAT(processed(params, {9, 9, 9, 9, 9}, {0, 1}), ElementsAre(9, 9, kBanned, kBanned, kBanned));
+  EXPECT_THAT(processed(params, {9, 9, 9, 9, 9}, {0, 1}),
+              ElementsAre(9, 9, kBanned, kBanned, kBanned));
   // Only the output counts.
-  EXPECT_THAT(processed(params, {9, 9, 9, 9, 9}, {0, 1}, 1), ElementsAre(9, 9, kBanned, 9, kBanned));
+  EXPECT_THAT(processed(params, {9, 9, 9, 9, 9}, {0, 1}, 1),
+              ElementsAre(9, 9, kBanned, 9, kBanned));
   EXPECT_THAT(processed(params, {9, 9, 9, 9, 9}, {0, 1}, 2), ElementsAre(9, 9, 9, 9, kBanned));
 }
 

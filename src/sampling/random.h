@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Random numbers by counter: each depends on (seed, choice, position) alone, so a token is drawn alike in any batch, after
-// a preemption and on a new worker.
+// Random numbers by counter: each depends on (seed, choice, position) alone, so a token is drawn
+// alike in any batch, after a preemption and on a new worker.
 #pragma once
 
 #include <cstdint>
 
 namespace quern {
 
-// The finalizer of SplitMix64 (Steele et al. 2014), a bijection in which every input bit moves every output bit.
+// The finalizer of SplitMix64 (Steele et al. 2014), a bijection in which every input bit moves
+// every output bit.
 inline uint64_t mix_bits(uint64_t x) {
   x += 0x9e3779b97f4a7c15u;
   x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;

@@ -17,14 +17,20 @@ SampledToken Sampler::next(std::span<float> logits, const History& history) {
   if (is_greedy(params_)) {
     result.token = arg_max(logits);
   } else {
-    result.token = filter_.draw(logits, params_, uniform(params_.seed, static_cast<uint64_t>(choice_), history.output().size()));
+    result.token = filter_.draw(
+        logits,
+        params_,
+        uniform(params_.seed, static_cast<uint64_t>(choice_), history.output().size()));
   }
   if (wants_logprobs)
-    result.logprobs = raw_logprobs(raw.empty() ? std::span<const float>(logits) : raw, result.token, params_.logprobs);
+    result.logprobs = raw_logprobs(
+        raw.empty() ? std::span<const float>(logits) : raw, result.token, params_.logprobs);
   return result;
 }
 
-std::vector<float> sampled_distribution(std::span<const float> logits, const SamplingParams& params, const History& history) {
+std::vector<float> sampled_distribution(std::span<const float> logits,
+                                        const SamplingParams& params,
+                                        const History& history) {
   std::vector<float> row(logits.begin(), logits.end());
   for (const auto& processor : make_logit_processors(params, {})) processor->apply(row, history);
   std::vector<float> probabilities(row.size(), 0.0f);
@@ -35,7 +41,8 @@ std::vector<float> sampled_distribution(std::span<const float> logits, const Sam
   CandidateFilter filter;
   const auto candidates = filter(row, params);
   const double total = total_weight(candidates);
-  for (const Candidate& c : candidates) probabilities[static_cast<size_t>(c.token)] = static_cast<float>(c.weight / total);
+  for (const Candidate& c : candidates)
+    probabilities[static_cast<size_t>(c.token)] = static_cast<float>(c.weight / total);
   return probabilities;
 }
 

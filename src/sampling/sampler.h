@@ -21,10 +21,12 @@ struct SampledToken {
 
 class Sampler {
  public:
-  // `params` and `hook` must outlive the sampler. Random numbers depend on (params.seed, choice, output position) alone.
+  // `params` and `hook` must outlive the sampler. Random numbers depend on (params.seed, choice,
+  // output position) alone.
   Sampler(const SamplingParams& params, int choice, const LogitHook& hook);
 
-  // logits [V], edited. Throws internal if they are not numbers, invalid_argument if every token is banned.
+  // logits [V], edited. Throws internal if they are not numbers, invalid_argument if every token is
+  // banned.
   SampledToken next(std::span<float> logits, const History& history);
 
  private:
@@ -34,8 +36,10 @@ class Sampler {
   CandidateFilter filter_;
 };
 
-// The probabilities a token is drawn with, [V]: the request's whole chain, then temperature, top-k, top-p, min-p. Throws as
-// Sampler::next.
-std::vector<float> sampled_distribution(std::span<const float> logits, const SamplingParams& params, const History& history);
+// The probabilities a token is drawn with, [V]: the request's whole chain, then temperature, top-k,
+// top-p, min-p. Throws as Sampler::next.
+std::vector<float> sampled_distribution(std::span<const float> logits,
+                                        const SamplingParams& params,
+                                        const History& history);
 
 }  // namespace quern

@@ -15,7 +15,10 @@ namespace {
 
 const LogitHook kNoHook;
 
-std::vector<int32_t> draws(const SamplingParams& params, int choice, const std::vector<float>& row, size_t count) {
+std::vector<int32_t> draws(const SamplingParams& params,
+                           int choice,
+                           const std::vector<float>& row,
+                           size_t count) {
   Sampler sampler(params, choice, kNoHook);
   std::vector<int32_t> output;
   while (output.size() < count) {
@@ -62,7 +65,8 @@ TEST(Sampler, DrawsAsOftenAsTheDistributionSays) {
   params.top_k = 3;
   const auto expected = sampled_distribution(row, params, {});
   std::vector<double> share(row.size());
-  for (const int32_t token : draws(params, 0, row, 20000)) share[static_cast<size_t>(token)] += 1.0 / 20000;
+  for (const int32_t token : draws(params, 0, row, 20000))
+    share[static_cast<size_t>(token)] += 1.0 / 20000;
   for (size_t i = 0; i < row.size(); ++i) EXPECT_NEAR(share[i], expected[i], 0.012);
   EXPECT_EQ(share[3], 0);
 }
@@ -72,7 +76,8 @@ TEST(Sampler, TemperatureZeroTakesTheFirstLargest) {
   params.temperature = 0;
   params.top_p = 0.1;
   EXPECT_THAT(draws(params, 3, {1, 5, 5}, 3), testing::Each(1));
-  EXPECT_THAT(sampled_distribution(std::vector<float>{1, 5, 5}, params, {}), testing::ElementsAre(0, 1, 0));
+  EXPECT_THAT(sampled_distribution(std::vector<float>{1, 5, 5}, params, {}),
+              testing::ElementsAre(0, 1, 0));
 }
 
 TEST(Sampler, LogprobsAreOfTheRowBeforeItWasEdited) {

@@ -18,34 +18,56 @@ void check_range(std::string_view field, double value, double low, double high) 
 
 void check_positive(std::string_view field, double value, double high) {
   if (!(value > 0 && value <= high))
-    fail(ErrorCode::invalid_argument, "{}: expected more than 0 and at most {}, got {}", field, high, value);
+    fail(ErrorCode::invalid_argument,
+         "{}: expected more than 0 and at most {}, got {}",
+         field,
+         high,
+         value);
 }
 
 void check_token(std::string_view field, int32_t token, int64_t vocab_size) {
   if (token < 0 || token >= vocab_size)
-    fail(ErrorCode::invalid_argument, "{}: token id {}: the vocabulary has 0 to {}", field, token, vocab_size - 1);
+    fail(ErrorCode::invalid_argument,
+         "{}: token id {}: the vocabulary has 0 to {}",
+         field,
+         token,
+         vocab_size - 1);
 }
 
 void check_tokens(std::string_view field, const std::vector<int32_t>& tokens, int64_t vocab_size) {
   if (static_cast<int64_t>(tokens.size()) > vocab_size)
-    fail(ErrorCode::invalid_argument, "{}: {} ids, more than the vocabulary's {}", field, tokens.size(), vocab_size);
+    fail(ErrorCode::invalid_argument,
+         "{}: {} ids, more than the vocabulary's {}",
+         field,
+         tokens.size(),
+         vocab_size);
   for (const int32_t token : tokens) check_token(field, token, vocab_size);
 }
 
 void check_bad_words(const std::vector<std::vector<int32_t>>& words, int64_t vocab_size) {
   if (words.size() > kMaxBadWords)
-    fail(ErrorCode::invalid_argument, "bad_words: expected at most {}, got {}", kMaxBadWords, words.size());
+    fail(ErrorCode::invalid_argument,
+         "bad_words: expected at most {}, got {}",
+         kMaxBadWords,
+         words.size());
   for (const auto& word : words) {
     if (word.empty() || word.size() > kMaxBadWordTokens)
-      fail(ErrorCode::invalid_argument, "bad_words: a word of {} tokens: expected 1 to {}", word.size(), kMaxBadWordTokens);
+      fail(ErrorCode::invalid_argument,
+           "bad_words: a word of {} tokens: expected 1 to {}",
+           word.size(),
+           kMaxBadWordTokens);
     check_tokens("bad_words", word, vocab_size);
   }
 }
 
 void check_lengths(const SamplingParams& p) {
-  if (p.max_tokens < 1) fail(ErrorCode::invalid_argument, "max_tokens: expected at least 1, got {}", p.max_tokens);
+  if (p.max_tokens < 1)
+    fail(ErrorCode::invalid_argument, "max_tokens: expected at least 1, got {}", p.max_tokens);
   if (p.min_tokens < 0 || p.min_tokens > p.max_tokens)
-    fail(ErrorCode::invalid_argument, "min_tokens: expected 0 to max_tokens {}, got {}", p.max_tokens, p.min_tokens);
+    fail(ErrorCode::invalid_argument,
+         "min_tokens: expected 0 to max_tokens {}, got {}",
+         p.max_tokens,
+         p.min_tokens);
 }
 
 }  // namespace
@@ -64,7 +86,10 @@ void SamplingParams::validate(int64_t vocab_size) const {
   check_tokens("allowed_token_ids", allowed_token_ids, vocab_size);
   check_bad_words(bad_words, vocab_size);
   if (static_cast<int64_t>(logit_bias.size()) > vocab_size)
-    fail(ErrorCode::invalid_argument, "logit_bias: {} entries, more than the vocabulary's {}", logit_bias.size(), vocab_size);
+    fail(ErrorCode::invalid_argument,
+         "logit_bias: {} entries, more than the vocabulary's {}",
+         logit_bias.size(),
+         vocab_size);
   for (const auto& [token, bias] : logit_bias) {
     check_token("logit_bias", token, vocab_size);
     check_range("logit_bias", bias, -100, 100);

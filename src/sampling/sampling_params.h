@@ -22,11 +22,11 @@ struct SamplingParams {
   int max_tokens = 16;
   int min_tokens = 0;
   bool ignore_eos = false;
-  std::vector<int32_t> stop_token_ids;                       // the model's end-of-sequence ids are added by the caller
+  std::vector<int32_t> stop_token_ids;  // the model's end-of-sequence ids are added by the caller
   std::vector<std::pair<int32_t, float>> logit_bias;
-  std::vector<int32_t> allowed_token_ids;                    // empty: all
-  std::vector<std::vector<int32_t>> bad_words;               // token sequences that may not appear
-  int logprobs = -1;  // -1: none; n: the chosen token's and the n best
+  std::vector<int32_t> allowed_token_ids;       // empty: all
+  std::vector<std::vector<int32_t>> bad_words;  // token sequences that may not appear
+  int logprobs = -1;                            // -1: none; n: the chosen token's and the n best
 
   // Throws invalid_argument naming the field and its bounds.
   void validate(int64_t vocab_size) const;

@@ -54,12 +54,25 @@ TEST(SamplingParams, NamesTheFieldThatIsOutOfBounds) {
       {"stop_token_ids", [](auto& p) { p.stop_token_ids = {100}; }},
       {"allowed_token_ids", [](auto& p) { p.allowed_token_ids = {-1}; }},
       {"bad_words", [](auto& p) { p.bad_words = {{}}; }},
-      {"bad_words", [](auto& p) { p.bad_words = {{1, 100}}; }},
-      {"logit_bias", [](auto& p) { p.logit_bias = {{100, 0.0f}}; }},
-      {"logit_bias", [](auto& p) { p.logit_bias = {{1, NAN}}; }},
-      {"logit_bias", [](auto& p) { p.logit_bias.assign(101, {1, 0.0f}); }},
+      {"bad_words",
+       [](auto& p) {
+         p.bad_words = {{1, 100}};
+       }},
+      {"logit_bias",
+       [](auto& p) {
+         p.logit_bias = {{100, 0.0f}};
+       }},
+      {"logit_bias",
+       [](auto& p) {
+         p.logit_bias = {{1, NAN}};
+       }},
+      {"logit_bias",
+       [](auto& p) {
+         p.logit_bias.assign(101, {1, 0.0f});
+       }},
   };
-  for (const auto& [field, change] : cases) EXPECT_EQ(complaint(change).rfind(field, 0), 0u) << field << ": " << complaint(change);
+  for (const auto& [field, change] : cases)
+    EXPECT_EQ(complaint(change).rfind(field, 0), 0u) << field << ": " << complaint(change);
 }
 
 }  // namespace

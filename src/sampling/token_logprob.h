@@ -7,7 +7,8 @@ namespace quern {
 
 struct TokenLogprob {
   int32_t token = -1;
-  float logprob = 0;  // natural logarithm, of the model's own distribution before any sampling parameter
+  float logprob =
+      0;  // natural logarithm, of the model's own distribution before any sampling parameter
 };
 
 }  // namespace quern

@@ -10,7 +10,8 @@
 
 namespace quern {
 
-// `holes` maps the offset of each free range to its length. Ranges are kept merged, so first fit is a short walk.
+// `holes` maps the offset of each free range to its length. Ranges are kept merged, so first fit is
+// a short walk.
 struct Arena::State : std::enable_shared_from_this<Arena::State> {
   std::mutex mutex;
   Device device;
@@ -63,7 +64,8 @@ struct Arena::State : std::enable_shared_from_this<Arena::State> {
 
 Arena::Arena(Device device, int64_t capacity_bytes) : state_(std::make_shared<State>()) {
   state_->device = device;
-  state_->capacity = device.is_meta() ? std::numeric_limits<int64_t>::max() : align_up(capacity_bytes);
+  state_->capacity =
+      device.is_meta() ? std::numeric_limits<int64_t>::max() : align_up(capacity_bytes);
   if (!device.is_meta()) state_->region = allocate_storage(state_->capacity, device);
   if (state_->capacity > 0) state_->holes.emplace(0, state_->capacity);
 }
@@ -74,15 +76,20 @@ Tensor Arena::empty(const Shape& shape, DType dtype) {
   const int64_t offset = state_->take(bytes);
   if (offset < 0) return Tensor::over(state_->spill(bytes), 0, shape, dtype);
   std::byte* data = state_->region ? state_->region->data + offset : nullptr;
-  std::shared_ptr<Storage> storage(new Storage{data, bytes, state_->device}, [state = state_, offset](Storage* s) {
-    state->give_back(offset, s->bytes);
-    delete s;
-  });
+  std::shared_ptr<Storage> storage(new Storage{data, bytes, state_->device},
+                                   [state = state_, offset](Storage* s) {
+                                     state->give_back(offset, s->bytes);
+                                     delete s;
+                                   });
   return Tensor::over(std::move(storage), 0, shape, dtype);
 }
 
-Device Arena::device() const { return state_->device; }
-int64_t Arena::capacity_bytes() const { return state_->capacity; }
+Device Arena::device() const {
+  return state_->device;
+}
+int64_t Arena::capacity_bytes() const {
+  return state_->capacity;
+}
 
 int64_t Arena::live_bytes() const {
   const std::lock_guard lock(state_->mutex);

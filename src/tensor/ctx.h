@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ctx: what one op call needs. Built once per rank, passed down by reference; no global state stands behind it.
+// Ctx: what one op call needs. Built once per rank, passed down by reference; no global state
+// stands behind it.
 #pragma once
 
 #include "base/thread_pool.h"
@@ -9,8 +10,8 @@
 
 namespace quern {
 
-// How activations enter a matrix product, attention inside towers included. Accumulation and every other op are float32 in each
-// mode.
+// How activations enter a matrix product, attention inside towers included. Accumulation and every
+// other op are float32 in each mode.
 enum class Activation : uint8_t { f32, bf16, f16, int8 };
 
 struct Ctx {
@@ -18,10 +19,13 @@ struct Ctx {
   Stream stream;
   ThreadPool* pool = nullptr;  // null on meta
   Arena* arena = nullptr;
-  Isa isa = Isa::scalar;  // the best tier that kernels may use; `scalar` runs the plain-loop reference
+  Isa isa =
+      Isa::scalar;  // the best tier that kernels may use; `scalar` runs the plain-loop reference
   Activation activation = Activation::f32;
 
-  Tensor empty(const Shape& shape, DType dtype = DType::f32) const { return arena->empty(shape, dtype); }
+  Tensor empty(const Shape& shape, DType dtype = DType::f32) const {
+    return arena->empty(shape, dtype);
+  }
 };
 
 }  // namespace quern

@@ -20,7 +20,8 @@ struct Device {
   std::string text() const;  // "cpu", "cuda:1", "meta"
 };
 
-// An order of execution on a device; null on the CPU, where an op has finished when its function returns.
+// An order of execution on a device; null on the CPU, where an op has finished when its function
+// returns.
 struct Stream {
   void* handle = nullptr;
 };

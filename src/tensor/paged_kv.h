@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// PagedKv: K and V of one layer in blocks. Lies here because `cache` owns the tensors and `ops` reads them.
+// PagedKv: K and V of one layer in blocks. Lies here because `cache` owns the tensors and `ops`
+// reads them.
 #pragma once
 
 #include "tensor/tensor.h"

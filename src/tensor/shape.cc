@@ -9,7 +9,10 @@ namespace quern {
 
 Shape::Shape(std::span<const int64_t> dims) {
   if (dims.size() > kMaxRank)
-    fail(ErrorCode::invalid_argument, "a shape of {} dimensions, the limit is {}", dims.size(), kMaxRank);
+    fail(ErrorCode::invalid_argument,
+         "a shape of {} dimensions, the limit is {}",
+         dims.size(),
+         kMaxRank);
   for (const int64_t d : dims) {
     if (d < 0) fail(ErrorCode::invalid_argument, "a shape with the negative dimension {}", d);
     dims_[static_cast<size_t>(rank_++)] = d;
@@ -28,6 +31,8 @@ std::string Shape::text() const {
   return out + "]";
 }
 
-bool Shape::operator==(const Shape& other) const { return std::ranges::equal(dims(), other.dims()); }
+bool Shape::operator==(const Shape& other) const {
+  return std::ranges::equal(dims(), other.dims());
+}
 
 }  // namespace quern

@@ -20,12 +20,16 @@ class Shape {
   explicit Shape(std::span<const int64_t> dims);
 
   int rank() const { return rank_; }
-  int64_t operator[](int axis) const { return dims_[static_cast<size_t>(axis < 0 ? axis + rank_ : axis)]; }
+  int64_t operator[](int axis) const {
+    return dims_[static_cast<size_t>(axis < 0 ? axis + rank_ : axis)];
+  }
   std::span<const int64_t> dims() const { return {dims_.data(), static_cast<size_t>(rank_)}; }
-  int64_t numel() const;  // 1 for rank 0
+  int64_t numel() const;     // 1 for rank 0
   std::string text() const;  // "[2, 3]"
   bool operator==(const Shape& other) const;
-  void set(int axis, int64_t size) { dims_[static_cast<size_t>(axis < 0 ? axis + rank_ : axis)] = size; }
+  void set(int axis, int64_t size) {
+    dims_[static_cast<size_t>(axis < 0 ? axis + rank_ : axis)] = size;
+  }
 
  private:
   std::array<int64_t, kMaxRank> dims_{};

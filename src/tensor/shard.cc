@@ -16,14 +16,15 @@ Shard::Shard(int rank, int size, std::vector<double> proportions)
   if (!proportions_.empty() && proportions_.size() != static_cast<size_t>(size))
     fail(ErrorCode::invalid_argument, "{} proportions for {} ranks", proportions_.size(), size);
   for (const double p : proportions_)
-    if (!(p > 0) || !std::isfinite(p)) fail(ErrorCode::invalid_argument, "a rank's proportion is {}: expected more than 0", p);
+    if (!(p > 0) || !std::isfinite(p))
+      fail(ErrorCode::invalid_argument, "a rank's proportion is {}: expected more than 0", p);
 }
 
 Range Shard::range_of(int rank, int64_t length, int64_t granule) const {
   QUERN_CHECK(length >= 0 && granule >= 1);
   const int64_t granules = (length + granule - 1) / granule;
-  // The border before rank r: equal parts differ by one granule, the larger ones first (116 + 115); with proportions the
-  // running sum is rounded, so the borders tile whatever the weights are.
+  // The border before rank r: equal parts differ by one granule, the larger ones first (116 + 115);
+  // with proportions the running sum is rounded, so the borders tile whatever the weights are.
   const auto border = [&](int r) -> int64_t {
     if (proportions_.empty()) return granules / size_ * r + std::min<int64_t>(r, granules % size_);
     const double all = std::accumulate(proportions_.begin(), proportions_.end(), 0.0);

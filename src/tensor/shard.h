@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Shard: the arithmetic of splitting an axis over ranks in whole granules. Ranges may be unequal or empty; they tile the axis.
+// Shard: the arithmetic of splitting an axis over ranks in whole granules. Ranges may be unequal or
+// empty; they tile the axis.
 #pragma once
 
 #include <cstdint>
@@ -15,8 +16,8 @@ struct Range {
   bool operator==(const Range&) const = default;
 };
 
-// The attention heads of one rank: its query heads and the KV heads that they read. `kv` may overlap another rank's only
-// where ranks outnumber KV heads.
+// The attention heads of one rank: its query heads and the KV heads that they read. `kv` may
+// overlap another rank's only where ranks outnumber KV heads.
 struct HeadRange {
   Range q, kv;
 };
@@ -25,17 +26,21 @@ struct HeadRange {
 class Shard {
  public:
   Shard() = default;  // the only rank
-  // `proportions` (one positive weight per rank; empty: equal) ask for unequal parts. Throws invalid_argument.
+  // `proportions` (one positive weight per rank; empty: equal) ask for unequal parts. Throws
+  // invalid_argument.
   Shard(int rank, int size, std::vector<double> proportions = {});
 
   int rank() const { return rank_; }
   int size() const { return size_; }
 
-  // This rank's part of an axis of `length` elements, cut at multiples of `granule` (the last granule may be short).
-  Range range(int64_t length, int64_t granule = 1) const { return range_of(rank_, length, granule); }
+  // This rank's part of an axis of `length` elements, cut at multiples of `granule` (the last
+  // granule may be short).
+  Range range(int64_t length, int64_t granule = 1) const {
+    return range_of(rank_, length, granule);
+  }
   Range range_of(int rank, int64_t length, int64_t granule = 1) const;
-  // Whole KV heads with their query heads while there are enough of them; beyond, query heads with a copy of the KV heads
-  // they need. `heads` must be a multiple of `kv_heads`.
+  // Whole KV heads with their query heads while there are enough of them; beyond, query heads with
+  // a copy of the KV heads they need. `heads` must be a multiple of `kv_heads`.
   HeadRange heads(int64_t heads, int64_t kv_heads) const;
 
  private:

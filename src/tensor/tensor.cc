@@ -22,8 +22,12 @@ Shape contiguous_strides(const Shape& shape) {
 
 }  // namespace
 
-Tensor Tensor::over(std::shared_ptr<Storage> storage, int64_t offset, const Shape& shape, DType dtype) {
-  QUERN_CHECK(storage != nullptr && offset >= 0 && offset + bytes_of(dtype, shape.numel()) <= storage->bytes);
+Tensor Tensor::over(std::shared_ptr<Storage> storage,
+                    int64_t offset,
+                    const Shape& shape,
+                    DType dtype) {
+  QUERN_CHECK(storage != nullptr && offset >= 0 &&
+              offset + bytes_of(dtype, shape.numel()) <= storage->bytes);
   Tensor t;
   t.storage_ = std::move(storage);
   t.byte_offset_ = offset;
@@ -45,7 +49,11 @@ Tensor Tensor::zeros(const Shape& shape, DType dtype, Device device) {
 
 Tensor Tensor::borrow(const void* data, const Shape& shape, DType dtype) {
   auto* bytes = static_cast<std::byte*>(const_cast<void*>(data));
-  return over(std::make_shared<Storage>(Storage{bytes, bytes_of(dtype, shape.numel()), Device::cpu()}), 0, shape, dtype);
+  return over(
+      std::make_shared<Storage>(Storage{bytes, bytes_of(dtype, shape.numel()), Device::cpu()}),
+      0,
+      shape,
+      dtype);
 }
 
 Tensor Tensor::from(std::span<const float> values, const Shape& shape) {
@@ -67,7 +75,11 @@ bool Tensor::is_contiguous() const {
 Tensor Tensor::slice(int axis, int64_t begin, int64_t end) const {
   if (axis < 0) axis += rank();
   QUERN_CHECK(axis >= 0 && axis < rank() && 0 <= begin && begin <= end && end <= dim(axis),
-              "slice [{}, {}) of axis {} of {}", begin, end, axis, shape_.text());
+              "slice [{}, {}) of axis {} of {}",
+              begin,
+              end,
+              axis,
+              shape_.text());
   Tensor t = *this;
   t.byte_offset_ += bytes_of(dtype_, begin * stride(axis));
   t.shape_.set(axis, end - begin);
@@ -89,7 +101,8 @@ Tensor Tensor::select(int axis, int64_t index) const {
 }
 
 Tensor Tensor::reshape(const Shape& shape) const {
-  QUERN_CHECK(is_contiguous() && shape.numel() == numel(), "reshape {} to {}", shape_.text(), shape.text());
+  QUERN_CHECK(
+      is_contiguous() && shape.numel() == numel(), "reshape {} to {}", shape_.text(), shape.text());
   Tensor t = *this;
   t.shape_ = shape;
   t.strides_ = contiguous_strides(shape);
@@ -111,7 +124,9 @@ Tensor Tensor::contiguous() const {
       rest /= dim(axis);
     }
     for (int64_t c = 0; c < row; ++c)
-      std::memcpy(out.raw() + (r * row + c) * item, raw() + (offset + c * stride(-1)) * item, static_cast<size_t>(item));
+      std::memcpy(out.raw() + (r * row + c) * item,
+                  raw() + (offset + c * stride(-1)) * item,
+                  static_cast<size_t>(item));
   }
   return out;
 }
@@ -121,8 +136,10 @@ namespace {
 float f8_e4m3_to_float(uint8_t bits) {
   const int exponent = (bits >> 3) & 15, mantissa = bits & 7;
   if ((bits & 0x7f) == 0x7f) return std::bit_cast<float>(0x7fc00000u);
-  const float magnitude = exponent == 0 ? static_cast<float>(mantissa) * 0x1p-9f
-                                        : std::bit_cast<float>(static_cast<uint32_t>((exponent + 120) << 23 | mantissa << 20));
+  const float magnitude =
+      exponent == 0
+          ? static_cast<float>(mantissa) * 0x1p-9f
+          : std::bit_cast<float>(static_cast<uint32_t>((exponent + 120) << 23 | mantissa << 20));
   return (bits & 0x80) != 0 ? -magnitude : magnitude;
 }
 
@@ -139,20 +156,33 @@ Tensor to_f32(const Tensor& t) {
   if (t.device().is_meta()) return Tensor::empty(t.shape(), DType::f32, Device::meta());
   const auto cast = [](auto v) { return static_cast<float>(v); };
   switch (t.dtype()) {
-    case DType::f32: return t.contiguous();
-    case DType::f64: return convert<double>(t, cast);
-    case DType::f16: return convert<uint16_t>(t, f16_to_float);
-    case DType::bf16: return convert<uint16_t>(t, bf16_to_float);
-    case DType::f8_e4m3: return convert<uint8_t>(t, f8_e4m3_to_float);
-    case DType::f8_e5m2: return convert<uint8_t>(t, [](uint8_t v) { return f16_to_float(static_cast<uint16_t>(v << 8)); });
-    case DType::i64: return convert<int64_t>(t, cast);
-    case DType::i32: return convert<int32_t>(t, cast);
-    case DType::i16: return convert<int16_t>(t, cast);
-    case DType::i8: return convert<int8_t>(t, cast);
+    case DType::f32:
+      return t.contiguous();
+    case DType::f64:
+      return convert<double>(t, cast);
+    case DType::f16:
+      return convert<uint16_t>(t, f16_to_float);
+    case DType::bf16:
+      return convert<uint16_t>(t, bf16_to_float);
+    case DType::f8_e4m3:
+      return convert<uint8_t>(t, f8_e4m3_to_float);
+    case DType::f8_e5m2:
+      return convert<uint8_t>(
+          t, [](uint8_t v) { return f16_to_float(static_cast<uint16_t>(v << 8)); });
+    case DType::i64:
+      return convert<int64_t>(t, cast);
+    case DType::i32:
+      return convert<int32_t>(t, cast);
+    case DType::i16:
+      return convert<int16_t>(t, cast);
+    case DType::i8:
+      return convert<int8_t>(t, cast);
     case DType::u8:
-    case DType::boolean: return convert<uint8_t>(t, cast);
+    case DType::boolean:
+      return convert<uint8_t>(t, cast);
     case DType::i4:
-    case DType::u4: break;
+    case DType::u4:
+      break;
   }
   fail(ErrorCode::unsupported, "to_f32 of {} elements", name_of(t.dtype()));
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tensor: dtype, shape, strides and a counted reference to storage on one device. Copying is cheap and shares.
+// Tensor: dtype, shape, strides and a counted reference to storage on one device. Copying is cheap
+// and shares.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +14,8 @@
 
 namespace quern {
 
-// Bytes on a device. `data` is null on meta. Freed by the deleter of its shared_ptr (heap, arena, mapped file, …).
+// Bytes on a device. `data` is null on meta. Freed by the deleter of its shared_ptr (heap, arena,
+// mapped file, …).
 struct Storage {
   std::byte* data = nullptr;
   int64_t bytes = 0;
@@ -24,13 +26,18 @@ class Tensor {
  public:
   Tensor() = default;  // no storage; defined() is false
 
-  // Uninitialised, contiguous, 64-byte aligned (large CPU tensors in huge pages where the system gives them). Throws
-  // exhausted if memory is short. Ops take their outputs from Ctx::empty instead.
+  // Uninitialised, contiguous, 64-byte aligned (large CPU tensors in huge pages where the system
+  // gives them). Throws exhausted if memory is short. Ops take their outputs from Ctx::empty
+  // instead.
   static Tensor empty(const Shape& shape, DType dtype, Device device = Device::cpu());
   static Tensor zeros(const Shape& shape, DType dtype, Device device = Device::cpu());
   // Shares `storage` from byte `offset` on. Contiguous.
-  static Tensor over(std::shared_ptr<Storage> storage, int64_t offset, const Shape& shape, DType dtype);
-  // Reads memory that somebody else owns and keeps alive longer (a mapped file). Contiguous; never written to.
+  static Tensor over(std::shared_ptr<Storage> storage,
+                     int64_t offset,
+                     const Shape& shape,
+                     DType dtype);
+  // Reads memory that somebody else owns and keeps alive longer (a mapped file). Contiguous; never
+  // written to.
   static Tensor borrow(const void* data, const Shape& shape, DType dtype);
   // Copies values into a new float32 / int32 CPU tensor of this shape.
   static Tensor from(std::span<const float> values, const Shape& shape);
@@ -51,11 +58,15 @@ class Tensor {
   T* data() const {
     return reinterpret_cast<T*>(raw());
   }
-  std::byte* raw() const { return storage_ && storage_->data ? storage_->data + byte_offset_ : nullptr; }
+  std::byte* raw() const {
+    return storage_ && storage_->data ? storage_->data + byte_offset_ : nullptr;
+  }
   // All elements of a contiguous CPU tensor.
   template <typename T>
   std::span<T> span() const {
-    QUERN_CHECK(is_contiguous() && sizeof(T) * 8 == static_cast<size_t>(bits_of(dtype_)), "{}", shape_.text());
+    QUERN_CHECK(is_contiguous() && sizeof(T) * 8 == static_cast<size_t>(bits_of(dtype_)),
+                "{}",
+                shape_.text());
     return {data<T>(), static_cast<size_t>(numel())};
   }
 
@@ -73,7 +84,8 @@ class Tensor {
   Shape shape_, strides_;
 };
 
-// Converts a contiguous CPU tensor of any float or integer kind of at least 8 bits to float32 values.
+// Converts a contiguous CPU tensor of any float or integer kind of at least 8 bits to float32
+// values.
 Tensor to_f32(const Tensor& t);
 
 }  // namespace quern

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Checkpoint: names -> bytes, over mapped files. Any sub-range of a tensor is read without reading the rest.
+// Checkpoint: names -> bytes, over mapped files. Any sub-range of a tensor is read without reading
+// the rest.
 #pragma once
 
 #include <memory>
@@ -16,17 +17,37 @@ namespace quern {
 
 // How elements are stored: a DType, or one of GGUF's block types.
 enum class Stored : uint8_t {
-  f64, f32, f16, bf16, f8_e4m3, f8_e5m2, i64, i32, i16, i8, u8, boolean,
-  q4_0, q4_1, q5_0, q5_1, q8_0, q4_k, q5_k, q6_k,
+  f64,
+  f32,
+  f16,
+  bf16,
+  f8_e4m3,
+  f8_e5m2,
+  i64,
+  i32,
+  i16,
+  i8,
+  u8,
+  boolean,
+  q4_0,
+  q4_1,
+  q5_0,
+  q5_1,
+  q8_0,
+  q4_k,
+  q5_k,
+  q6_k,
 };
 
 std::string_view name_of(Stored stored);
 
 struct TensorInfo {
-  std::string name;  // as Hugging Face names it, whatever the container says ("model.layers.0.self_attn.q_proj.weight")
+  std::string name;  // as Hugging Face names it, whatever the container says
+                     // ("model.layers.0.self_attn.q_proj.weight")
   Stored stored = Stored::f32;
   Shape shape;  // row-major, outermost first
-  // Rows are stored in another order: row r of the tensor is stored row row_order[r] (Llama's rotary permutation in GGUF).
+  // Rows are stored in another order: row r of the tensor is stored row row_order[r] (Llama's
+  // rotary permutation in GGUF).
   std::vector<int32_t> row_order;
 };
 
@@ -37,7 +58,8 @@ class Checkpoint {
   // Null if there is no such tensor.
   virtual const TensorInfo* find(std::string_view name) const = 0;
   virtual std::vector<std::string> names() const = 0;  // sorted
-  // The stored bytes of a tensor, in place. Throws not_found; unavailable for a checkpoint without weights (config only).
+  // The stored bytes of a tensor, in place. Throws not_found; unavailable for a checkpoint without
+  // weights (config only).
   virtual std::span<const std::byte> bytes(std::string_view name) const = 0;
   virtual const Config& config() const = 0;  // config.json, or its equal made from GGUF metadata
   virtual int64_t total_bytes() const = 0;
@@ -46,20 +68,24 @@ class Checkpoint {
   bool has(std::string_view name) const { return find(name) != nullptr; }
 };
 
-// Opens a folder (safetensors, single or sharded, with config.json), a .gguf file, or one bare .safetensors file (its config is
-// empty). A folder with a config.json and no weights opens with no tensors. Headers are validated fully: offsets in range, no
-// overlap, no overflow, sizes bounded; throws not_found, data_loss or unsupported with the place.
+// Opens a folder (safetensors, single or sharded, with config.json), a .gguf file, or one bare
+// .safetensors file (its config is empty). A folder with a config.json and no weights opens with no
+// tensors. Headers are validated fully: offsets in range, no overlap, no overflow, sizes bounded;
+// throws not_found, data_loss or unsupported with the place.
 //
-// Tensor names are canonical: the published, older prefixes (`visual.`, `model.layers.`, `lm_head.`). Files saved with the newer
-// ones (`model.visual.`, `model.language_model.`) are renamed on opening, and look-ups accept both.
+// Tensor names are canonical: the published, older prefixes (`visual.`, `model.layers.`,
+// `lm_head.`). Files saved with the newer ones (`model.visual.`, `model.language_model.`) are
+// renamed on opening, and look-ups accept both.
 std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path);
 
 // Tensors known by shape alone, for models built on `meta`; bytes() throws unavailable.
 std::unique_ptr<Checkpoint> shapes_only_checkpoint(Config config, std::vector<TensorInfo> tensors);
 
-// A whole tensor as a contiguous CPU tensor of its DType, borrowed from the mapping where it can be. Not for block types.
-// On `meta`: shape only.
-Tensor read_tensor(const Checkpoint& checkpoint, std::string_view name, Device device = Device::cpu());
+// A whole tensor as a contiguous CPU tensor of its DType, borrowed from the mapping where it can
+// be. Not for block types. On `meta`: shape only.
+Tensor read_tensor(const Checkpoint& checkpoint,
+                   std::string_view name,
+                   Device device = Device::cpu());
 // The same as float32 (norm weights, biases, scales).
 Tensor read_f32(const Checkpoint& checkpoint, std::string_view name, Device device = Device::cpu());
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Config: a read-only view of config.json (or a nested part of it) with typed getters that name the missing key.
+// Config: a read-only view of config.json (or a nested part of it) with typed getters that name the
+// missing key.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +22,8 @@ class Config {
   static Config read(const std::string& file);
 
   bool has(std::string_view key) const;  // present and not null
-  // Required keys: throw data_loss naming key and expected type. integer() also checks min <= value <= max.
+  // Required keys: throw data_loss naming key and expected type. integer() also checks min <= value
+  // <= max.
   int64_t integer(std::string_view key, int64_t min = 1, int64_t max = int64_t{1} << 40) const;
   double number(std::string_view key) const;
   bool boolean(std::string_view key) const;
@@ -29,7 +31,10 @@ class Config {
   std::vector<int64_t> integers(std::string_view key) const;  // an array, or one integer
   std::vector<std::string> strings(std::string_view key) const;
   // Optional keys: the fallback when absent or null; a wrong type still throws.
-  int64_t integer_or(std::string_view key, int64_t fallback, int64_t min = 0, int64_t max = int64_t{1} << 40) const;
+  int64_t integer_or(std::string_view key,
+                     int64_t fallback,
+                     int64_t min = 0,
+                     int64_t max = int64_t{1} << 40) const;
   double number_or(std::string_view key, double fallback) const;
   bool boolean_or(std::string_view key, bool fallback) const;
   std::string string_or(std::string_view key, std::string_view fallback) const;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// WeightFormat: recognises its tensors under a prefix and reads any granule-aligned range into a QuantMatrix.
+// WeightFormat: recognises its tensors under a prefix and reads any granule-aligned range into a
+// QuantMatrix.
 #pragma once
 
 #include <memory>
@@ -26,8 +27,13 @@ class WeightFormat {
   // [N, K] of the whole matrix, and where it may be cut on each axis.
   virtual Shape shape(const Checkpoint& checkpoint, std::string_view prefix) const = 0;
   virtual Granule granule(const Checkpoint& checkpoint, std::string_view prefix) const = 0;
-  // Rows x cols of the matrix. On meta: shapes only. Throws data_loss where stored parts contradict each other.
-  virtual QuantMatrix read(const Checkpoint& checkpoint, std::string_view prefix, Range rows, Range cols, Device device) const = 0;
+  // Rows x cols of the matrix. On meta: shapes only. Throws data_loss where stored parts contradict
+  // each other.
+  virtual QuantMatrix read(const Checkpoint& checkpoint,
+                           std::string_view prefix,
+                           Range rows,
+                           Range cols,
+                           Device device) const = 0;
 };
 
 // All formats, in the order they are tried.

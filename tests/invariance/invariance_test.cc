@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A sequence's tokens and the bits of its logits are its own: whatever the company, chunk, block size, prefix cache, preemption and
-// thread count. Sixteen streams at once through the real engine and models, against each alone.
+// A sequence's tokens and the bits of its logits are its own: whatever the company, chunk, block
+// size, prefix cache, preemption and thread count. Sixteen streams at once through the real engine
+// and models, against each alone.
 #include <gmock/gmock.h>
 
 #include <nlohmann/json.hpp>
@@ -22,7 +23,7 @@ constexpr int kStreams = 16;
 struct Setup {
   int block_size = 16;
   int64_t num_blocks = 512;
-  int chunk = 512;       // max_num_batched_tokens
+  int chunk = 512;  // max_num_batched_tokens
   int max_num_seqs = kStreams;
   bool prefix_cache = false;
   int threads = 1;
@@ -38,15 +39,25 @@ using Stream = std::vector<Step>;
 class Subject {
  public:
   Subject(const std::string& path, Activation activation, int tokens)
-      : tokens_(tokens), kv_dtype_(activation == Activation::f32 ? DType::f32 : DType::bf16), activation_(activation), checkpoint_(open_checkpoint(path)), prompts_(PromptBuilder::open(path, *checkpoint_)),
-        loader_({.threads = 2, .isa = probe_topology().isa, .activation = activation}), model_(make_model(Builder(checkpoint_, loader_.ctx()))) {}
+      : tokens_(tokens),
+        kv_dtype_(activation == Activation::f32 ? DType::f32 : DType::bf16),
+        activation_(activation),
+        checkpoint_(open_checkpoint(path)),
+        prompts_(PromptBuilder::open(path, *checkpoint_)),
+        loader_({.threads = 2, .isa = probe_topology().isa, .activation = activation}),
+        model_(make_model(Builder(checkpoint_, loader_.ctx()))) {}
 
   const PromptBuilder& prompts() const { return *prompts_; }
   int tokens() const { return tokens_; }
 
-  // All prompts at once, with the parameters of streams first, first + 1, …; stats as they are when the last stream has ended.
-  std::vector<Stream> run(const Setup& setup, std::span<const std::shared_ptr<const Prompt>> prompts, size_t first, EngineStats* stats = nullptr) {
-    OwnedCtx worker({.threads = setup.threads, .isa = loader_.ctx().isa, .activation = activation_});
+  // All prompts at once, with the parameters of streams first, first + 1, …; stats as they are when
+  // the last stream has ended.
+  std::vector<Stream> run(const Setup& setup,
+                          std::span<const std::shared_ptr<const Prompt>> prompts,
+                          size_t first,
+                          EngineStats* stats = nullptr) {
+    OwnedCtx worker(
+        {.threads = setup.threads, .isa = loader_.ctx().isa, .activation = activation_});
     EngineConfig config;
     config.max_model_len = 256;
     config.block_size = setup.block_size;
@@ -55,12 +66,16 @@ class Subject {
     config.max_num_seqs = setup.max_num_seqs;
     config.enable_prefix_caching = setup.prefix_cache;
     const MonotonicClock clock;
-    Engine engine(config, [&](uint64_t epoch) {
-      KvSpec spec = model_->kv_spec();
-      spec.dtype = kv_dtype_;
-      auto kv = std::make_shared<KvCache>(spec, config.num_blocks, config.block_size, Device::cpu());
-      return make_local_executor(epoch, {model_, worker.ctx(), kv});
-    }, clock);
+    Engine engine(
+        config,
+        [&](uint64_t epoch) {
+          KvSpec spec = model_->kv_spec();
+          spec.dtype = kv_dtype_;
+          auto kv =
+              std::make_shared<KvCache>(spec, config.num_blocks, config.block_size, Device::cpu());
+          return make_local_executor(epoch, {model_, worker.ctx(), kv});
+        },
+        clock);
     std::vector<std::shared_ptr<EventStream>> streams;
     for (size_t i = 0; i < prompts.size(); ++i) {
       Request request;
@@ -102,36 +117,47 @@ class Subject {
 
 // Prompts of many lengths, some with the same beginning.
 std::vector<std::shared_ptr<const Prompt>> texts(const Subject& subject) {
-  const std::string beginning = "Once upon a time, in a village by the sea, there lived a clockmaker who repaired only clocks that ran backwards. ";
+  const std::string beginning =
+      "Once upon a time, in a village by the sea, there lived a clockmaker who repaired only "
+      "clocks that ran backwards. ";
   std::vector<std::shared_ptr<const Prompt>> out;
   for (int i = 0; i < kStreams; ++i) {
     std::string text = i % 3 == 0 ? beginning : "Number ";
     for (int j = 0; j <= i; ++j) text += format("{} and then {}, ", i, j);
     auto prompt = std::make_shared<Prompt>(subject.prompts().from_text(text, false));
-    if (prompt->ids.size() > 180) prompt = std::make_shared<Prompt>(subject.prompts().from_ids({prompt->ids.begin(), prompt->ids.begin() + 180}));
+    if (prompt->ids.size() > 180)
+      prompt = std::make_shared<Prompt>(
+          subject.prompts().from_ids({prompt->ids.begin(), prompt->ids.begin() + 180}));
     out.push_back(prompt);
   }
   return out;
 }
 
-std::vector<std::shared_ptr<const Prompt>> pictures(const Subject& subject, const std::string& folder) {
+std::vector<std::shared_ptr<const Prompt>> pictures(const Subject& subject,
+                                                    const std::string& folder) {
   const std::string files[] = {"image_a.png", "image_b.jpg"};
   std::vector<std::shared_ptr<const Prompt>> out;
   for (int i = 0; i < kStreams; ++i) {
     const std::string bytes = read_file(folder + "/inputs/" + files[i % 2]);
     std::vector<OpenedMedia> media(1);
     media[0].frames = {decode_image(std::as_bytes(std::span(bytes)))};
-    const std::string text = format("<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>Picture {}<|im_end|>\n", i / 2);
-    out.push_back(std::make_shared<Prompt>(subject.prompts().from_text(text, false, std::move(media))));
+    const std::string text = format(
+        "<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>Picture {}<|im_end|>\n",
+        i / 2);
+    out.push_back(
+        std::make_shared<Prompt>(subject.prompts().from_text(text, false, std::move(media))));
   }
   return out;
 }
 
 // Blocks for the longest stream alone and not for all: sequences must be set back while they grow.
-int64_t tight_pool(const std::vector<std::shared_ptr<const Prompt>>& prompts, int tokens, int block_size) {
+int64_t tight_pool(const std::vector<std::shared_ptr<const Prompt>>& prompts,
+                   int tokens,
+                   int block_size) {
   int64_t longest = 0, all = 0;
   for (const auto& prompt : prompts) {
-    const int64_t blocks = (static_cast<int64_t>(prompt->ids.size()) + tokens + block_size - 1) / block_size;
+    const int64_t blocks =
+        (static_cast<int64_t>(prompt->ids.size()) + tokens + block_size - 1) / block_size;
     longest = std::max(longest, blocks);
     all += blocks;
   }
@@ -151,13 +177,16 @@ void expect_invariant(Subject& subject, const std::vector<std::shared_ptr<const 
       {"blocks of 1", {.block_size = 1, .num_blocks = 8192}},
       {"blocks of 7, three at a time", {.block_size = 7, .max_num_seqs = 3}},
       {"prefix cache", {.prefix_cache = true, .threads = 2}},
-      {"prefix cache, small blocks and chunks", {.block_size = 4, .num_blocks = 2048, .chunk = 37, .prefix_cache = true}},
-      {"preemption", {.block_size = 4, .num_blocks = tight_pool(prompts, subject.tokens(), 4), .chunk = 96}},
+      {"prefix cache, small blocks and chunks",
+       {.block_size = 4, .num_blocks = 2048, .chunk = 37, .prefix_cache = true}},
+      {"preemption",
+       {.block_size = 4, .num_blocks = tight_pool(prompts, subject.tokens(), 4), .chunk = 96}},
   };
   for (const auto& [name, setup] : setups) {
     EngineStats stats;
     const std::vector<Stream> together = subject.run(setup, prompts, 0, &stats);
-    for (size_t i = 0; i < prompts.size(); ++i) EXPECT_TRUE(together[i] == alone[i]) << name << ", stream " << i;
+    for (size_t i = 0; i < prompts.size(); ++i)
+      EXPECT_TRUE(together[i] == alone[i]) << name << ", stream " << i;
     if (std::string_view(name) == "preemption") {
       EXPECT_GT(stats.preemptions, 0) << "the pool is too large to show anything";
     }
@@ -178,7 +207,8 @@ TEST_P(Invariance, QwenWithPictures) {
 }
 
 TEST_P(Invariance, EmbeddedChatModel) {
-  if (!file_exists(kSmollm)) GTEST_SKIP() << "SKIPPED: " << kSmollm << " is not there; ./dev setup fetches it";
+  if (!file_exists(kSmollm))
+    GTEST_SKIP() << "SKIPPED: " << kSmollm << " is not there; ./dev setup fetches it";
 #ifndef NDEBUG
   GTEST_SKIP() << "SKIPPED: too slow without optimisation; the release build runs it";
 #endif
@@ -186,8 +216,12 @@ TEST_P(Invariance, EmbeddedChatModel) {
   expect_invariant(subject, texts(subject));
 }
 
-INSTANTIATE_TEST_SUITE_P(Modes, Invariance, ::testing::Values(Activation::f32, Activation::bf16),
-                         [](const auto& mode) { return mode.param == Activation::f32 ? "f32" : "bf16"; });
+INSTANTIATE_TEST_SUITE_P(Modes,
+                         Invariance,
+                         ::testing::Values(Activation::f32, Activation::bf16),
+                         [](const auto& mode) {
+                           return mode.param == Activation::f32 ? "f32" : "bf16";
+                         });
 
 }  // namespace
 }  // namespace quern

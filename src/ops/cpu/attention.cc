@@ -9,7 +9,9 @@
 namespace quern::ops::cpu {
 namespace {
 
-const AttentionKernels& kernels_for(Isa isa) { return isa >= Isa::avx512 ? kAttentionAvx512 : kAttentionAvx2; }
+const AttentionKernels& kernels_for(Isa isa) {
+  return isa >= Isa::avx512 ? kAttentionAvx512 : kAttentionAvx2;
+}
 
 // Where the keys of one sequence and KV head lie.
 class KeySource {
@@ -48,7 +50,9 @@ class KeySource {
   int64_t at(int64_t position, const Tensor& t) const {
     if (table_ == nullptr) return (first_ + position) * t.stride(0) + head_ * size_;
     const int64_t block_size = t.dim(2);
-    return ((table_[position / block_size] * t.dim(1) + head_) * block_size + position % block_size) * size_;
+    return ((table_[position / block_size] * t.dim(1) + head_) * block_size +
+            position % block_size) *
+           size_;
   }
 
   const Tensor &k_, &v_;
@@ -57,38 +61,50 @@ class KeySource {
   const int32_t* table_ = nullptr;
 };
 
-// The queries of one task: `count` step rows from `first` on, `group` heads each. Row r of the task is head r % group of step
-// row r / group.
+// The queries of one task: `count` step rows from `first` on, `group` heads each. Row r of the task
+// is head r % group of step row r / group.
 struct Queries {
   const Tensor& q;
   int64_t first, count;
   int64_t head, group;  // the first query head, and how many share the KV head
 
   int rows() const { return static_cast<int>(count * group); }
-  const float* row(int r) const { return q.data<float>() + (first + r / group) * q.stride(0) + (head + r % group) * q.dim(2); }
+  const float* row(int r) const {
+    return q.data<float>() + (first + r / group) * q.stride(0) + (head + r % group) * q.dim(2);
+  }
   float* row_of(const Tensor& out, int r) const {
     return out.data<float>() + ((first + r / group) * q.dim(1) + head + r % group) * q.dim(2);
   }
 };
 
-void load_queries(const AttentionKernels& kernels, const Queries& queries, float scale, Workspace& ws) {
-  for (int r = 0; r < queries.rows(); ++r) kernels.load_query(queries.row(r), scale, static_cast<int>(queries.q.dim(2)), r, ws);
+void load_queries(const AttentionKernels& kernels,
+                  const Queries& queries,
+                  float scale,
+                  Workspace& ws) {
+  for (int r = 0; r < queries.rows(); ++r)
+    kernels.load_query(queries.row(r), scale, static_cast<int>(queries.q.dim(2)), r, ws);
 }
 
 void open_split(Running& split, int rows, int size) {
-  for (int panel = 0; panel * 32 < size; ++panel) std::fill_n(split.sums + panel * kRows * 32, rows * 32, 0.0f);
+  for (int panel = 0; panel * 32 < size; ++panel)
+    std::fill_n(split.sums + panel * kRows * 32, rows * 32, 0.0f);
   std::fill_n(split.largest, kRows, kNoScore);
   std::fill_n(split.weight, kRows * 16, 0.0f);
 }
 
-// The tiles of one split. Row r sees `seen` + r / group keys (one more for each later step row) if causal, else `seen`.
+// The tiles of one split. Row r sees `seen` + r / group keys (one more for each later step row) if
+// causal, else `seen`.
 struct Visible {
   int64_t seen;
   bool is_causal;
   int64_t of(int64_t step_row) const { return is_causal ? seen + step_row : seen; }
 };
 
-void run_split(const AttentionKernels& kernels, const Queries& queries, const KeySource& source, Visible visible, Range keys,
+void run_split(const AttentionKernels& kernels,
+               const Queries& queries,
+               const KeySource& source,
+               Visible visible,
+               Range keys,
                Workspace& ws) {
   const int rows = queries.rows();
   const auto size = static_cast<int>(queries.q.dim(2));
@@ -100,7 +116,8 @@ void run_split(const AttentionKernels& kernels, const Queries& queries, const Ke
     kernels.pack_keys(k, ws);
     kernels.pack_values(v, ws);
     for (int r = 0; r < rows; ++r)
-      ws.limit[r] = static_cast<int32_t>(std::clamp<int64_t>(visible.of(r / queries.group) - begin, 0, count));
+      ws.limit[r] = static_cast<int32_t>(
+          std::clamp<int64_t>(visible.of(r / queries.group) - begin, 0, count));
     kernels.attend(ws, rows, count, size);
   }
 }
@@ -111,8 +128,13 @@ void open_record(float* record, int64_t size) {
 }
 
 // All splits of [0, keys), one after the other, and the result.
-void run_all(const AttentionKernels& kernels, const Queries& queries, const KeySource& source, Visible visible, int64_t split,
-             const Tensor& out, Workspace& ws) {
+void run_all(const AttentionKernels& kernels,
+             const Queries& queries,
+             const KeySource& source,
+             Visible visible,
+             int64_t split,
+             const Tensor& out,
+             Workspace& ws) {
   const auto size = static_cast<int>(queries.q.dim(2));
   const int64_t step = record_size(size), keys = visible.of(queries.count - 1);
   alignas(64) float totals[kRows * (kRecordHead + kMostSize)], record[kRecordHead + kMostSize];
@@ -124,18 +146,20 @@ void run_all(const AttentionKernels& kernels, const Queries& queries, const KeyS
       kernels.merge(record, size, totals + r * step);
     }
   }
-  for (int r = 0; r < queries.rows(); ++r) kernels.finish(totals + r * step, size, queries.row_of(out, r));
+  for (int r = 0; r < queries.rows(); ++r)
+    kernels.finish(totals + r * step, size, queries.row_of(out, r));
 }
 
-// One unit of parallel work: a tile of queries over all their keys, or (record >= 0) over one split only, whose records then
-// wait for a Merge.
+// One unit of parallel work: a tile of queries over all their keys, or (record >= 0) over one split
+// only, whose records then wait for a Merge.
 struct Task {
   int64_t sequence, head;  // KV head
   int64_t first, count;    // step rows
   int64_t split = 0, record = -1;
 };
 
-// A tile whose splits were shared out: its records lie split by split, row by row, from `record` on.
+// A tile whose splits were shared out: its records lie split by split, row by row, from `record`
+// on.
 struct Merge {
   Task tile;
   int64_t splits;
@@ -147,8 +171,8 @@ struct Plan {
   int64_t records = 0;
 };
 
-// Sequences of few rows and many keys (decoding) are shared out by splits, all others by tiles of rows. Depends on shapes
-// alone; that the two ways give the same bits is what kSplit is for.
+// Sequences of few rows and many keys (decoding) are shared out by splits, all others by tiles of
+// rows. Depends on shapes alone; that the two ways give the same bits is what kSplit is for.
 Plan make_plan(const PagedBatch& batch, int64_t heads, int64_t group) {
   Plan plan;
   const int64_t tile = std::max<int64_t>(1, kRows / group);
@@ -225,7 +249,8 @@ struct PagedRun {
 
 }  // namespace
 
-void paged_attention(Ctx& ctx, const Tensor& q, const PagedKv& kv, const PagedAttention& in, const Tensor& out) {
+void paged_attention(
+    Ctx& ctx, const Tensor& q, const PagedKv& kv, const PagedAttention& in, const Tensor& out) {
   const Plan plan = make_plan(in.batch, kv.k.dim(1), q.dim(1) / kv.k.dim(1));
   const Tensor records = ctx.empty({plan.records, record_size(q.dim(2))});
   if (ctx.device.is_meta()) return;
@@ -235,25 +260,34 @@ void paged_attention(Ctx& ctx, const Tensor& q, const PagedKv& kv, const PagedAt
 }
 
 void segment_attention(Ctx& ctx, const SegmentInputs& in, const Tensor& out) {
-  const int64_t heads = in.k.dim(1), group = in.q.dim(1) / heads, tile = std::max<int64_t>(1, kRows / group);
+  const int64_t heads = in.k.dim(1), group = in.q.dim(1) / heads,
+                tile = std::max<int64_t>(1, kRows / group);
   const bool is_bf16 = ctx.activation == Activation::bf16 && ctx.isa >= Isa::avx512_bf16;
   const AttentionKernels& kernels = is_bf16 ? kAttentionAvx512Bf16 : kernels_for(ctx.isa);
   std::vector<Task> tasks;
   for (size_t s = 0; s + 1 < in.segments.size(); ++s)
     for (int64_t head = 0; head < heads; ++head)
       for (int64_t row = in.segments[s]; row < in.segments[s + 1]; row += tile)
-        tasks.push_back({static_cast<int64_t>(s), head, row, std::min(tile, in.segments[s + 1] - row)});
-  ctx.pool->parallel_for(static_cast<int64_t>(tasks.size()), 1, [&](int64_t begin, int64_t end, int) {
-    Workspace ws;
-    for (int64_t i = begin; i < end; ++i) {
-      const Task& task = tasks[static_cast<size_t>(i)];
-      const int64_t first = in.segments[static_cast<size_t>(task.sequence)];
-      const int64_t keys = in.segments[static_cast<size_t>(task.sequence) + 1] - first;
-      const Queries queries{in.q, task.first, task.count, task.head * group, group};
-      load_queries(kernels, queries, in.scale, ws);
-      run_all(kernels, queries, KeySource::rows(in.k, in.v, first, task.head), {keys, false}, keys, out, ws);
-    }
-  });
+        tasks.push_back(
+            {static_cast<int64_t>(s), head, row, std::min(tile, in.segments[s + 1] - row)});
+  ctx.pool->parallel_for(
+      static_cast<int64_t>(tasks.size()), 1, [&](int64_t begin, int64_t end, int) {
+        Workspace ws;
+        for (int64_t i = begin; i < end; ++i) {
+          const Task& task = tasks[static_cast<size_t>(i)];
+          const int64_t first = in.segments[static_cast<size_t>(task.sequence)];
+          const int64_t keys = in.segments[static_cast<size_t>(task.sequence) + 1] - first;
+          const Queries queries{in.q, task.first, task.count, task.head * group, group};
+          load_queries(kernels, queries, in.scale, ws);
+          run_all(kernels,
+                  queries,
+                  KeySource::rows(in.k, in.v, first, task.head),
+                  {keys, false},
+                  keys,
+                  out,
+                  ws);
+        }
+      });
 }
 
 }  // namespace quern::ops::cpu

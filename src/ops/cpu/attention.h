@@ -1,18 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 // Attention of the CPU's fast tiers. Private to the room.
 //
-// Queries of one KV head form up to kRows rows; keys come in tiles of kKeys at fixed absolute positions. Per tile:
+// Queries of one KV head form up to kRows rows; keys come in tiles of kKeys at fixed absolute
+// positions. Per tile:
 //
-//        k panels [E][32 keys]      scores       p = exp(scores - largest so far)      v panels [keys][32 of E]
+//        k panels [E][32 keys]      scores       p = exp(scores - largest so far)      v panels
+//        [keys][32 of E]
 //      +----+----+----+----+      +--------+      +--------+                          +----+----+
 //   q  |    |    |    |    |  ->  |  rows  |  ->  |  rows  |  x  v, added to sums  <- |    |    |
 //      +----+----+----+----+      | x keys |      | x keys |                          |    |    |
 //                                 +--------+      +--------+                          +----+----+
 //
-// both products by the register tiles of tiles.inc. When a row meets a larger score, what it has summed shrinks by
-// exp(old largest - new largest). Every kSplit positions a split ends; splits are summed up apart and merged in order, always,
-// so that a long context can be shared out over threads and still give the bits that one thread gives.
-// Dao et al. 2022 (tiles, running softmax); Dao et al. 2023, "Flash-Decoding" (splits).
+// both products by the register tiles of tiles.inc. When a row meets a larger score, what it has
+// summed shrinks by exp(old largest - new largest). Every kSplit positions a split ends; splits are
+// summed up apart and merged in order, always, so that a long context can be shared out over
+// threads and still give the bits that one thread gives. Dao et al. 2022 (tiles, running softmax);
+// Dao et al. 2023, "Flash-Decoding" (splits).
 #pragma once
 
 #include <cstddef>
@@ -29,16 +32,20 @@ constexpr int kQStride = kMostSize + 16, kPStride = kKeys + 16;
 // Stands for "no score yet": finite, so that differences of it are no NaN, and below any score.
 constexpr float kNoScore = -1e30f;
 
-// The running softmax of kRows rows over one split. `sums` is cut into panels of 32 columns: [E / 32][kRows][32].
+// The running softmax of kRows rows over one split. `sums` is cut into panels of 32 columns: [E /
+// 32][kRows][32].
 struct alignas(64) Running {
   float sums[kRows * kMostSize];
   float largest[kRows];
   float weight[kRows * 16];  // sums of p, lane by lane
 };
 
-// The same of one row, closed: its largest score, the sum of p, then from kRecordHead on the E sums.
+// The same of one row, closed: its largest score, the sum of p, then from kRecordHead on the E
+// sums.
 constexpr int kRecordHead = 16;
-inline int64_t record_size(int64_t size) { return kRecordHead + (size + 31) / 32 * 32; }
+inline int64_t record_size(int64_t size) {
+  return kRecordHead + (size + 31) / 32 * 32;
+}
 
 // The memory of one task, on its stack.
 // q, k, v and p hold what the kernels of a tier put there: float32, or bf16 in pairs.
@@ -75,9 +82,12 @@ struct AttentionKernels {
 extern const AttentionKernels kAttentionAvx2, kAttentionAvx512, kAttentionAvx512Bf16;
 
 // Whether these kernels carry `group` query heads of this size for each KV head.
-inline bool accepts_heads(int64_t group, int64_t size) { return group <= kRows && size <= kMostSize; }
+inline bool accepts_heads(int64_t group, int64_t size) {
+  return group <= kRows && size <= kMostSize;
+}
 
-void paged_attention(Ctx& ctx, const Tensor& q, const PagedKv& kv, const PagedAttention& in, const Tensor& out);
+void paged_attention(
+    Ctx& ctx, const Tensor& q, const PagedKv& kv, const PagedAttention& in, const Tensor& out);
 void segment_attention(Ctx& ctx, const SegmentInputs& in, const Tensor& out);
 
 }  // namespace quern::ops::cpu

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What each instruction-set file of this folder offers. Private to the room; chosen by the tables in ops/.
+// What each instruction-set file of this folder offers. Private to the room; chosen by the tables
+// in ops/.
 #pragma once
 
 #include "ops/cpu/tiles.h"

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The packed product of the CPU's fast tiers. Private to the room; reached through the table in ops/matmul.cc.
+// The packed product of the CPU's fast tiers. Private to the room; reached through the table in
+// ops/matmul.cc.
 #pragma once
 
 #include <memory>
@@ -9,6 +10,8 @@
 
 namespace quern::ops::cpu {
 
-std::unique_ptr<PackedWeight> pack_weight(const Ctx& ctx, const std::vector<QuantMatrix>& parts, DType storage);
+std::unique_ptr<PackedWeight> pack_weight(const Ctx& ctx,
+                                          const std::vector<QuantMatrix>& parts,
+                                          DType storage);
 
 }  // namespace quern::ops::cpu

@@ -16,7 +16,12 @@ namespace {
 #include "ops/cpu/matmul.inc"
 }  // namespace
 
-const MatmulTiles kTilesAvx2{
-    .name = "avx2", .rows = Simd::kTileRows, .f32 = kF32, .bf16 = kBf16, .f16 = kF16, .bf16_dot = nullptr, .turn = turn};
+const MatmulTiles kTilesAvx2{.name = "avx2",
+                             .rows = Simd::kTileRows,
+                             .f32 = kF32,
+                             .bf16 = kBf16,
+                             .f16 = kF16,
+                             .bf16_dot = nullptr,
+                             .turn = turn};
 
 }  // namespace quern::ops::cpu

@@ -16,9 +16,19 @@ namespace {
 #include "ops/cpu/matmul.inc"
 }  // namespace
 
-const MatmulTiles kTilesAvx512{
-    .name = "avx512", .rows = Simd::kTileRows, .f32 = kF32, .bf16 = kBf16, .f16 = kF16, .bf16_dot = nullptr, .turn = turn};
-const MatmulTiles kTilesAvx512Bf16{
-    .name = "avx512_bf16", .rows = Simd::kTileRows, .f32 = kF32, .bf16 = kBf16, .f16 = kF16, .bf16_dot = &kDotAvx512Bf16, .turn = turn};
+const MatmulTiles kTilesAvx512{.name = "avx512",
+                               .rows = Simd::kTileRows,
+                               .f32 = kF32,
+                               .bf16 = kBf16,
+                               .f16 = kF16,
+                               .bf16_dot = nullptr,
+                               .turn = turn};
+const MatmulTiles kTilesAvx512Bf16{.name = "avx512_bf16",
+                                   .rows = Simd::kTileRows,
+                                   .f32 = kF32,
+                                   .bf16 = kBf16,
+                                   .f16 = kF16,
+                                   .bf16_dot = &kDotAvx512Bf16,
+                                   .turn = turn};
 
 }  // namespace quern::ops::cpu

@@ -10,7 +10,8 @@ namespace quern::ops::reference {
 namespace {
 
 float element(const Tensor& t, int64_t index) {
-  return t.dtype() == DType::bf16 ? bf16_to_float(t.data<uint16_t>()[index]) : t.data<float>()[index];
+  return t.dtype() == DType::bf16 ? bf16_to_float(t.data<uint16_t>()[index])
+                                  : t.data<float>()[index];
 }
 
 // K and V as lists of rows: key(j), value(j) are element offsets.
@@ -23,7 +24,8 @@ struct Keys {
 // Softmax of scale * (q . k) over all keys, then the weighted sum of values.
 template <typename Key, typename Value>
 void attend(const float* q, const Keys& keys, Key key, Value value, float scale, float* out) {
-  std::vector<double> weights(static_cast<size_t>(keys.count)), sums(static_cast<size_t>(keys.size));
+  std::vector<double> weights(static_cast<size_t>(keys.count)),
+      sums(static_cast<size_t>(keys.size));
   for (int64_t j = 0; j < keys.count; ++j) {
     double dot = 0;
     for (int64_t e = 0; e < keys.size; ++e) dot += double{q[e]} * element(keys.k, key(j) + e);
@@ -34,14 +36,17 @@ void attend(const float* q, const Keys& keys, Key key, Value value, float scale,
   for (int64_t j = 0; j < keys.count; ++j) {
     const double weight = std::exp(weights[static_cast<size_t>(j)] - largest);
     total += weight;
-    for (int64_t e = 0; e < keys.size; ++e) sums[static_cast<size_t>(e)] += weight * element(keys.v, value(j) + e);
+    for (int64_t e = 0; e < keys.size; ++e)
+      sums[static_cast<size_t>(e)] += weight * element(keys.v, value(j) + e);
   }
-  for (int64_t e = 0; e < keys.size; ++e) out[e] = static_cast<float>(sums[static_cast<size_t>(e)] / total);
+  for (int64_t e = 0; e < keys.size; ++e)
+    out[e] = static_cast<float>(sums[static_cast<size_t>(e)] / total);
 }
 
 }  // namespace
 
-void paged_attention(Ctx& ctx, const Tensor& q, const PagedKv& kv, const PagedAttention& in, const Tensor& out) {
+void paged_attention(
+    Ctx& ctx, const Tensor& q, const PagedKv& kv, const PagedAttention& in, const Tensor& out) {
   if (ctx.device.is_meta()) return;
   const int64_t heads = q.dim(1), size = q.dim(2), kv_heads = kv.k.dim(1), block_size = kv.k.dim(2);
   const auto sequences = static_cast<int64_t>(in.batch.context_lengths.size());
@@ -49,13 +54,18 @@ void paged_attention(Ctx& ctx, const Tensor& q, const PagedKv& kv, const PagedAt
     for (int64_t item = begin; item < end; ++item) {
       const int64_t s = item / heads, h = item % heads, g = h / (heads / kv_heads);
       const int32_t* table = in.batch.block_tables.data() + s * in.batch.blocks_per_row;
-      const int64_t first = in.batch.offsets[static_cast<size_t>(s)], last = in.batch.offsets[static_cast<size_t>(s) + 1];
+      const int64_t first = in.batch.offsets[static_cast<size_t>(s)],
+                    last = in.batch.offsets[static_cast<size_t>(s) + 1];
       const auto at = [&](int64_t j) {
         return ((table[j / block_size] * kv_heads + g) * block_size + j % block_size) * size;
       };
       for (int64_t t = first; t < last; ++t) {
         const int64_t count = in.batch.context_lengths[static_cast<size_t>(s)] - (last - t) + 1;
-        attend(q.data<float>() + t * q.stride(0) + h * size, {kv.k, kv.v, count, size}, at, at, in.scale,
+        attend(q.data<float>() + t * q.stride(0) + h * size,
+               {kv.k, kv.v, count, size},
+               at,
+               at,
+               in.scale,
                out.data<float>() + (t * heads + h) * size);
       }
     }
@@ -68,11 +78,16 @@ void segment_attention(Ctx& ctx, const SegmentInputs& in, const Tensor& out) {
   ctx.pool->parallel_for(segments * heads, 1, [&](int64_t begin, int64_t end, int) {
     for (int64_t item = begin; item < end; ++item) {
       const int64_t s = item / heads, h = item % heads, g = h / group;
-      const int64_t first = in.segments[static_cast<size_t>(s)], last = in.segments[static_cast<size_t>(s) + 1];
+      const int64_t first = in.segments[static_cast<size_t>(s)],
+                    last = in.segments[static_cast<size_t>(s) + 1];
       const auto key = [&](int64_t j) { return (first + j) * in.k.stride(0) + g * size; };
       const auto value = [&](int64_t j) { return (first + j) * in.v.stride(0) + g * size; };
       for (int64_t p = first; p < last; ++p)
-        attend(in.q.data<float>() + p * in.q.stride(0) + h * size, {in.k, in.v, last - first, size}, key, value, in.scale,
+        attend(in.q.data<float>() + p * in.q.stride(0) + h * size,
+               {in.k, in.v, last - first, size},
+               key,
+               value,
+               in.scale,
                out.data<float>() + (p * heads + h) * size);
     }
   });

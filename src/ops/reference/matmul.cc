@@ -28,7 +28,9 @@ class PlainWeight final : public PackedWeight {
     if (ctx.device.is_meta()) return;
     ctx.pool->parallel_for(x.dim(0), 1, [&](int64_t begin, int64_t end, int) {
       for (int64_t t = begin; t < end; ++t)
-        multiply_row(x.data<float>() + t * x.stride(0), x_dtype(ctx.activation), bias.data<float>(),
+        multiply_row(x.data<float>() + t * x.stride(0),
+                     x_dtype(ctx.activation),
+                     bias.data<float>(),
                      y.data<float>() + t * rows());
     });
   }
@@ -50,12 +52,16 @@ class PlainWeight final : public PackedWeight {
 
 }  // namespace
 
-std::unique_ptr<PackedWeight> pack_weight(const Ctx& ctx, const std::vector<QuantMatrix>& parts, DType storage) {
+std::unique_ptr<PackedWeight> pack_weight(const Ctx& ctx,
+                                          const std::vector<QuantMatrix>& parts,
+                                          DType storage) {
   Tensor values = Tensor::empty({stacked_rows(parts), parts[0].cols()}, DType::f32, ctx.device);
   if (!ctx.device.is_meta()) {
     float* out = values.data<float>();
     for (const QuantMatrix& part : parts)
-      out = std::ranges::transform(dequantize(part).span<float>(), out, [&](float v) { return rounded(v, storage); }).out;
+      out = std::ranges::transform(dequantize(part).span<float>(), out, [&](float v) {
+              return rounded(v, storage);
+            }).out;
   }
   return std::make_unique<PlainWeight>(ctx.device, std::move(values));
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Plain loops: the meaning of every op, and what Isa::scalar runs. Sums are taken in double, so that the distance of a fast
-// kernel from these is the fast kernel's own rounding.
+// Plain loops: the meaning of every op, and what Isa::scalar runs. Sums are taken in double, so
+// that the distance of a fast kernel from these is the fast kernel's own rounding.
 #pragma once
 
 #include "ops/attention_inputs.h"
@@ -13,10 +13,13 @@ namespace quern::ops::reference {
 const RowKernels& row_kernels();
 
 // The weights rounded to `storage` (f32, f16 or bf16), kept as float32 [N, K].
-std::unique_ptr<PackedWeight> pack_weight(const Ctx& ctx, const std::vector<QuantMatrix>& parts, DType storage);
+std::unique_ptr<PackedWeight> pack_weight(const Ctx& ctx,
+                                          const std::vector<QuantMatrix>& parts,
+                                          DType storage);
 
 // What ops/attention.h says; out [T, H * E].
-void paged_attention(Ctx& ctx, const Tensor& q, const PagedKv& kv, const PagedAttention& in, const Tensor& out);
+void paged_attention(
+    Ctx& ctx, const Tensor& q, const PagedKv& kv, const PagedAttention& in, const Tensor& out);
 void segment_attention(Ctx& ctx, const SegmentInputs& in, const Tensor& out);
 
 }  // namespace quern::ops::reference

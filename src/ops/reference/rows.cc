@@ -21,19 +21,30 @@ void layer_norm(const float* x, const NormRow& norm, float* y) {
   for (int64_t i = 0; i < norm.size; ++i) variance += (x[i] - mean) * (x[i] - mean);
   const double scale = 1 / std::sqrt(variance / static_cast<double>(norm.size) + norm.eps);
   for (int64_t i = 0; i < norm.size; ++i)
-    y[i] = static_cast<float>((x[i] - mean) * scale * norm.weight[i] + (norm.bias != nullptr ? norm.bias[i] : 0.0f));
+    y[i] = static_cast<float>((x[i] - mean) * scale * norm.weight[i] +
+                              (norm.bias != nullptr ? norm.bias[i] : 0.0f));
 }
 
 void add(float* x, const float* y, int64_t n) {
   for (int64_t i = 0; i < n; ++i) x[i] += y[i];
 }
 
-double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
-double silu_of(double x) { return x * sigmoid(x); }
-double gelu_of(double x) { return x / 2 * (1 + std::erf(x * std::sqrt(0.5))); }
+double sigmoid(double x) {
+  return 1 / (1 + std::exp(-x));
+}
+double silu_of(double x) {
+  return x * sigmoid(x);
+}
+double gelu_of(double x) {
+  return x / 2 * (1 + std::erf(x * std::sqrt(0.5)));
+}
 // 1 + tanh(u) = 2 sigmoid(2u)
-double gelu_tanh_of(double x) { return x * sigmoid(2 * 0.79788456080286535588 * (x + 0.044715 * x * x * x)); }
-double quick_gelu_of(double x) { return x * sigmoid(1.702 * x); }
+double gelu_tanh_of(double x) {
+  return x * sigmoid(2 * 0.79788456080286535588 * (x + 0.044715 * x * x * x));
+}
+double quick_gelu_of(double x) {
+  return x * sigmoid(1.702 * x);
+}
 
 template <double (*function)(double)>
 void map(float* x, int64_t n) {
@@ -82,6 +93,8 @@ constexpr RowKernels kTable{
 
 }  // namespace
 
-const RowKernels& row_kernels() { return kTable; }
+const RowKernels& row_kernels() {
+  return kTable;
+}
 
 }  // namespace quern::ops::reference

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The rules, down to their corners (a rejected match still consumes its text), are those of the `tokenizers` library 0.23.
+// The rules, down to their corners (a rejected match still consumes its text), are those of the
+// `tokenizers` library 0.23.
 #include "text/tokenizer/added_tokens.h"
 
 #include <algorithm>
@@ -11,7 +12,9 @@
 namespace quern {
 namespace {
 
-uint64_t edge_key(uint32_t node, char byte) { return uint64_t{node} << 8 | static_cast<unsigned char>(byte); }
+uint64_t edge_key(uint32_t node, char byte) {
+  return uint64_t{node} << 8 | static_cast<unsigned char>(byte);
+}
 
 // The class bits of the character that ends at `end`; 0 at the beginning of the text.
 uint16_t class_before(std::string_view text, size_t end, size_t& begin) {
@@ -36,7 +39,8 @@ size_t skip_space_left(std::string_view text, size_t at, size_t floor) {
 }
 
 size_t skip_space_right(std::string_view text, size_t at) {
-  for (size_t length = 0; at < text.size() && (char_class(utf8_at(text, at, length)) & kSpace); at += length) {
+  for (size_t length = 0; at < text.size() && (char_class(utf8_at(text, at, length)) & kSpace);
+       at += length) {
   }
   return at;
 }
@@ -48,7 +52,8 @@ void TokenTrie::add(std::string_view text, int32_t value) {
   starts_[static_cast<unsigned char>(text[0])] = true;
   uint32_t node = 0;
   for (const char byte : text) {
-    const auto [edge, is_new] = edges_.emplace(edge_key(node, byte), static_cast<uint32_t>(values_.size()));
+    const auto [edge, is_new] =
+        edges_.emplace(edge_key(node, byte), static_cast<uint32_t>(values_.size()));
     if (is_new) values_.push_back(-1);
     node = edge->second;
   }
@@ -82,7 +87,9 @@ const AddedToken* AddedTokens::find(std::string_view content) const {
   return entry == by_content_.end() ? nullptr : &tokens_[entry->second];
 }
 
-std::vector<Segment> AddedTokens::split(std::string_view text, Stage stage, bool parse_special) const {
+std::vector<Segment> AddedTokens::split(std::string_view text,
+                                        Stage stage,
+                                        bool parse_special) const {
   const TokenTrie& trie = stage == Stage::normalized ? normalized_ : raw_;
   std::vector<Segment> segments;
   size_t done = 0;  // text before this has been handed out
@@ -96,7 +103,8 @@ std::vector<Segment> AddedTokens::split(std::string_view text, Stage stage, bool
     if (token.is_special && !parse_special) continue;
     size_t begin = at, end = at + length;
     if (token.is_single_word && touches_word(text, begin, end)) continue;
-    // What an earlier token swallowed is not taken twice; a token of nothing but such white space disappears.
+    // What an earlier token swallowed is not taken twice; a token of nothing but such white space
+    // disappears.
     if (token.strips_left) begin = std::max(done, skip_space_left(text, begin, done));
     if (token.strips_right) end = skip_space_right(text, end);
     if (begin >= end) continue;

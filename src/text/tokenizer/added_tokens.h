@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tokens that are found in the text itself, before anything is cut or merged: special tokens and tokens added later.
+// Tokens that are found in the text itself, before anything is cut or merged: special tokens and
+// tokens added later.
 #pragma once
 
 #include <cstdint>
@@ -28,7 +29,8 @@ struct Segment {
   int32_t id = -1;
 };
 
-// Finds the longest of a set of strings that begins at a position. The first added wins among equal ones.
+// Finds the longest of a set of strings that begins at a position. The first added wins among equal
+// ones.
 class TokenTrie {
  public:
   TokenTrie() : values_(1, -1) {}
@@ -49,7 +51,8 @@ class AddedTokens {
 
   // Remembers a token; a token with the same content is replaced, an empty content is ignored.
   void add(AddedToken token);
-  // Builds the search; call once after the last add. `normalize` rewrites the contents of normalized tokens.
+  // Builds the search; call once after the last add. `normalize` rewrites the contents of
+  // normalized tokens.
   template <typename Normalize>
   void finish(Normalize normalize) {
     for (const bool special : {true, false})  // special tokens come first among equal contents
@@ -60,7 +63,8 @@ class AddedTokens {
                    static_cast<int32_t>(i));
   }
 
-  // Cuts `text` at the tokens of this stage. With parse_special false, special tokens are plain text.
+  // Cuts `text` at the tokens of this stage. With parse_special false, special tokens are plain
+  // text.
   std::vector<Segment> split(std::string_view text, Stage stage, bool parse_special) const;
 
   const std::vector<AddedToken>& all() const { return tokens_; }

@@ -21,7 +21,9 @@ struct Bpe::Symbol {
 struct Bpe::Candidate {
   int32_t rank, at, result;
   // Order of the queue: lowest rank first, then leftmost.
-  bool operator<(const Candidate& other) const { return rank != other.rank ? rank > other.rank : at > other.at; }
+  bool operator<(const Candidate& other) const {
+    return rank != other.rank ? rank > other.rank : at > other.at;
+  }
 };
 
 namespace {
@@ -68,7 +70,8 @@ void Bpe::insert_pair(const BpeVocabulary::Merge& merge) {
 
 const Bpe::Pair* Bpe::find_pair(int32_t left, int32_t right) const {
   const uint64_t key = pair_key(left, right);
-  for (size_t at = mix(key) & (pairs_.size() - 1); pairs_[at].key != kEmpty; at = (at + 1) & (pairs_.size() - 1))
+  for (size_t at = mix(key) & (pairs_.size() - 1); pairs_[at].key != kEmpty;
+       at = (at + 1) & (pairs_.size() - 1))
     if (pairs_[at].key == key) return &pairs_[at];
   return nullptr;
 }
@@ -122,7 +125,8 @@ int64_t Bpe::merge_all(std::vector<Symbol>& symbols) const {
     const Candidate top = queue.top();
     queue.pop();
     Symbol& left = symbols[top.at];
-    // The neighbourhood may have changed since; then what merges here now, if anything, has its own entry.
+    // The neighbourhood may have changed since; then what merges here now, if anything, has its own
+    // entry.
     if (left.is_dead || candidate_at(top.at).result != top.result) continue;
     Symbol& right = symbols[left.next];
     right.is_dead = true;
@@ -143,7 +147,8 @@ int64_t Bpe::encode(std::string_view word, std::vector<int32_t>& ids) const {
   }
   std::vector<Symbol> symbols = symbols_of(word);
   const int64_t looked_at = merge_all(symbols);
-  for (int32_t at = symbols.empty() ? -1 : 0; at >= 0; at = symbols[at].next) ids.push_back(symbols[at].id);
+  for (int32_t at = symbols.empty() ? -1 : 0; at >= 0; at = symbols[at].next)
+    ids.push_back(symbols[at].id);
   return looked_at;
 }
 
@@ -163,7 +168,8 @@ std::vector<BpeVocabulary::Merge> merges_of_ranks(const std::vector<BpeVocabular
     for (size_t cut = 1; cut < bytes.size(); ++cut) {
       const int32_t left = find(bytes.substr(0, cut));
       const int32_t right = left < 0 ? -1 : find(bytes.substr(cut));
-      if (right >= 0) merges.push_back({left, right, static_cast<int32_t>(id), static_cast<int32_t>(id)});
+      if (right >= 0)
+        merges.push_back({left, right, static_cast<int32_t>(id), static_cast<int32_t>(id)});
     }
   }
   return merges;

@@ -14,7 +14,8 @@ namespace quern {
 struct BpeVocabulary {
   struct Token {
     std::string bytes;
-    // Made of bytes by merging; false for ids that do not exist and for tokens that only stand for themselves.
+    // Made of bytes by merging; false for ids that do not exist and for tokens that only stand for
+    // themselves.
     bool is_mergeable = false;
   };
   struct Merge {
@@ -28,8 +29,9 @@ struct BpeVocabulary {
   bool fuses_unknown = false;   // neighbouring unknown bytes become one token
 };
 
-// Merges by the rule of Sennrich et al. 2016: of all neighbours that may merge, those of the lowest rank, leftmost first.
-// Queue and linked list as in SentencePiece: a word of n bytes takes at most 3n queue entries and n log n time.
+// Merges by the rule of Sennrich et al. 2016: of all neighbours that may merge, those of the lowest
+// rank, leftmost first. Queue and linked list as in SentencePiece: a word of n bytes takes at most
+// 3n queue entries and n log n time.
 class Bpe {
  public:
   // Ids in merges must exist; of a repeated pair the last merge counts.
@@ -37,7 +39,8 @@ class Bpe {
   Bpe(const Bpe&) = delete;  // by_bytes_ points into tokens_
   Bpe(Bpe&&) = default;
 
-  // Appends the ids of `word` (under 2^31 bytes) and returns the count of queue entries that were looked at. Thread-safe.
+  // Appends the ids of `word` (under 2^31 bytes) and returns the count of queue entries that were
+  // looked at. Thread-safe.
   int64_t encode(std::string_view word, std::vector<int32_t>& ids) const;
 
   // One past the highest id.
@@ -73,8 +76,9 @@ class Bpe {
   bool fuses_unknown_;
 };
 
-// The merges of a vocabulary whose ids are ranks (tiktoken): every way to split a token into two tokens, ranked by the id of
-// the whole. Merging with them gives what repeated search for the lowest-ranked pair gives.
+// The merges of a vocabulary whose ids are ranks (tiktoken): every way to split a token into two
+// tokens, ranked by the id of the whole. Merging with them gives what repeated search for the
+// lowest-ranked pair gives.
 std::vector<BpeVocabulary::Merge> merges_of_ranks(const std::vector<BpeVocabulary::Token>& tokens);
 
 }  // namespace quern

@@ -14,7 +14,8 @@ using Ids = std::vector<int32_t>;
 class VocabularyBuilder {
  public:
   int32_t token(const std::string& bytes) {
-    const auto [entry, is_new] = ids_.emplace(bytes, static_cast<int32_t>(vocabulary.tokens.size()));
+    const auto [entry, is_new] =
+        ids_.emplace(bytes, static_cast<int32_t>(vocabulary.tokens.size()));
     if (is_new) vocabulary.tokens.push_back({bytes, true});
     return entry->second;
   }
@@ -60,7 +61,8 @@ TEST(Bpe, AWordThatIsATokenNeedsItsMergesUnlessTheyAreIgnored) {
   b.token("abc");  // no merge leads here
   BpeVocabulary ignoring = b.vocabulary;
   ignoring.ignores_merges = true;
-  EXPECT_EQ(encode_names(Bpe(std::move(b.vocabulary)), "abc"), (std::vector<std::string>{"a", "bc"}));
+  EXPECT_EQ(encode_names(Bpe(std::move(b.vocabulary)), "abc"),
+            (std::vector<std::string>{"a", "bc"}));
   EXPECT_EQ(encode_names(Bpe(std::move(ignoring)), "abc"), (std::vector<std::string>{"abc"}));
 }
 
@@ -81,19 +83,23 @@ TEST(Bpe, LastOfRepeatedMergesCounts) {
   b.merge("a", "b");
   b.merge("b", "c");
   b.merge("a", "b");
-  EXPECT_EQ(encode_names(Bpe(std::move(b.vocabulary)), "abc"), (std::vector<std::string>{"a", "bc"}));
+  EXPECT_EQ(encode_names(Bpe(std::move(b.vocabulary)), "abc"),
+            (std::vector<std::string>{"a", "bc"}));
 }
 
-// What a byte-pair encoder by definition does: search everything for the best neighbours, merge, repeat.
+// What a byte-pair encoder by definition does: search everything for the best neighbours, merge,
+// repeat.
 Ids encode_by_rescanning(const BpeVocabulary& vocabulary, const Ids& bytes) {
-  std::map<std::pair<int32_t, int32_t>, std::pair<int32_t, int32_t>> merges;  // pair -> rank, result
+  std::map<std::pair<int32_t, int32_t>, std::pair<int32_t, int32_t>>
+      merges;  // pair -> rank, result
   for (const auto& m : vocabulary.merges) merges[{m.left, m.right}] = {m.rank, m.result};
   Ids ids = bytes;
   while (true) {
     size_t best = ids.size();
     std::pair<int32_t, int32_t> found{INT32_MAX, -1};
     for (size_t i = 0; i + 1 < ids.size(); ++i)
-      if (const auto m = merges.find({ids[i], ids[i + 1]}); m != merges.end() && m->second.first < found.first)
+      if (const auto m = merges.find({ids[i], ids[i + 1]});
+          m != merges.end() && m->second.first < found.first)
         best = i, found = m->second;
     if (best == ids.size()) return ids;
     ids[best] = found.second;
@@ -112,12 +118,14 @@ TEST(Bpe, QueueGivesWhatRescanningGives) {
     for (const char* byte : {"a", "b", "c"}) b.token(byte);
     for (int i = 0; i < 12; ++i) {
       const auto& tokens = b.vocabulary.tokens;
-      const std::string left = tokens[random(tokens.size())].bytes, right = tokens[random(tokens.size())].bytes;
+      const std::string left = tokens[random(tokens.size())].bytes,
+                        right = tokens[random(tokens.size())].bytes;
       if (left.size() + right.size() <= 8) b.merge(left, right);
     }
     std::string word;
     Ids bytes;
-    for (int i = 0; i < 40; ++i) bytes.push_back(static_cast<int32_t>(random(3))), word += "abc"[bytes.back()];
+    for (int i = 0; i < 40; ++i)
+      bytes.push_back(static_cast<int32_t>(random(3))), word += "abc"[bytes.back()];
     const Ids expected = encode_by_rescanning(b.vocabulary, bytes);
     EXPECT_EQ(encode(Bpe(std::move(b.vocabulary)), word), expected) << "round " << round;
   }
@@ -128,7 +136,8 @@ TEST(Bpe, RanksGiveTheMergesOfTiktoken) {
   for (const char* bytes : {"a", "b", "c", "bc", "ab", "abc"}) tokens.push_back({bytes, true});
   BpeVocabulary vocabulary{.tokens = tokens, .merges = merges_of_ranks(tokens)};
   EXPECT_EQ(vocabulary.merges.size(), 4u);  // b+c, a+b, a+bc, ab+c
-  EXPECT_EQ(encode_names(Bpe(std::move(vocabulary)), "abcab"), (std::vector<std::string>{"abc", "ab"}));
+  EXPECT_EQ(encode_names(Bpe(std::move(vocabulary)), "abcab"),
+            (std::vector<std::string>{"abc", "ab"}));
 }
 
 TEST(Bpe, AMegabyteWordTakesWorkInProportionToItsLength) {

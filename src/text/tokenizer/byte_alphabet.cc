@@ -8,7 +8,8 @@
 namespace quern {
 namespace {
 
-constexpr size_t kAlphabetEnd = 0x144;  // the 68 bytes without a printable Latin-1 character are written from U+0100 on
+constexpr size_t kAlphabetEnd =
+    0x144;  // the 68 bytes without a printable Latin-1 character are written from U+0100 on
 
 constexpr bool is_printable(int byte) {
   return (byte >= '!' && byte <= '~') || (byte >= 0xA1 && byte <= 0xAC) || byte >= 0xAE;
@@ -37,7 +38,8 @@ std::optional<std::string> bytes_of_alphabet(std::string_view text) {
   bytes.reserve(text.size());
   for (size_t at = 0; at < text.size();) {
     const Utf8Step step = utf8_step(text, at);
-    if (!step.is_valid || step.code_point >= kAlphabetEnd || kAlphabet.byte[step.code_point] < 0) return std::nullopt;
+    if (!step.is_valid || step.code_point >= kAlphabetEnd || kAlphabet.byte[step.code_point] < 0)
+      return std::nullopt;
     bytes += static_cast<char>(kAlphabet.byte[step.code_point]);
     at += step.length;
   }
@@ -47,7 +49,8 @@ std::optional<std::string> bytes_of_alphabet(std::string_view text) {
 std::string alphabet_of_bytes(std::string_view bytes) {
   std::string text;
   text.reserve(bytes.size() * 2);
-  for (const char byte : bytes) append_utf8(kAlphabet.character[static_cast<unsigned char>(byte)], text);
+  for (const char byte : bytes)
+    append_utf8(kAlphabet.character[static_cast<unsigned char>(byte)], text);
   return text;
 }
 

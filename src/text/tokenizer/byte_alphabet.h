@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The printable alphabet in which byte-level vocabularies write bytes: each of the 256 bytes is one character ("Ġ" is a
-// space). From GPT-2's encoder (Radford et al. 2019, encoder.py).
+// The printable alphabet in which byte-level vocabularies write bytes: each of the 256 bytes is one
+// character ("Ġ" is a space). From GPT-2's encoder (Radford et al. 2019, encoder.py).
 #pragma once
 
 #include <optional>

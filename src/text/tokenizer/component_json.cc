@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The parts of tokenizer.json around the model: normalizer, pre_tokenizer, post_processor, decoder. Their meaning is that of
-// the `tokenizers` library; a type that is not here is an error, never skipped.
+// The parts of tokenizer.json around the model: normalizer, pre_tokenizer, post_processor, decoder.
+// Their meaning is that of the `tokenizers` library; a type that is not here is an error, never
+// skipped.
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -13,7 +14,9 @@ namespace {
 constexpr size_t kMaxSteps = 64;
 constexpr size_t kMaxContentBytes = 4096;
 
-std::string type_of(const Json& json) { return string_field(json, "type"); }
+std::string type_of(const Json& json) {
+  return string_field(json, "type");
+}
 
 [[noreturn]] void fail_unknown(std::string_view part, std::string_view type) {
   fail(ErrorCode::unsupported, "{}: type '{:.60}' is not supported", part, type);
@@ -22,7 +25,11 @@ std::string type_of(const Json& json) { return string_field(json, "type"); }
 std::string content_field(const Json& json, std::string_view key) {
   std::string content = string_field(json, key);
   if (content.size() > kMaxContentBytes)
-    fail(ErrorCode::data_loss, "'{}': {} bytes, the limit is {}", key, content.size(), kMaxContentBytes);
+    fail(ErrorCode::data_loss,
+         "'{}': {} bytes, the limit is {}",
+         key,
+         content.size(),
+         kMaxContentBytes);
   return content;
 }
 
@@ -37,7 +44,8 @@ Pattern pattern_field(const Json& json) {
   if (!pattern) fail(ErrorCode::data_loss, "{}: 'pattern' is missing", type_of(json));
   const bool is_regex = find_field(*pattern, "Regex") != nullptr;
   Pattern out{string_field(*pattern, is_regex ? "Regex" : "String"), is_regex};
-  if (out.text.empty()) fail(ErrorCode::data_loss, "{}: 'pattern' is neither a String nor a Regex", type_of(json));
+  if (out.text.empty())
+    fail(ErrorCode::data_loss, "{}: 'pattern' is neither a String nor a Regex", type_of(json));
   return out;
 }
 
@@ -45,7 +53,8 @@ NormalizeStep replace_step(const Json& json) {
   NormalizeStep step;
   Pattern pattern = pattern_field(json);
   step.content = content_field(json, "content");
-  step.kind = pattern.is_regex ? NormalizeStep::Kind::replace_regex : NormalizeStep::Kind::replace_literal;
+  step.kind =
+      pattern.is_regex ? NormalizeStep::Kind::replace_regex : NormalizeStep::Kind::replace_literal;
   if (pattern.is_regex)
     step.regex.emplace(std::move(pattern.text));
   else
@@ -55,8 +64,10 @@ NormalizeStep replace_step(const Json& json) {
 
 NormalizeStep normalize_step(const Json& json) {
   using Kind = NormalizeStep::Kind;
-  static constexpr std::pair<std::string_view, NormalForm> kForms[] = {
-      {"NFC", NormalForm::nfc}, {"NFD", NormalForm::nfd}, {"NFKC", NormalForm::nfkc}, {"NFKD", NormalForm::nfkd}};
+  static constexpr std::pair<std::string_view, NormalForm> kForms[] = {{"NFC", NormalForm::nfc},
+                                                                       {"NFD", NormalForm::nfd},
+                                                                       {"NFKC", NormalForm::nfkc},
+                                                                       {"NFKD", NormalForm::nfkd}};
   const std::string type = type_of(json);
   NormalizeStep step;
   for (const auto& [name, form] : kForms) {
@@ -82,7 +93,8 @@ NormalizeStep normalize_step(const Json& json) {
   return step;
 }
 
-// Calls `visit` for each component in order, going into sequences. `list` is the key of a sequence's parts.
+// Calls `visit` for each component in order, going into sequences. `list` is the key of a
+// sequence's parts.
 template <typename Visit>
 void visit_components(const Json& json, std::string_view list, size_t& count, Visit visit) {
   if (json.is_null()) return;
@@ -125,10 +137,12 @@ SplitStep pre_tokenize_step(const Json& json) {
   if (type == "Split") return split_step(json);
   if (type == "Digits") {
     const bool is_single = bool_field(json, "individual_digits", false);
-    return split_at_class(SplitClass::numeric, is_single ? SplitBehavior::isolated : SplitBehavior::contiguous);
+    return split_at_class(SplitClass::numeric,
+                          is_single ? SplitBehavior::isolated : SplitBehavior::contiguous);
   }
   if (type == "Punctuation")
-    return split_at_class(SplitClass::punctuation, parse_behavior(string_field(json, "behavior", "Isolated")));
+    return split_at_class(SplitClass::punctuation,
+                          parse_behavior(string_field(json, "behavior", "Isolated")));
   if (type == "WhitespaceSplit") return split_at_class(SplitClass::space, SplitBehavior::removed);
   if (type == "Whitespace") {
     SplitStep step;
@@ -148,11 +162,18 @@ SplitStep byte_level_step(const Json& json) {
 }
 
 // Appends the ids that "special_tokens" of a template gives for a name.
-void append_template_ids(const Json& json, const std::string& name, int32_t max_id, std::vector<int32_t>& ids) {
+void append_template_ids(const Json& json,
+                         const std::string& name,
+                         int32_t max_id,
+                         std::vector<int32_t>& ids) {
   const Json* tokens = find_field(json, "special_tokens");
   const Json* token = tokens ? find_field(*tokens, name) : nullptr;
-  if (!token) fail(ErrorCode::data_loss, "post_processor: template token '{:.60}' is not in 'special_tokens'", name);
-  for (const Json& id : array_field(*token, "ids")) ids.push_back(id_value(id, max_id, "post_processor: " + name));
+  if (!token)
+    fail(ErrorCode::data_loss,
+         "post_processor: template token '{:.60}' is not in 'special_tokens'",
+         name);
+  for (const Json& id : array_field(*token, "ids"))
+    ids.push_back(id_value(id, max_id, "post_processor: " + name));
 }
 
 TokenTemplate template_of(const Json& json, int32_t max_id) {
@@ -160,14 +181,19 @@ TokenTemplate template_of(const Json& json, int32_t max_id) {
   int sequences = 0;
   for (const Json& part : array_field(json, "single")) {
     if (const Json* token = find_field(part, "SpecialToken"))
-      append_template_ids(json, string_field(*token, "id"), max_id, sequences ? out.after : out.before);
-    else if (const Json* text = find_field(part, "Sequence"); text && string_field(*text, "id") == "A")
+      append_template_ids(
+          json, string_field(*token, "id"), max_id, sequences ? out.after : out.before);
+    else if (const Json* text = find_field(part, "Sequence");
+             text && string_field(*text, "id") == "A")
       ++sequences;
     else
-      fail(ErrorCode::unsupported, "post_processor: a part of 'single' is neither a SpecialToken nor Sequence A");
+      fail(ErrorCode::unsupported,
+           "post_processor: a part of 'single' is neither a SpecialToken nor Sequence A");
   }
   if (sequences != 1)
-    fail(ErrorCode::unsupported, "post_processor: 'single' has the text {} times, expected once", sequences);
+    fail(ErrorCode::unsupported,
+         "post_processor: 'single' has the text {} times, expected once",
+         sequences);
   return out;
 }
 
@@ -175,7 +201,8 @@ TokenTemplate template_of(const Json& json, int32_t max_id) {
 TokenTemplate classifier_template(const Json& json, int32_t max_id) {
   const auto id_of = [&](std::string_view key) {
     const Json& pair = array_field(json, key);
-    if (pair.size() != 2) fail(ErrorCode::data_loss, "post_processor: '{}' is not a name and an id", key);
+    if (pair.size() != 2)
+      fail(ErrorCode::data_loss, "post_processor: '{}' is not a name and an id", key);
     return id_value(pair[1], max_id, key);
   };
   return {{id_of("cls")}, {id_of("sep")}};
@@ -186,7 +213,8 @@ TokenTemplate classifier_template(const Json& json, int32_t max_id) {
 Normalizer parse_normalizer(const Json& json) {
   Normalizer normalizer;
   size_t count = 0;
-  visit_components(json, "normalizers", count, [&](const Json& part) { normalizer.add(normalize_step(part)); });
+  visit_components(
+      json, "normalizers", count, [&](const Json& part) { normalizer.add(normalize_step(part)); });
   return normalizer;
 }
 
@@ -196,12 +224,15 @@ PreTokenizer parse_pre_tokenizer(const Json& json) {
   bool is_byte_level = false;
   visit_components(json, "pretokenizers", count, [&](const Json& part) {
     if (is_byte_level)
-      fail(ErrorCode::unsupported, "pre_tokenizer: '{:.60}' after ByteLevel is not supported", type_of(part));
+      fail(ErrorCode::unsupported,
+           "pre_tokenizer: '{:.60}' after ByteLevel is not supported",
+           type_of(part));
     is_byte_level = type_of(part) == "ByteLevel";
     pre_tokenizer.add(is_byte_level ? byte_level_step(part) : pre_tokenize_step(part));
   });
   if (!is_byte_level)
-    fail(ErrorCode::unsupported, "pre_tokenizer: only byte-level vocabularies are supported, and ByteLevel is missing");
+    fail(ErrorCode::unsupported,
+         "pre_tokenizer: only byte-level vocabularies are supported, and ByteLevel is missing");
   return pre_tokenizer;
 }
 
@@ -212,7 +243,9 @@ PostProcessor parse_post_processor(const Json& json, int32_t id_end) {
     const std::string type = type_of(part);
     if (type == "ByteLevel") return;  // trims offsets; ids stay
     if (!post_processor.templates().empty())
-      fail(ErrorCode::unsupported, "post_processor: '{:.60}' after another one that adds tokens is not supported", type);
+      fail(ErrorCode::unsupported,
+           "post_processor: '{:.60}' after another one that adds tokens is not supported",
+           type);
     if (type == "TemplateProcessing")
       post_processor.add(template_of(part, id_end - 1));
     else if (type == "RobertaProcessing" || type == "BertProcessing")
@@ -233,7 +266,8 @@ void check_decoder(const Json& json) {
     else if (type != "Fuse")  // joins tokens, which decoding to bytes does anyway
       fail_unknown("decoder", type);
   });
-  if (!is_byte_level) fail(ErrorCode::unsupported, "decoder: ByteLevel expected; other decoders are not supported");
+  if (!is_byte_level)
+    fail(ErrorCode::unsupported, "decoder: ByteLevel expected; other decoders are not supported");
 }
 
 }  // namespace quern

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Detokenizer: the ids of one stream → increments of text that are valid UTF-8 and never hold half a character.
+// Detokenizer: the ids of one stream → increments of text that are valid UTF-8 and never hold half
+// a character.
 #pragma once
 
 #include <cstdint>
@@ -16,8 +17,9 @@ class Detokenizer {
   // `tokenizer` must outlive this. With skip_special, special tokens give no text.
   explicit Detokenizer(const Tokenizer& tokenizer, bool skip_special = true);
 
-  // The text that `id` completes; empty while a character is still open. Bytes that cannot become a character come out as
-  // U+FFFD, one for each maximal bad part, so that all increments together equal Tokenizer::decode of all ids.
+  // The text that `id` completes; empty while a character is still open. Bytes that cannot become a
+  // character come out as U+FFFD, one for each maximal bad part, so that all increments together
+  // equal Tokenizer::decode of all ids.
   std::string push(int32_t id);
   // What is still open, as U+FFFD; then the stream is at its beginning again.
   std::string finish();

@@ -13,7 +13,8 @@ namespace {
 Tokenizer bytes_and_end() {
   GgufVocabulary v;
   v.model = "gpt2";
-  for (int b = 0; b < 256; ++b) v.tokens.push_back(alphabet_of_bytes(std::string(1, static_cast<char>(b))));
+  for (int b = 0; b < 256; ++b)
+    v.tokens.push_back(alphabet_of_bytes(std::string(1, static_cast<char>(b))));
   v.tokens.push_back("<end>");
   v.token_types.assign(256, 1);
   v.token_types.push_back(3);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which split patterns a name in tokenizer.ggml.pre stands for is the table of llama.cpp (src/llama-vocab.cpp,
-// llm_tokenizer_bpe and llama_vocab::load). Where the published tokenizer.json of the family says more (the normal form of
-// Qwen2, case folding in contractions), that is done, so that a GGUF file and its origin give equal ids.
+// Which split patterns a name in tokenizer.ggml.pre stands for is the table of llama.cpp
+// (src/llama-vocab.cpp, llm_tokenizer_bpe and llama_vocab::load). Where the published
+// tokenizer.json of the family says more (the normal form of Qwen2, case folding in contractions),
+// that is done, so that a GGUF file and its origin give equal ids.
 #include "text/tokenizer/gguf_vocabulary.h"
 
 #include <span>
@@ -15,34 +16,42 @@ namespace quern {
 namespace {
 
 // Values of tokenizer.ggml.token_type (gguf-py, TokenType).
-enum class TokenType : int32_t { normal = 1, unknown = 2, control = 3, user_defined = 4, unused = 5, byte = 6 };
+enum class TokenType : int32_t {
+  normal = 1,
+  unknown = 2,
+  control = 3,
+  user_defined = 4,
+  unused = 5,
+  byte = 6
+};
 
 constexpr std::string_view kGpt2Words[] = {patterns::kGpt2};
 constexpr std::string_view kDigitsAndGpt2[] = {patterns::kNumber, patterns::kGpt2};
 constexpr std::string_view kQwen2Words[] = {patterns::kQwen2};
 constexpr std::string_view kLlama3Words[] = {patterns::kLlama3};
-constexpr std::string_view kDeepSeekV3[] = {patterns::kUpToThreeNumbers, patterns::kKanaAndHan,
-                                            patterns::kDeepSeekWords};
+constexpr std::string_view kDeepSeekV3[] = {
+    patterns::kUpToThreeNumbers, patterns::kKanaAndHan, patterns::kDeepSeekWords};
 constexpr std::string_view kDeepSeekLlm[] = {
     R"([\r\n])",
-    // Letters with case, spelled out as the family's tokenizer.json has them. Code points stand where an editor that composes
-    // characters would turn a range around.
+    // Letters with case, spelled out as the family's tokenizer.json has them. Code points stand
+    // where an editor that composes characters would turn a range around.
     R"(\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-\x{1F7D}ᾀ-ᾴᾶ-ᾼ\x{1FBE}ῂ-ῄῆ-ῌῐ-\x{1FD3}ῖ-\x{1FDB}ῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤ\x{2126}ℨ\x{212A}-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+)",
     R"(\s?[!-/:-~！-／：-～‘-‟　-。]+)",
     patterns::kTrailingSpace,
     "[一-龥ࠀ-一가-\uD7FF]+",
     patterns::kNumber};
-constexpr std::string_view kDeepSeekCoder[] = {R"([\r\n])", R"(\s?\p{L}+)", R"(\s?\p{P}+)",
-                                              "[一-龥ࠀ-一가-\uD7FF]+", patterns::kNumber};
+constexpr std::string_view kDeepSeekCoder[] = {
+    R"([\r\n])", R"(\s?\p{L}+)", R"(\s?\p{P}+)", "[一-龥ࠀ-一가-\uD7FF]+", patterns::kNumber};
 constexpr std::string_view kKimiWords[] = {patterns::kKimi};
-constexpr std::string_view kDefault[] = {R"([\p{P}\$\+<=>\^~\|]+)", patterns::kGpt2, R"(\p{N}+)", "[0-9][0-9][0-9]"};
+constexpr std::string_view kDefault[] = {
+    R"([\p{P}\$\+<=>\^~\|]+)", patterns::kGpt2, R"(\p{N}+)", "[0-9][0-9][0-9]"};
 
 struct Family {
   std::string_view pre;
   std::span<const std::string_view> splits;
-  bool composes = false;        // normalizes to NFC
+  bool composes = false;  // normalizes to NFC
   bool ignores_merges = false;
-  bool adds_bos = false;        // unless the file says otherwise
+  bool adds_bos = false;  // unless the file says otherwise
 };
 
 constexpr Family kFamilies[] = {
@@ -70,7 +79,8 @@ constexpr Family kFamilies[] = {
 const Family& find_family(std::string_view pre) {
   for (const Family& family : kFamilies)
     if (family.pre == pre) return family;
-  fail(ErrorCode::unsupported, "tokenizer.ggml.pre: '{:.60}' is not a known pre-tokenizer; use the model's tokenizer.json",
+  fail(ErrorCode::unsupported,
+       "tokenizer.ggml.pre: '{:.60}' is not a known pre-tokenizer; use the model's tokenizer.json",
        pre);
 }
 
@@ -80,11 +90,15 @@ TokenType type_of(const GgufVocabulary& vocabulary, size_t id) {
 
 void check_sizes(const GgufVocabulary& vocabulary) {
   if (vocabulary.model != "gpt2")
-    fail(ErrorCode::unsupported, "tokenizer.ggml.model: '{:.60}' is not supported, only 'gpt2' (byte-level BPE)",
+    fail(ErrorCode::unsupported,
+         "tokenizer.ggml.model: '{:.60}' is not supported, only 'gpt2' (byte-level BPE)",
          vocabulary.model);
   const size_t tokens = vocabulary.tokens.size(), types = vocabulary.token_types.size();
   if (tokens == 0 || tokens > static_cast<size_t>(kMaxTokenId))
-    fail(ErrorCode::data_loss, "tokenizer.ggml.tokens: {} tokens, expected 1..{}", tokens, kMaxTokenId);
+    fail(ErrorCode::data_loss,
+         "tokenizer.ggml.tokens: {} tokens, expected 1..{}",
+         tokens,
+         kMaxTokenId);
   if (types != 0 && types != tokens)
     fail(ErrorCode::data_loss, "tokenizer.ggml.token_type: {} types for {} tokens", types, tokens);
 }
@@ -110,8 +124,11 @@ void read_merges(const GgufVocabulary& vocabulary, TokenizerParts& parts) {
   for (const std::string_view merge : vocabulary.merges) {
     const size_t space = merge.find(' ');
     if (space == 0 || space == std::string_view::npos)
-      fail(ErrorCode::data_loss, "tokenizer.ggml.merges: '{:.60}' is not two tokens with a space between", merge);
-    with_context("tokenizer.ggml.merges", [&] { parts.add_merge(merge.substr(0, space), merge.substr(space + 1)); });
+      fail(ErrorCode::data_loss,
+           "tokenizer.ggml.merges: '{:.60}' is not two tokens with a space between",
+           merge);
+    with_context("tokenizer.ggml.merges",
+                 [&] { parts.add_merge(merge.substr(0, space), merge.substr(space + 1)); });
   }
 }
 
@@ -122,9 +139,12 @@ std::optional<int32_t> checked_id(int32_t id, size_t count, std::string_view key
   return id;
 }
 
-TokenTemplate template_of(const GgufVocabulary& vocabulary, const Family& family, const TokenizerParts& parts) {
+TokenTemplate template_of(const GgufVocabulary& vocabulary,
+                          const Family& family,
+                          const TokenizerParts& parts) {
   TokenTemplate around;
-  if (vocabulary.add_bos.value_or(family.adds_bos) && parts.bos) around.before.push_back(*parts.bos);
+  if (vocabulary.add_bos.value_or(family.adds_bos) && parts.bos)
+    around.before.push_back(*parts.bos);
   if (vocabulary.add_eos.value_or(false) && parts.eos) around.after.push_back(*parts.eos);
   return around;
 }

@@ -63,7 +63,8 @@ TEST(GgufVocabulary, PreTokenizersDiffer) {
   EXPECT_EQ(elevens("smollm"), (Ids{4, 4}));
   EXPECT_EQ(elevens("qwen2"), (Ids{4, 4}));
   for (const char* pre : {"", "default", "gpt-2"}) EXPECT_EQ(elevens(pre), (Ids{7})) << pre;
-  for (const char* pre : {"llama-bpe", "llama3", "glm4", "chatglm-bpe", "deepseek-v3", "hunyuan-dense", "kimi-k2"})
+  for (const char* pre :
+       {"llama-bpe", "llama3", "glm4", "chatglm-bpe", "deepseek-v3", "hunyuan-dense", "kimi-k2"})
     EXPECT_EQ(elevens(pre), (Ids{7})) << pre;
   for (const char* pre : {"deepseek-llm", "deepseek-coder", "hunyuan", "deepseek-r1-qwen"})
     EXPECT_EQ(elevens(pre), (Ids{4, 4})) << pre;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every reference case of a tokenizer, and every tokenizer beside a reference checkpoint. Cases are told by their
-// expected.json, so that a folder put beside them is run too.
+// Every reference case of a tokenizer, and every tokenizer beside a reference checkpoint. Cases are
+// told by their expected.json, so that a folder put beside them is run too.
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -25,7 +25,8 @@ template <typename Accepts>
 std::vector<std::string> golden_folders(Accepts accepts) {
   std::vector<std::string> folders;
   for (const auto& entry : std::filesystem::directory_iterator(kGolden))
-    if (entry.is_directory() && accepts(entry.path().string())) folders.push_back(entry.path().string());
+    if (entry.is_directory() && accepts(entry.path().string()))
+      folders.push_back(entry.path().string());
   std::sort(folders.begin(), folders.end());
   return folders;
 }
@@ -45,17 +46,21 @@ class Row {
       SCOPED_TRACE("field " + field);
       check_field(field, value);
     }
-    if (!row_.contains("ids_only") && !row_.contains("decoded")) expect_decoded(row_["text"], ids(), false);
+    if (!row_.contains("ids_only") && !row_.contains("decoded"))
+      expect_decoded(row_["text"], ids(), false);
     return checked_;
   }
 
  private:
-  Ids ids() const { return (row_.contains("ids_only") ? row_["ids_only"] : row_["ids"]).get<Ids>(); }
+  Ids ids() const {
+    return (row_.contains("ids_only") ? row_["ids_only"] : row_["ids"]).get<Ids>();
+  }
 
   void check_field(const std::string& field, const Json& value) {
     if (field == "ids") return expect_ids(value, {.add_special_tokens = false});
     if (field == "ids_with_special") return expect_ids(value, {});
-    if (field == "ids_plain") return expect_ids(value, {.add_special_tokens = false, .parse_special = false});
+    if (field == "ids_plain")
+      return expect_ids(value, {.add_special_tokens = false, .parse_special = false});
     if (field == "decoded") return expect_decoded(value, ids(), false);
     if (field == "decoded_skip_special") return expect_decoded(value, ids(), true);
     if (field == "stream") return expect_stream(value);
@@ -105,7 +110,8 @@ TEST(TokenizerGolden, CasesAgreeInEveryField) {
   for (const std::string& folder : folders) {
     SCOPED_TRACE(folder);
     const Tokenizer tokenizer = Tokenizer::from_folder(folder);
-    EXPECT_EQ(tokenizer.vocab_size(), read_json_file(folder + "/expected.json")["vocab"].get<int32_t>());
+    EXPECT_EQ(tokenizer.vocab_size(),
+              read_json_file(folder + "/expected.json")["vocab"].get<int32_t>());
     std::istringstream lines(read_file(folder + "/cases.jsonl"));
     std::string line;
     for (int number = 1; std::getline(lines, line); ++number) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reading typed fields of small JSON objects (components, token entries). Not for vocabularies: look-up is linear.
+// Reading typed fields of small JSON objects (components, token entries). Not for vocabularies:
+// look-up is linear.
 #pragma once
 
 #include <optional>
@@ -12,7 +13,8 @@ namespace quern {
 
 // The field, or nullptr if it is missing or null. Throws data_loss if `object` is not an object.
 const Json* find_field(const Json& object, std::string_view key);
-// The field with its type checked; `fallback` if it is missing or null. Throw data_loss naming the field.
+// The field with its type checked; `fallback` if it is missing or null. Throw data_loss naming the
+// field.
 bool bool_field(const Json& object, std::string_view key, bool fallback);
 std::string string_field(const Json& object, std::string_view key, std::string_view fallback = {});
 // The field, which must be an array. Throws data_loss.

@@ -11,7 +11,9 @@ constexpr size_t kMaxPartChars = 400000;
 constexpr size_t kMaxRunChars = 25000;
 
 // Python's str.isspace: White_Space and the four separators of ASCII.
-bool is_python_space(char32_t c) { return (char_class(c) & kSpace) != 0 || (c >= 0x1C && c <= 0x1F); }
+bool is_python_space(char32_t c) {
+  return (char_class(c) & kSpace) != 0 || (c >= 0x1C && c <= 0x1F);
+}
 
 }  // namespace
 

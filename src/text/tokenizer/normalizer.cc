@@ -13,7 +13,8 @@ namespace {
 constexpr size_t kMaxNormalizedBytes = size_t{256} << 20;
 
 bool is_ascii(std::string_view text) {
-  return std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; });
+  return std::all_of(
+      text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; });
 }
 
 std::string strip(std::string_view text, bool left, bool right) {
@@ -39,11 +40,14 @@ std::string strip_accents(std::string_view text) {
 }
 
 // Appends text[from, match.begin) and the replacement.
-void append_replaced(std::string_view text, size_t from, Span match, const std::string& content, std::string& out) {
+void append_replaced(
+    std::string_view text, size_t from, Span match, const std::string& content, std::string& out) {
   out.append(text.substr(from, match.begin - from)).append(content);
   if (out.size() > kMaxNormalizedBytes)
-    fail(ErrorCode::exhausted, "normalizer: replacing makes more than {} MiB of {} bytes; shorten the text",
-         kMaxNormalizedBytes >> 20, text.size());
+    fail(ErrorCode::exhausted,
+         "normalizer: replacing makes more than {} MiB of {} bytes; shorten the text",
+         kMaxNormalizedBytes >> 20,
+         text.size());
 }
 
 std::string replace(std::string_view text, const NormalizeStep& step) {
@@ -55,7 +59,8 @@ std::string replace(std::string_view text, const NormalizeStep& step) {
       from = match.end;
     }
   } else {
-    for (size_t at = text.find(step.pattern); at != std::string_view::npos; at = text.find(step.pattern, from)) {
+    for (size_t at = text.find(step.pattern); at != std::string_view::npos;
+         at = text.find(step.pattern, from)) {
       append_replaced(text, from, {at, at}, step.content, out);
       from = at + step.pattern.size();
     }
@@ -65,13 +70,19 @@ std::string replace(std::string_view text, const NormalizeStep& step) {
 
 std::string apply_step(std::string_view text, const NormalizeStep& step) {
   switch (step.kind) {
-    case NormalizeStep::Kind::form: return normalize_unicode(text, step.form);
-    case NormalizeStep::Kind::lowercase: return lowercase_unicode(text);
-    case NormalizeStep::Kind::strip: return strip(text, step.strips_left, step.strips_right);
-    case NormalizeStep::Kind::strip_accents: return strip_accents(text);
+    case NormalizeStep::Kind::form:
+      return normalize_unicode(text, step.form);
+    case NormalizeStep::Kind::lowercase:
+      return lowercase_unicode(text);
+    case NormalizeStep::Kind::strip:
+      return strip(text, step.strips_left, step.strips_right);
+    case NormalizeStep::Kind::strip_accents:
+      return strip_accents(text);
     case NormalizeStep::Kind::replace_literal:
-    case NormalizeStep::Kind::replace_regex: return replace(text, step);
-    case NormalizeStep::Kind::prepend: return text.empty() ? std::string() : step.content + std::string(text);
+    case NormalizeStep::Kind::replace_regex:
+      return replace(text, step);
+    case NormalizeStep::Kind::prepend:
+      return text.empty() ? std::string() : step.content + std::string(text);
   }
   return std::string(text);
 }

@@ -13,7 +13,15 @@
 namespace quern {
 
 struct NormalizeStep {
-  enum class Kind { form, lowercase, strip, strip_accents, replace_literal, replace_regex, prepend };
+  enum class Kind {
+    form,
+    lowercase,
+    strip,
+    strip_accents,
+    replace_literal,
+    replace_regex,
+    prepend
+  };
   Kind kind = Kind::form;
   NormalForm form = NormalForm::nfc;
   bool strips_left = true, strips_right = true;
@@ -25,8 +33,8 @@ struct NormalizeStep {
 class Normalizer {
  public:
   void add(NormalizeStep step) { steps_.push_back(std::move(step)); }
-  // The rewritten text: `text` itself if nothing changes it, else a view of `storage`. Valid UTF-8 stays valid. Throws
-  // exhausted if a replacement makes more than 256 MiB of it. Thread-safe.
+  // The rewritten text: `text` itself if nothing changes it, else a view of `storage`. Valid UTF-8
+  // stays valid. Throws exhausted if a replacement makes more than 256 MiB of it. Thread-safe.
   std::string_view apply(std::string_view text, std::string& storage) const;
 
  private:

@@ -7,7 +7,8 @@
 
 namespace quern {
 
-// One template: ids that come before and after the text's own (what "single" of TemplateProcessing says).
+// One template: ids that come before and after the text's own (what "single" of TemplateProcessing
+// says).
 struct TokenTemplate {
   std::vector<int32_t> before, after;
 };

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The order of operations and the meaning of each behavior follow the `tokenizers` library, version 0.23.
+// The order of operations and the meaning of each behavior follow the `tokenizers` library, version
+// 0.23.
 #include "text/tokenizer/pre_tokenizer.h"
 
 #include <algorithm>
@@ -21,8 +22,8 @@ void add_part(Span span, bool is_match, std::vector<Part>& parts) {
   if (span.begin < span.end) parts.push_back({span, is_match});
 }
 
-// Walks the text with `end_at(at)`, which gives the end of the match that begins at `at`, or `at`; hands each part to
-// `emit(span, is_match)`.
+// Walks the text with `end_at(at)`, which gives the end of the match that begins at `at`, or `at`;
+// hands each part to `emit(span, is_match)`.
 template <typename EndAt, typename Emit>
 void walk(std::string_view text, EndAt end_at, Emit emit) {
   size_t gap = 0;  // what did not match since the last match begins here
@@ -54,11 +55,15 @@ void find_regex_parts(std::string_view text, const Regex& regex, std::vector<Par
 bool is_in_class(char32_t c, SplitClass chars) {
   const uint16_t bits = char_class(c);
   switch (chars) {
-    case SplitClass::numeric: return (bits & kNumber) != 0;
-    case SplitClass::space: return (bits & kSpace) != 0;
+    case SplitClass::numeric:
+      return (bits & kNumber) != 0;
+    case SplitClass::space:
+      return (bits & kSpace) != 0;
     case SplitClass::punctuation:
-      return (bits & kPunctuation) != 0 || (c < 0x80 && (bits & kSymbol) != 0);  // all ASCII signs count
-    case SplitClass::none: break;
+      return (bits & kPunctuation) != 0 ||
+             (c < 0x80 && (bits & kSymbol) != 0);  // all ASCII signs count
+    case SplitClass::none:
+      break;
   }
   return false;
 }
@@ -67,12 +72,16 @@ std::vector<Part> find_parts(std::string_view text, const SplitStep& step) {
   std::vector<Part> parts;
   const auto emit = [&](Span span, bool is_match) { parts.push_back({span, is_match}); };
   if (step.match) {
-    walk(text, [&](size_t at) { return step.match(text, at); }, emit);
+    walk(
+        text, [&](size_t at) { return step.match(text, at); }, emit);
   } else if (step.regex) {
     find_regex_parts(text, *step.regex, parts);
   } else if (!step.literal.empty()) {
     const std::string_view literal = step.literal;
-    walk(text, [&](size_t at) { return text.substr(at).starts_with(literal) ? at + literal.size() : at; }, emit);
+    walk(
+        text,
+        [&](size_t at) { return text.substr(at).starts_with(literal) ? at + literal.size() : at; },
+        emit);
   } else if (step.chars != SplitClass::none) {
     const auto end_at = [&](size_t at) {
       size_t length = 0;
@@ -85,7 +94,8 @@ std::vector<Part> find_parts(std::string_view text, const SplitStep& step) {
   return parts;
 }
 
-// Joins parts in place: `joins(previous, current)` tells whether `current` goes to the part before it.
+// Joins parts in place: `joins(previous, current)` tells whether `current` goes to the part before
+// it.
 template <typename Joins>
 void join_parts(std::vector<Part>& parts, Joins joins) {
   std::vector<Part> out;
@@ -116,20 +126,30 @@ void join_with_next(std::vector<Part>& parts) {
 
 void apply_behavior(SplitBehavior behavior, std::vector<Part>& parts) {
   switch (behavior) {
-    case SplitBehavior::isolated: return;
-    case SplitBehavior::removed: std::erase_if(parts, [](const Part& p) { return p.is_match; }); return;
-    case SplitBehavior::contiguous: return join_parts(parts, [](bool before, bool now) { return before == now; });
+    case SplitBehavior::isolated:
+      return;
+    case SplitBehavior::removed:
+      std::erase_if(parts, [](const Part& p) { return p.is_match; });
+      return;
+    case SplitBehavior::contiguous:
+      return join_parts(parts, [](bool before, bool now) { return before == now; });
     case SplitBehavior::merged_with_previous:
       return join_parts(parts, [](bool before, bool now) { return now && !before; });
-    case SplitBehavior::merged_with_next: return join_with_next(parts);
+    case SplitBehavior::merged_with_next:
+      return join_with_next(parts);
   }
 }
 
 void split_piece(std::string_view text, const SplitStep& step, Pieces& out) {
-  if (step.adds_prefix_space && !text.starts_with(' ')) text = out.owned.emplace_back(1, ' ').append(text);
-  const auto emit = [&](Span span, bool) { out.views.push_back(text.substr(span.begin, span.end - span.begin)); };
-  if (step.match && step.behavior == SplitBehavior::isolated)  // the usual case needs no list of parts
-    return walk(text, [&](size_t at) { return step.match(text, at); }, emit);
+  if (step.adds_prefix_space && !text.starts_with(' '))
+    text = out.owned.emplace_back(1, ' ').append(text);
+  const auto emit = [&](Span span, bool) {
+    out.views.push_back(text.substr(span.begin, span.end - span.begin));
+  };
+  if (step.match &&
+      step.behavior == SplitBehavior::isolated)  // the usual case needs no list of parts
+    return walk(
+        text, [&](size_t at) { return step.match(text, at); }, emit);
   std::vector<Part> parts = find_parts(text, step);
   if (step.inverts)
     for (Part& part : parts) part.is_match = !part.is_match;

@@ -19,10 +19,13 @@ std::vector<std::string> split(SplitStep step, std::string_view text) {
 }
 
 TEST(PreTokenizer, Behaviors) {
-  const auto at = [](SplitBehavior behavior) { return split(split_at_regex("-", behavior), "the-final--countdown"); };
+  const auto at = [](SplitBehavior behavior) {
+    return split(split_at_regex("-", behavior), "the-final--countdown");
+  };
   EXPECT_THAT(at(SplitBehavior::removed), ElementsAre("the", "final", "countdown"));
   EXPECT_THAT(at(SplitBehavior::isolated), ElementsAre("the", "-", "final", "-", "-", "countdown"));
-  EXPECT_THAT(at(SplitBehavior::merged_with_previous), ElementsAre("the-", "final-", "-", "countdown"));
+  EXPECT_THAT(at(SplitBehavior::merged_with_previous),
+              ElementsAre("the-", "final-", "-", "countdown"));
   EXPECT_THAT(at(SplitBehavior::merged_with_next), ElementsAre("the", "-final", "-", "-countdown"));
   EXPECT_THAT(at(SplitBehavior::contiguous), ElementsAre("the", "-", "final", "--", "countdown"));
 }
@@ -38,7 +41,8 @@ TEST(PreTokenizer, Classes) {
               ElementsAre("a", "1", "2", "½", "b"));
   EXPECT_THAT(split(split_at_class(SplitClass::punctuation, SplitBehavior::isolated), "a+b…c"),
               ElementsAre("a", "+", "b", "…", "c"));
-  EXPECT_THAT(split(split_at_class(SplitClass::space, SplitBehavior::removed), " a\u3000b "), ElementsAre("a", "b"));
+  EXPECT_THAT(split(split_at_class(SplitClass::space, SplitBehavior::removed), " a\u3000b "),
+              ElementsAre("a", "b"));
 }
 
 TEST(PreTokenizer, PrefixSpaceGoesBeforeEveryPieceOfItsStep) {
@@ -50,13 +54,17 @@ TEST(PreTokenizer, PrefixSpaceGoesBeforeEveryPieceOfItsStep) {
   EXPECT_THAT(split(std::move(same), " a"), ElementsAre(" a"));
 }
 
-TEST(PreTokenizer, EmptyTextHasNoWords) { EXPECT_TRUE(split(split_at_regex("a"), "").empty()); }
+TEST(PreTokenizer, EmptyTextHasNoWords) {
+  EXPECT_TRUE(split(split_at_regex("a"), "").empty());
+}
 
-// Texts that bring every alternative of the known patterns into play, at the end of the text and before other things.
+// Texts that bring every alternative of the known patterns into play, at the end of the text and
+// before other things.
 std::vector<std::string> awkward_texts() {
-  static const std::string parts[] = {"a",  "B",  "é",  "世", "ア", "\u0301", "1",  "½",  " ",  "  ", "\u3000", "\n",
-                                      "\r", "\t", "'s", "'S", "'ſ", "'ll",    "'R", "'re", "!",  "+=", "_",      "👍",
-                                      "ǅ",  "ʰ",  "\u200D", "ABc", "\u00A0", "々"};
+  static const std::string parts[] = {"a",  "B",   "é",      "世",  "ア",     "\u0301", "1",  "½",
+                                      " ",  "  ",  "\u3000", "\n",  "\r",     "\t",     "'s", "'S",
+                                      "'ſ", "'ll", "'R",     "'re", "!",      "+=",     "_",  "👍",
+                                      "ǅ",  "ʰ",   "\u200D", "ABc", "\u00A0", "々"};
   std::vector<std::string> texts;
   uint64_t state = 7;
   for (int i = 0; i < 3000; ++i) {
@@ -71,9 +79,15 @@ std::vector<std::string> awkward_texts() {
 
 TEST(WordPatterns, HandWrittenMatchersAgreeWithTheRegexEngine) {
   const auto texts = awkward_texts();
-  for (const std::string_view pattern :
-       {patterns::kGpt2, patterns::kQwen2, patterns::kLlama3, patterns::kKimi, patterns::kUpToThreeNumbers,
-        patterns::kKanaAndHan, patterns::kDeepSeekWords, patterns::kNumber, patterns::kTrailingSpace}) {
+  for (const std::string_view pattern : {patterns::kGpt2,
+                                         patterns::kQwen2,
+                                         patterns::kLlama3,
+                                         patterns::kKimi,
+                                         patterns::kUpToThreeNumbers,
+                                         patterns::kKanaAndHan,
+                                         patterns::kDeepSeekWords,
+                                         patterns::kNumber,
+                                         patterns::kTrailingSpace}) {
     ASSERT_NE(find_word_pattern(pattern), nullptr);
     SplitStep step;
     step.regex.emplace(std::string(pattern));
@@ -81,14 +95,19 @@ TEST(WordPatterns, HandWrittenMatchersAgreeWithTheRegexEngine) {
     by_engine.add(std::move(step));
     by_hand.add(split_at_regex(pattern));
     for (const std::string& text : texts)
-      ASSERT_EQ(by_hand.split(text).views, by_engine.split(text).views) << pattern << "\non: " << text;
+      ASSERT_EQ(by_hand.split(text).views, by_engine.split(text).views)
+          << pattern << "\non: " << text;
   }
 }
 
 TEST(WordPatterns, LongRunsAreReadInLinearTime) {
   constexpr size_t kBytes = 1 << 20;
-  for (const std::string_view pattern : {patterns::kGpt2, patterns::kQwen2, patterns::kLlama3, patterns::kKimi,
-                                         patterns::kDeepSeekWords, patterns::kTrailingSpace}) {
+  for (const std::string_view pattern : {patterns::kGpt2,
+                                         patterns::kQwen2,
+                                         patterns::kLlama3,
+                                         patterns::kKimi,
+                                         patterns::kDeepSeekWords,
+                                         patterns::kTrailingSpace}) {
     for (const char c : {'a', 'A', ' ', '\n', '1', '!', '\''}) {
       const auto pieces = split(split_at_regex(pattern), std::string(kBytes, c) + "z");
       size_t bytes = 0;

@@ -16,15 +16,17 @@ struct Span {
 
 class Regex {
  public:
-  // Throws invalid_argument with Oniguruma's words if the pattern does not compile or is longer than 64 KiB.
+  // Throws invalid_argument with Oniguruma's words if the pattern does not compile or is longer
+  // than 64 KiB.
   explicit Regex(std::string pattern);
   ~Regex();
   Regex(Regex&&) noexcept;
   Regex& operator=(Regex&&) noexcept;
 
   const std::string& pattern() const { return pattern_; }
-  // All matches, left to right, not overlapping; an empty match directly after another is skipped. `text` is valid UTF-8.
-  // The work is bounded by a multiple of the text's length: a pattern that backtracks more throws `exhausted`. Thread-safe.
+  // All matches, left to right, not overlapping; an empty match directly after another is skipped.
+  // `text` is valid UTF-8. The work is bounded by a multiple of the text's length: a pattern that
+  // backtracks more throws `exhausted`. Thread-safe.
   std::vector<Span> find_all(std::string_view text) const;
 
  private:

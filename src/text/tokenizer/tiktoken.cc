@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// tiktoken.model: lines of "BASE64 RANK". The rules around it are those of Kimi's tokenization_kimi.py: the split pattern is
-// fixed, 256 ids after the ranks are special, nothing is normalized and nothing is put around the text.
+// tiktoken.model: lines of "BASE64 RANK". The rules around it are those of Kimi's
+// tokenization_kimi.py: the split pattern is fixed, 256 ids after the ranks are special, nothing is
+// normalized and nothing is put around the text.
 #include <array>
 #include <charconv>
 #include <map>
@@ -15,7 +16,8 @@ namespace quern {
 namespace {
 
 constexpr size_t kMaxFileBytes = size_t{64} << 20;
-// Every cut of every token is looked up once, so the work grows with the square of this. Published tokens have up to 128.
+// Every cut of every token is looked up once, so the work grows with the square of this. Published
+// tokens have up to 128.
 constexpr size_t kMaxRankedBytes = 256;
 constexpr int32_t kReservedIds = 256;
 
@@ -60,15 +62,21 @@ void read_rank(std::string_view line, size_t number, TokenizerParts& parts) {
   int32_t rank = -1;
   const char* end = line.data() + line.size();
   const auto parsed = std::from_chars(line.data() + std::min(space + 1, line.size()), end, rank);
-  if (!bytes || bytes->empty() || bytes->size() > kMaxRankedBytes || parsed.ec != std::errc() || parsed.ptr != end)
-    fail(ErrorCode::data_loss, "line {}: expected base64 of 1 to {} bytes, a space and a rank", number, kMaxRankedBytes);
+  if (!bytes || bytes->empty() || bytes->size() > kMaxRankedBytes || parsed.ec != std::errc() ||
+      parsed.ptr != end)
+    fail(ErrorCode::data_loss,
+         "line {}: expected base64 of 1 to {} bytes, a space and a rank",
+         number,
+         kMaxRankedBytes);
   parts.add_token(rank, alphabet_of_bytes(*bytes));
 }
 
-// Ranks are ids, so none may be missing; and each byte must be a token, or some texts could not be written.
+// Ranks are ids, so none may be missing; and each byte must be a token, or some texts could not be
+// written.
 void check_ranks(const TokenizerParts& parts) {
   for (size_t id = 0; id < parts.vocabulary.tokens.size(); ++id)
-    if (parts.vocabulary.tokens[id].bytes.empty()) fail(ErrorCode::data_loss, "rank {} is missing", id);
+    if (parts.vocabulary.tokens[id].bytes.empty())
+      fail(ErrorCode::data_loss, "rank {} is missing", id);
   for (int byte = 0; byte < 256; ++byte)
     if (!parts.find(alphabet_of_bytes(std::string(1, static_cast<char>(byte)))))
       fail(ErrorCode::data_loss, "the byte {:#04x} is not a token", byte);
@@ -92,20 +100,27 @@ void add_reserved(const TokenizerConfig& config, TokenizerParts& parts) {
 
 Tokenizer Tokenizer::from_tiktoken(std::string_view ranks, std::string_view config_json) {
   if (ranks.size() > kMaxFileBytes)
-    fail(ErrorCode::data_loss, "tiktoken.model: {} bytes, the limit is {}", ranks.size(), kMaxFileBytes);
+    fail(ErrorCode::data_loss,
+         "tiktoken.model: {} bytes, the limit is {}",
+         ranks.size(),
+         kMaxFileBytes);
   const TokenizerConfig config = parse_tokenizer_config(config_json);
   TokenizerParts parts;
   with_context("tiktoken.model", [&] {
     for (size_t number = 1; !ranks.empty(); ++number)
-      if (const std::string_view line = take_line(ranks); !line.empty()) read_rank(line, number, parts);
+      if (const std::string_view line = take_line(ranks); !line.empty())
+        read_rank(line, number, parts);
     check_ranks(parts);
   });
   parts.vocabulary.merges = merges_of_ranks(parts.vocabulary.tokens);
   parts.vocabulary.ignores_merges = true;
   add_reserved(config, parts);
-  parts.pre_tokenizer.add(split_at_regex(config.split_pattern.empty() ? patterns::kKimi : config.split_pattern));
+  parts.pre_tokenizer.add(
+      split_at_regex(config.split_pattern.empty() ? patterns::kKimi : config.split_pattern));
   parts.follows_kimi = true;
-  const auto find = [&](const std::optional<std::string>& name) { return name ? parts.find(*name) : std::nullopt; };
+  const auto find = [&](const std::optional<std::string>& name) {
+    return name ? parts.find(*name) : std::nullopt;
+  };
   parts.bos = find(config.bos);
   parts.eos = find(config.eos);
   parts.pad = find(config.pad);

@@ -19,12 +19,16 @@ constexpr size_t kMaxConfigBytes = size_t{16} << 20;
 
 void check_text(std::string_view text) {
   if (text.size() > kMaxTextBytes)
-    fail(ErrorCode::invalid_argument, "text to tokenize: {} bytes, the limit is {}", text.size(), kMaxTextBytes);
+    fail(ErrorCode::invalid_argument,
+         "text to tokenize: {} bytes, the limit is {}",
+         text.size(),
+         kMaxTextBytes);
   if (const size_t bad = utf8_valid_prefix(text); bad < text.size())
     fail(ErrorCode::invalid_argument, "text to tokenize: not valid UTF-8 at byte {}", bad);
 }
 
-// What decoding makes of an added token: the bytes that its characters write, if all are of the alphabet, else itself.
+// What decoding makes of an added token: the bytes that its characters write, if all are of the
+// alphabet, else itself.
 std::string bytes_of_name(const std::string& name) {
   auto bytes = bytes_of_alphabet(name);
   return bytes ? std::move(*bytes) : name;
@@ -79,7 +83,8 @@ struct Tokenizer::State {
         continue;
       }
       const std::string_view rewritten = normalizer.apply(raw.text, storage);
-      for (const Segment& part : added.split(rewritten, AddedTokens::Stage::normalized, parse_special)) {
+      for (const Segment& part :
+           added.split(rewritten, AddedTokens::Stage::normalized, parse_special)) {
         if (part.id >= 0)
           out.push_back(part.id);
         else
@@ -97,8 +102,9 @@ struct Tokenizer::State {
   std::optional<int32_t> bos, eos, pad;
   bool follows_kimi;
   int32_t id_end = 0;
-  std::vector<int32_t> added_index;      // by id: into added.all(), or -1
-  // In the order of added.all(): names as ids are read back (after the normalizer, as in the reference), and their bytes.
+  std::vector<int32_t> added_index;  // by id: into added.all(), or -1
+  // In the order of added.all(): names as ids are read back (after the normalizer, as in the
+  // reference), and their bytes.
   std::vector<std::string> added_names, added_bytes;
   std::vector<int32_t> special;
 };
@@ -111,14 +117,16 @@ Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 Tokenizer Tokenizer::from_folder(const std::string& folder) {
   const std::string json = folder + "/tokenizer.json", ranks = folder + "/tiktoken.model";
   const std::string config_path = folder + "/tokenizer_config.json";
-  const std::string config = file_exists(config_path) ? read_file(config_path, kMaxConfigBytes) : std::string();
+  const std::string config =
+      file_exists(config_path) ? read_file(config_path, kMaxConfigBytes) : std::string();
   if (file_exists(json)) {
     const MappedFile file(json);
     return with_context("while loading " + json, [&] { return from_json(file.text(), config); });
   }
   if (file_exists(ranks)) {
     const MappedFile file(ranks);
-    return with_context("while loading " + ranks, [&] { return from_tiktoken(file.text(), config); });
+    return with_context("while loading " + ranks,
+                        [&] { return from_tiktoken(file.text(), config); });
   }
   fail(ErrorCode::not_found, "{}: neither tokenizer.json nor tiktoken.model is there", folder);
 }
@@ -131,7 +139,8 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, const EncodeOption
   if (!s.follows_kimi)
     s.encode_part(text, options.parse_special, ids);
   else
-    for (const std::string_view part : cut_long_runs(text)) s.encode_part(part, options.parse_special, ids);
+    for (const std::string_view part : cut_long_runs(text))
+      s.encode_part(part, options.parse_special, ids);
   if (options.add_special_tokens) s.post_processor.apply(ids);
   return ids;
 }
@@ -168,14 +177,24 @@ std::optional<int32_t> Tokenizer::token_to_id(std::string_view token) const {
   return entry->second;
 }
 
-int32_t Tokenizer::vocab_size() const { return state_->id_end; }
+int32_t Tokenizer::vocab_size() const {
+  return state_->id_end;
+}
 bool Tokenizer::is_special(int32_t id) const {
   const AddedToken* token = state_->added_token(id);
   return token && token->is_special;
 }
-const std::vector<int32_t>& Tokenizer::special_ids() const { return state_->special; }
-std::optional<int32_t> Tokenizer::bos_id() const { return state_->bos; }
-std::optional<int32_t> Tokenizer::eos_id() const { return state_->eos; }
-std::optional<int32_t> Tokenizer::pad_id() const { return state_->pad; }
+const std::vector<int32_t>& Tokenizer::special_ids() const {
+  return state_->special;
+}
+std::optional<int32_t> Tokenizer::bos_id() const {
+  return state_->bos;
+}
+std::optional<int32_t> Tokenizer::eos_id() const {
+  return state_->eos;
+}
+std::optional<int32_t> Tokenizer::pad_id() const {
+  return state_->pad;
+}
 
 }  // namespace quern

@@ -14,29 +14,34 @@
 
 namespace quern {
 
-struct GgufVocabulary;    // text/tokenizer/gguf_vocabulary.h
-struct TokenizerParts;    // text/tokenizer/tokenizer_parts.h
+struct GgufVocabulary;  // text/tokenizer/gguf_vocabulary.h
+struct TokenizerParts;  // text/tokenizer/tokenizer_parts.h
 
 struct EncodeOptions {
   bool add_special_tokens = true;  // what the post-processor adds (a begin-of-text token, say)
-  bool parse_special = true;       // special tokens in the text become their ids; else they are plain text
+  bool parse_special =
+      true;  // special tokens in the text become their ids; else they are plain text
 };
 
 struct DecodeOptions {
   bool skip_special = false;
 };
 
-// Immutable after construction; all functions may be called from several threads at once. Ids are in [0, vocab_size()).
+// Immutable after construction; all functions may be called from several threads at once. Ids are
+// in [0, vocab_size()).
 class Tokenizer {
  public:
-  // Reads tokenizer.json of a folder, else tiktoken.model, with tokenizer_config.json beside it if there is one. Throws
-  // not_found if the folder has neither, data_loss if a file contradicts itself, unsupported naming a part it does not know.
+  // Reads tokenizer.json of a folder, else tiktoken.model, with tokenizer_config.json beside it if
+  // there is one. Throws not_found if the folder has neither, data_loss if a file contradicts
+  // itself, unsupported naming a part it does not know.
   static Tokenizer from_folder(const std::string& folder);
-  // From the texts of tokenizer.json and tokenizer_config.json (may be empty). Throws like from_folder.
+  // From the texts of tokenizer.json and tokenizer_config.json (may be empty). Throws like
+  // from_folder.
   static Tokenizer from_json(std::string_view tokenizer_json, std::string_view config_json = {});
   // From the texts of tiktoken.model and tokenizer_config.json.
   static Tokenizer from_tiktoken(std::string_view ranks, std::string_view config_json);
-  // From the metadata of a GGUF file. Throws data_loss, or unsupported naming the model or pre-tokenizer.
+  // From the metadata of a GGUF file. Throws data_loss, or unsupported naming the model or
+  // pre-tokenizer.
   static Tokenizer from_gguf_vocabulary(const GgufVocabulary& vocabulary);
 
   explicit Tokenizer(TokenizerParts parts);
@@ -44,15 +49,17 @@ class Tokenizer {
   Tokenizer(Tokenizer&&) noexcept;
   Tokenizer& operator=(Tokenizer&&) noexcept;
 
-  // Throws invalid_argument if `text` is not valid UTF-8 or longer than 256 MiB; exhausted if a split pattern that
-  // is not one of the known ones goes back too often on it.
+  // Throws invalid_argument if `text` is not valid UTF-8 or longer than 256 MiB; exhausted if a
+  // split pattern that is not one of the known ones goes back too often on it.
   std::vector<int32_t> encode(std::string_view text, const EncodeOptions& options = {}) const;
-  // The text of `ids`: valid UTF-8, with U+FFFD for each maximal bad part. Ids that do not exist give nothing.
+  // The text of `ids`: valid UTF-8, with U+FFFD for each maximal bad part. Ids that do not exist
+  // give nothing.
   std::string decode(std::span<const int32_t> ids, const DecodeOptions& options = {}) const;
 
   // The bytes that a token stands for (maybe part of a character); empty if the id does not exist.
   std::string_view token_bytes(int32_t id) const;
-  // Between an id and the token's name as it stands in the vocabulary: byte-level tokens in the printable alphabet ("Ġthe").
+  // Between an id and the token's name as it stands in the vocabulary: byte-level tokens in the
+  // printable alphabet ("Ġthe").
   std::optional<std::string> id_to_token(int32_t id) const;
   std::optional<int32_t> token_to_id(std::string_view token) const;
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// tokenizer_config.json: names of special tokens, tokens added after training, whether to begin with one. The rules are
-// those of transformers 5.23 (TokenizersBackend), but for one: a named token that the vocabulary does not have is left
-// out, where the reference makes up an id that no model has a row for.
+// tokenizer_config.json: names of special tokens, tokens added after training, whether to begin
+// with one. The rules are those of transformers 5.23 (TokenizersBackend), but for one: a named
+// token that the vocabulary does not have is left out, where the reference makes up an id that no
+// model has a row for.
 #include <algorithm>
 #include <charconv>
 #include <nlohmann/json.hpp>
@@ -33,20 +34,27 @@ std::optional<bool> flag(const Json& root, std::string_view key) {
 void read_added(const Json& root, TokenizerConfig& config) {
   const Json* entries = find_field(root, "added_tokens_decoder");
   if (!entries) return;
-  if (!entries->is_object()) fail(ErrorCode::data_loss, "'added_tokens_decoder': expected an object");
+  if (!entries->is_object())
+    fail(ErrorCode::data_loss, "'added_tokens_decoder': expected an object");
   for (const auto& [key, entry] : entries->items()) {
     AddedToken token = parse_added_token(entry);
     const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), token.id);
-    if (error != std::errc() || end != key.data() + key.size() || token.id < 0 || token.id > kMaxTokenId)
-      fail(ErrorCode::data_loss, "'added_tokens_decoder': '{:.40}' is not an id in 0..{}", key, kMaxTokenId);
+    if (error != std::errc() || end != key.data() + key.size() || token.id < 0 ||
+        token.id > kMaxTokenId)
+      fail(ErrorCode::data_loss,
+           "'added_tokens_decoder': '{:.40}' is not an id in 0..{}",
+           key,
+           kMaxTokenId);
     config.added.push_back(std::move(token));
   }
-  std::stable_sort(config.added.begin(), config.added.end(),
+  std::stable_sort(config.added.begin(),
+                   config.added.end(),
                    [](const AddedToken& a, const AddedToken& b) { return a.id < b.id; });
 }
 
 void read_special_names(const Json& root, TokenizerConfig& config) {
-  for (const char* key : {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"})
+  for (const char* key :
+       {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"})
     if (auto name = named_token(root, key)) config.special_tokens.push_back(std::move(*name));
   for (const char* key : {"additional_special_tokens", "extra_special_tokens"}) {
     const Json* list = find_field(root, key);
@@ -56,7 +64,8 @@ void read_special_names(const Json& root, TokenizerConfig& config) {
   }
 }
 
-std::optional<int32_t> find_named(const TokenizerParts& parts, const std::optional<std::string>& name) {
+std::optional<int32_t> find_named(const TokenizerParts& parts,
+                                  const std::optional<std::string>& name) {
   return name ? parts.find(*name) : std::nullopt;
 }
 

@@ -17,8 +17,10 @@ constexpr JsonLimits kLimits{size_t{128} << 20, 32};
 // Settings of the model that would change ids and are not done here.
 void check_model(const Json& model) {
   const std::string type = string_field(model, "type", "BPE");  // old files leave it out
-  if (type != "BPE") fail(ErrorCode::unsupported, "model: type '{:.60}' is not supported, only BPE", type);
-  if (const Json* dropout = find_field(model, "dropout"); dropout && (!dropout->is_number() || *dropout != 0))
+  if (type != "BPE")
+    fail(ErrorCode::unsupported, "model: type '{:.60}' is not supported, only BPE", type);
+  if (const Json* dropout = find_field(model, "dropout");
+      dropout && (!dropout->is_number() || *dropout != 0))
     fail(ErrorCode::unsupported, "model: 'dropout' makes ids random; set it to null");
   for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"})
     if (!string_field(model, key).empty())
@@ -29,10 +31,12 @@ void check_model(const Json& model) {
 
 void read_vocabulary(const Json& model, TokenizerParts& parts) {
   const Json* vocab = find_field(model, "vocab");
-  if (!vocab || !vocab->is_object()) fail(ErrorCode::data_loss, "model: 'vocab' is missing or not an object");
+  if (!vocab || !vocab->is_object())
+    fail(ErrorCode::data_loss, "model: 'vocab' is missing or not an object");
   parts.ids.reserve(vocab->size());
   parts.vocabulary.tokens.reserve(std::min<size_t>(vocab->size(), kMaxTokenId));
-  for (const auto& [name, id] : vocab->items()) parts.add_token(id_value(id, kMaxTokenId, name), name);
+  for (const auto& [name, id] : vocab->items())
+    parts.add_token(id_value(id, kMaxTokenId, name), name);
 }
 
 // A merge is ["left", "right"], or "left right" in older files.
@@ -53,7 +57,8 @@ void read_merges(const Json& model, TokenizerParts& parts) {
   parts.vocabulary.merges.reserve(std::min(merges.size(), kMaxMerges));
   for (size_t i = 0; i < merges.size(); ++i) {
     // merges.txt begins with a version line, and some converters kept it
-    if (merges[i].is_string() && merges[i].get_ref<const std::string&>().starts_with("#version")) continue;
+    if (merges[i].is_string() && merges[i].get_ref<const std::string&>().starts_with("#version"))
+      continue;
     const auto [left, right] = merge_names(merges[i], i);
     parts.add_merge(left, right);
   }
@@ -78,10 +83,14 @@ void read_added_tokens(const Json& root, TokenizerParts& parts) {
   size_t moved = 0;
   for (const Json& entry : array_field(root, "added_tokens")) {
     AddedToken token = parse_added_token(entry);
-    if (const Json* id = find_field(entry, "id")) token.id = id_value(*id, kMaxTokenId, "added_tokens: id");
+    if (const Json* id = find_field(entry, "id"))
+      token.id = id_value(*id, kMaxTokenId, "added_tokens: id");
     moved += !parts.add_added_token(std::move(token));
   }
-  if (moved) log(LogLevel::warn, "tokenizer.json: added tokens whose id is not the next free one count={}", moved);
+  if (moved)
+    log(LogLevel::warn,
+        "tokenizer.json: added tokens whose id is not the next free one count={}",
+        moved);
 }
 
 const Json& component(const Json& root, std::string_view key) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Any bytes as tokenizer.json give a tokenizer or an Error; a tokenizer that loads encodes and decodes.
+// Any bytes as tokenizer.json give a tokenizer or an Error; a tokenizer that loads encodes and
+// decodes.
 #include <cstdint>
 #include <string_view>
 

@@ -13,7 +13,9 @@ namespace {
 
 const std::string kSeed = QUERN_SOURCE_DIR "/tests/fuzz/tokenizer_json/nfc_split.json";
 
-Json seed() { return parse_json(read_file(kSeed), "seed"); }
+Json seed() {
+  return parse_json(read_file(kSeed), "seed");
+}
 
 // The message of the Error that loading `json` throws, "" if it loads.
 std::string error_of(const std::string& json, ErrorCode code) {
@@ -59,7 +61,10 @@ TEST(TokenizerJson, EachDamageIsNamed) {
       {"/pre_tokenizer", "null", ErrorCode::unsupported, "ByteLevel"},
       {"/pre_tokenizer/pretokenizers/0/pattern", "{}", ErrorCode::data_loss, "pattern"},
       {"/pre_tokenizer/pretokenizers/0/pattern/Regex", "\"(a\"", ErrorCode::invalid_argument, "(a"},
-      {"/pre_tokenizer/pretokenizers/0/behavior", "\"Sideways\"", ErrorCode::unsupported, "Sideways"},
+      {"/pre_tokenizer/pretokenizers/0/behavior",
+       "\"Sideways\"",
+       ErrorCode::unsupported,
+       "Sideways"},
       {"/decoder", "null", ErrorCode::unsupported, "decoder"},
       {"/added_tokens/0/content", "7", ErrorCode::data_loss, "content"},
       {"/added_tokens/0/special", "1", ErrorCode::data_loss, "special"},
@@ -68,7 +73,8 @@ TEST(TokenizerJson, EachDamageIsNamed) {
   EXPECT_EQ(error_of(seed().dump(), ErrorCode::internal), "");
   for (const Damage& d : damages) {
     const std::string message = error_of(damaged(d.pointer, parse_json(d.value, "value")), d.code);
-    EXPECT_NE(message.find(d.says), std::string::npos) << d.pointer << " = " << d.value << " gave: " << message;
+    EXPECT_NE(message.find(d.says), std::string::npos)
+        << d.pointer << " = " << d.value << " gave: " << message;
   }
 }
 
@@ -90,14 +96,17 @@ TEST(TokenizerJson, DeepNestingIsAnError) {
 
 TEST(TokenizerJson, OldFilesWriteMergesAsStrings) {
   Json json = seed();
-  for (Json& merge : json["model"]["merges"]) merge = merge[0].get<std::string>() + " " + merge[1].get<std::string>();
+  for (Json& merge : json["model"]["merges"])
+    merge = merge[0].get<std::string>() + " " + merge[1].get<std::string>();
   json["model"]["merges"].insert(json["model"]["merges"].begin(), "#version: 0.2");
-  EXPECT_EQ(Tokenizer::from_json(json.dump()).encode(" hello"), Tokenizer::from_json(seed().dump()).encode(" hello"));
+  EXPECT_EQ(Tokenizer::from_json(json.dump()).encode(" hello"),
+            Tokenizer::from_json(seed().dump()).encode(" hello"));
 }
 
 TEST(TokenizerConfig, NamesTokensAndWhatGoesAround) {
   const std::string json = read_file(kSeed);
-  const std::string config = R"({"bos_token": "<|end|>", "eos_token": {"content": "<s>"}, "add_bos_token": true,
+  const std::string config =
+      R"({"bos_token": "<|end|>", "eos_token": {"content": "<s>"}, "add_bos_token": true,
       "added_tokens_decoder": {"31": {"content": "<s>", "special": true}}})";
   const Tokenizer tokenizer = Tokenizer::from_json(json, config);
   EXPECT_EQ(tokenizer.bos_id(), 30);
@@ -105,7 +114,8 @@ TEST(TokenizerConfig, NamesTokensAndWhatGoesAround) {
   EXPECT_EQ(tokenizer.pad_id(), std::nullopt);
   EXPECT_EQ(tokenizer.special_ids(), (std::vector<int32_t>{30, 31}));
   EXPECT_EQ(tokenizer.encode("h<s>"), (std::vector<int32_t>{30, 8, 31}));
-  EXPECT_THROW(Tokenizer::from_json(json, R"({"added_tokens_decoder": {"x": {"content": "y"}}})"), Error);
+  EXPECT_THROW(Tokenizer::from_json(json, R"({"added_tokens_decoder": {"x": {"content": "y"}}})"),
+               Error);
 }
 
 }  // namespace

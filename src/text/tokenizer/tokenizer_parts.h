@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the readers of tokenizer.json, tiktoken.model and GGUF metadata hand to Tokenizer: its stages, checked and compiled.
+// What the readers of tokenizer.json, tiktoken.model and GGUF metadata hand to Tokenizer: its
+// stages, checked and compiled.
 #pragma once
 
 #include <cstdint>
@@ -31,19 +32,20 @@ struct TokenizerParts {
   PreTokenizer pre_tokenizer;
   PostProcessor post_processor;
   std::optional<int32_t> bos, eos, pad;
-  // Kimi's rules around tiktoken: long runs are cut first, and parse_special = false turns all added tokens to plain text, not
-  // only the special ones.
+  // Kimi's rules around tiktoken: long runs are cut first, and parse_special = false turns all
+  // added tokens to plain text, not only the special ones.
   bool follows_kimi = false;
 
-  // Enters a token of the vocabulary. `name` is in the printable alphabet of bytes, or stands for itself (then merging cannot
-  // make it). Throws data_loss if the id is out of range or taken, or the name is too long.
+  // Enters a token of the vocabulary. `name` is in the printable alphabet of bytes, or stands for
+  // itself (then merging cannot make it). Throws data_loss if the id is out of range or taken, or
+  // the name is too long.
   void add_token(int32_t id, std::string_view name);
-  // Enters an added token: the id is that of its name in the vocabulary, else the one after all added tokens and at least the
-  // count of the vocabulary, as in the reference. `token.id` is what the file says and only compared; returns false
-  // if it differs (-1 says nothing).
+  // Enters an added token: the id is that of its name in the vocabulary, else the one after all
+  // added tokens and at least the count of the vocabulary, as in the reference. `token.id` is what
+  // the file says and only compared; returns false if it differs (-1 says nothing).
   bool add_added_token(AddedToken token);
-  // Appends a merge of two tokens by their names, ranked after those before it. Throws data_loss if one of them or what they
-  // make is not in the vocabulary, or there are too many merges.
+  // Appends a merge of two tokens by their names, ranked after those before it. Throws data_loss if
+  // one of them or what they make is not in the vocabulary, or there are too many merges.
   void add_merge(std::string_view left, std::string_view right);
   // The id of a token by its name, among added tokens first.
   std::optional<int32_t> find(std::string_view name) const;
@@ -65,7 +67,8 @@ struct TokenizerConfig {
 // `text` may be empty: then so is the result. Throws invalid_argument or data_loss.
 TokenizerConfig parse_tokenizer_config(std::string_view text);
 
-// Adds what the config says to parts read from tokenizer.json: tokens, special flags, bos and eos, their template.
+// Adds what the config says to parts read from tokenizer.json: tokens, special flags, bos and eos,
+// their template.
 void apply_tokenizer_config(const TokenizerConfig& config, TokenizerParts& parts);
 
 // One entry of added_tokens or added_tokens_decoder: content and flags, no id.

@@ -14,11 +14,15 @@ namespace {
 
 using Ids = std::vector<int32_t>;
 
-// A tokenizer of the letters a, b, space and "_", without merges, and one added token "<x>" (id 4) with `flags`.
+// A tokenizer of the letters a, b, space and "_", without merges, and one added token "<x>" (id 4)
+// with `flags`.
 Tokenizer with_added(const char* flags, const char* normalizer = "null") {
-  return Tokenizer::from_json(std::string(R"({"model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "Ġ": 2, "_": 3}, "merges": []},
+  return Tokenizer::from_json(
+      std::string(
+          R"({"model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "Ġ": 2, "_": 3}, "merges": []},
       "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false}, "decoder": {"type": "ByteLevel"},
-      "normalizer": )") + normalizer + R"(, "added_tokens": [{"id": 4, "content": "<x>")" + flags + "}]}");
+      "normalizer": )") +
+      normalizer + R"(, "added_tokens": [{"id": 4, "content": "<x>")" + flags + "}]}");
 }
 
 TEST(AddedTokens, FlagsDecideWhatAMatchTakes) {
@@ -26,7 +30,8 @@ TEST(AddedTokens, FlagsDecideWhatAMatchTakes) {
   EXPECT_EQ(with_added(R"(, "lstrip": true)").encode("a  <x> b"), (Ids{0, 4, 2, 1}));
   EXPECT_EQ(with_added(R"(, "rstrip": true)").encode("a <x>  b"), (Ids{0, 2, 4, 1}));
   EXPECT_EQ(with_added(R"(, "single_word": true)").encode("<x>").size(), 1u);
-  EXPECT_EQ(with_added(R"(, "single_word": true)").encode("a<x>"), (Ids{0}));  // its characters are unknown here
+  EXPECT_EQ(with_added(R"(, "single_word": true)").encode("a<x>"),
+            (Ids{0}));  // its characters are unknown here
 }
 
 TEST(AddedTokens, SpecialOnesCanBePlainText) {
@@ -94,7 +99,8 @@ ErrorCode tiktoken_error(std::string_view ranks) {
 }
 
 TEST(Tiktoken, ReservedIdsFollowTheRanks) {
-  const std::string ranks = read_file(QUERN_SOURCE_DIR "/tests/golden/tokenizer_kimi/tiktoken.model");
+  const std::string ranks =
+      read_file(QUERN_SOURCE_DIR "/tests/golden/tokenizer_kimi/tiktoken.model");
   const Tokenizer t = Tokenizer::from_tiktoken(ranks, R"({"eos_token": "<end>",
       "added_tokens_decoder": {"1701": {"content": "<end>", "special": true}, "9": {"content": "ignored"}}})");
   EXPECT_EQ(t.vocab_size(), 1700 + 256);
@@ -121,11 +127,12 @@ TEST(Tiktoken, LongRunsAreCutAsTheReferenceCutsThem) {
 }
 
 TEST(Tiktoken, DamageIsAnError) {
-  const std::string ranks = read_file(QUERN_SOURCE_DIR "/tests/golden/tokenizer_kimi/tiktoken.model");
+  const std::string ranks =
+      read_file(QUERN_SOURCE_DIR "/tests/golden/tokenizer_kimi/tiktoken.model");
   EXPECT_EQ(tiktoken_error(ranks), ErrorCode::internal);  // loads
   EXPECT_EQ(tiktoken_error(""), ErrorCode::data_loss);
-  EXPECT_EQ(tiktoken_error(ranks.substr(9)), ErrorCode::data_loss);              // rank 0 is missing
-  EXPECT_EQ(tiktoken_error(ranks + "AA== 1700\n"), ErrorCode::data_loss);        // the byte 0 again
+  EXPECT_EQ(tiktoken_error(ranks.substr(9)), ErrorCode::data_loss);        // rank 0 is missing
+  EXPECT_EQ(tiktoken_error(ranks + "AA== 1700\n"), ErrorCode::data_loss);  // the byte 0 again
   EXPECT_EQ(tiktoken_error(ranks + "QUFBQUFB 999999999\n"), ErrorCode::data_loss);
   EXPECT_EQ(tiktoken_error(ranks + "QUFBQUFB\n"), ErrorCode::data_loss);
   EXPECT_EQ(tiktoken_error(ranks + "Q*== 1700\n"), ErrorCode::data_loss);

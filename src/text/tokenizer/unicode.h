@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Unicode facts that tokenizers ask for: classes of characters, normal forms, lower case. Text is valid UTF-8 throughout.
+// Unicode facts that tokenizers ask for: classes of characters, normal forms, lower case. Text is
+// valid UTF-8 throughout.
 #pragma once
 
 #include <cstdint>
@@ -8,24 +9,26 @@
 
 namespace quern {
 
-// Bits of char_class. The general categories L, N, M, P, S; what \s and \w mean; and the letter classes of newer patterns.
+// Bits of char_class. The general categories L, N, M, P, S; what \s and \w mean; and the letter
+// classes of newer patterns.
 enum CharClass : uint16_t {
   kLetter = 1 << 0,
   kNumber = 1 << 1,
   kMark = 1 << 2,
   kPunctuation = 1 << 3,
   kSymbol = 1 << 4,
-  kSpace = 1 << 5,      // White_Space
-  kNewline = 1 << 6,    // \r and \n
-  kWord = 1 << 7,       // Alphabetic, M, Nd, Pc, Join_Control
-  kHan = 1 << 8,        // script Han
-  kUpperLike = 1 << 9,  // Lu Lt Lm Lo M
+  kSpace = 1 << 5,       // White_Space
+  kNewline = 1 << 6,     // \r and \n
+  kWord = 1 << 7,        // Alphabetic, M, Nd, Pc, Join_Control
+  kHan = 1 << 8,         // script Han
+  kUpperLike = 1 << 9,   // Lu Lt Lm Lo M
   kLowerLike = 1 << 10,  // Ll Lm Lo M
 };
 
 uint16_t char_class(char32_t code_point);
 
-// Whether the reference's normal forms, whose tables are older, do not know this mark or decomposition.
+// Whether the reference's normal forms, whose tables are older, do not know this mark or
+// decomposition.
 bool is_unknown_to_forms(char32_t code_point);
 
 enum class NormalForm { nfc, nfd, nfkc, nfkd };

@@ -18,10 +18,10 @@ std::string lossy(std::string_view text, bool is_final) {
 TEST(Utf8, ValidPrefixStopsAtTheFirstBadByte) {
   EXPECT_EQ(utf8_valid_prefix("aé世👍"), 10u);
   EXPECT_EQ(utf8_valid_prefix("a\xFF"), 1u);
-  EXPECT_EQ(utf8_valid_prefix("a\xED\xA0\x80"), 1u);      // a surrogate
-  EXPECT_EQ(utf8_valid_prefix("\xF4\x90\x80\x80"), 0u);   // past U+10FFFF
-  EXPECT_EQ(utf8_valid_prefix("ab\xC0\xAF"), 2u);         // overlong
-  EXPECT_EQ(utf8_valid_prefix("ab\xE4\xB8"), 2u);         // cut
+  EXPECT_EQ(utf8_valid_prefix("a\xED\xA0\x80"), 1u);     // a surrogate
+  EXPECT_EQ(utf8_valid_prefix("\xF4\x90\x80\x80"), 0u);  // past U+10FFFF
+  EXPECT_EQ(utf8_valid_prefix("ab\xC0\xAF"), 2u);        // overlong
+  EXPECT_EQ(utf8_valid_prefix("ab\xE4\xB8"), 2u);        // cut
 }
 
 TEST(Utf8, OneReplacementForEachMaximalBadPart) {
@@ -51,7 +51,7 @@ TEST(CharClass, GeneralCategories) {
   EXPECT_EQ(char_class('_'), kPunctuation | kWord);
   EXPECT_EQ(char_class('\n'), kSpace | kNewline);
   EXPECT_EQ(char_class(0x3000), kSpace);
-  EXPECT_EQ(char_class(0x200D), kWord);     // a join control
+  EXPECT_EQ(char_class(0x200D), kWord);  // a join control
   EXPECT_EQ(char_class(0x0301), kMark | kWord | kUpperLike | kLowerLike);
   EXPECT_EQ(char_class(0x1FAE9), kSymbol);  // new in Unicode 16
   EXPECT_EQ(char_class(0xE000), 0);

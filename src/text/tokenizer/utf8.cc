@@ -6,7 +6,8 @@ namespace {
 
 constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
 
-// What may follow a first byte: the count of continuation bytes and the range of the first of them (Unicode, table 3-7).
+// What may follow a first byte: the count of continuation bytes and the range of the first of them
+// (Unicode, table 3-7).
 struct Lead {
   int continuations;  // -1: cannot start a character
   unsigned char low = 0x80, high = 0xBF;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Each matcher tries the alternatives of its pattern in order; the first that matches wins. Where an alternative could
-// match in several ways, the comment says which one a backtracking engine finds first.
+// Each matcher tries the alternatives of its pattern in order; the first that matches wins. Where
+// an alternative could match in several ways, the comment says which one a backtracking engine
+// finds first.
 #include "text/tokenizer/word_patterns.h"
 
 #include <iterator>
@@ -54,7 +55,8 @@ size_t up_to_numbers(std::string_view text, size_t at, int limit) {
   return at;
 }
 
-// 's 't 're 've 'm 'll 'd. Without regard to case, "ſ" (long s) counts as an s: that is its case folding.
+// 's 't 're 've 'm 'll 'd. Without regard to case, "ſ" (long s) counts as an s: that is its case
+// folding.
 size_t contraction(std::string_view text, size_t at, bool ignores_case) {
   if (at >= text.size() || text[at] != '\'') return at;
   const std::string_view rest = text.substr(at + 1);
@@ -79,9 +81,11 @@ size_t whitespace(std::string_view text, size_t at, bool newlines) {
     end += c.length;
     if (c.is(kNewline)) after_newline = end;
   }
-  // \s* takes the whole run and gives back until a line end follows: the match reaches to the last one.
+  // \s* takes the whole run and gives back until a line end follows: the match reaches to the last
+  // one.
   if (newlines && after_newline > at) return after_newline;
-  // The look-ahead fails at the end of the run unless the text ends too; one character given back makes it hold.
+  // The look-ahead fails at the end of the run unless the text ends too; one character given back
+  // makes it hold.
   if (end == text.size() || last_begin == at) return end;
   return last_begin;
 }
@@ -94,17 +98,24 @@ size_t spaced_run(std::string_view text, size_t at, Accepts accepts) {
   return end > begin ? end : at;
 }
 
-bool is_other(const Char& c) { return !c.is(kSpace | kLetter | kNumber); }
+bool is_other(const Char& c) {
+  return !c.is(kSpace | kLetter | kNumber);
+}
 
 size_t match_gpt2(std::string_view text, size_t at) {
   if (const size_t end = contraction(text, at, false); end > at) return end;
-  if (const size_t end = spaced_run(text, at, [](const Char& c) { return c.is(kLetter); }); end > at) return end;
-  if (const size_t end = spaced_run(text, at, [](const Char& c) { return c.is(kNumber); }); end > at) return end;
+  if (const size_t end = spaced_run(text, at, [](const Char& c) { return c.is(kLetter); });
+      end > at)
+    return end;
+  if (const size_t end = spaced_run(text, at, [](const Char& c) { return c.is(kNumber); });
+      end > at)
+    return end;
   if (const size_t end = spaced_run(text, at, is_other); end > at) return end;
   return whitespace(text, at, false);
 }
 
-// The end of the patterns of Qwen2, Llama 3 and Kimi: numbers, other characters with line ends, white space.
+// The end of the patterns of Qwen2, Llama 3 and Kimi: numbers, other characters with line ends,
+// white space.
 size_t numbers_symbols_space(std::string_view text, size_t at, int numbers) {
   if (const size_t end = up_to_numbers(text, at, numbers); end > at) return end;
   if (const size_t end = spaced_run(text, at, is_other); end > at) return newlines_end(text, end);
@@ -122,14 +133,22 @@ size_t match_cl100k(std::string_view text, size_t at, int numbers) {
   return numbers_symbols_space(text, at, numbers);
 }
 
-size_t match_qwen2(std::string_view text, size_t at) { return match_cl100k(text, at, 1); }
-size_t match_llama3(std::string_view text, size_t at) { return match_cl100k(text, at, 3); }
+size_t match_qwen2(std::string_view text, size_t at) {
+  return match_cl100k(text, at, 1);
+}
+size_t match_llama3(std::string_view text, size_t at) {
+  return match_cl100k(text, at, 3);
+}
 
-bool is_upper(const Char& c) { return c.is(kUpperLike) && !c.is(kHan); }
-bool is_lower(const Char& c) { return c.is(kLowerLike) && !c.is(kHan); }
+bool is_upper(const Char& c) {
+  return c.is(kUpperLike) && !c.is(kHan);
+}
+bool is_lower(const Char& c) {
+  return c.is(kLowerLike) && !c.is(kHan);
+}
 
-// Upper* Lower+ from `at`, or `at`. Upper* takes its whole run; if no Lower follows, it gives back to the last character
-// that is both, and Lower+ matches just that one.
+// Upper* Lower+ from `at`, or `at`. Upper* takes its whole run; if no Lower follows, it gives back
+// to the last character that is both, and Lower+ matches just that one.
 size_t upper_then_lower(std::string_view text, size_t at) {
   size_t after_last_both = at, end = at;
   for (Char c = char_at(text, end); c.exists() && is_upper(c); c = char_at(text, end)) {
@@ -157,13 +176,15 @@ size_t match_kimi(std::string_view text, size_t at) {
 }
 
 bool is_ascii_letter(const Char& c) {
-  return (c.code_point >= 'A' && c.code_point <= 'Z') || (c.code_point >= 'a' && c.code_point <= 'z');
+  return (c.code_point >= 'A' && c.code_point <= 'Z') ||
+         (c.code_point >= 'a' && c.code_point <= 'z');
 }
 
 size_t match_deepseek_words(std::string_view text, size_t at) {
   const Char first = char_at(text, at);
   const size_t begin = at + first.length;
-  if (first.code_point < 0x80 && first.is(kPunctuation | kSymbol))  // all ASCII ones stand in the pattern's list
+  if (first.code_point < 0x80 &&
+      first.is(kPunctuation | kSymbol))  // all ASCII ones stand in the pattern's list
     if (const size_t end = run_end(text, begin, is_ascii_letter); end > begin) return end;
   if (first.is(kLetter | kMark)) return run_of(text, at, kLetter | kMark);
   if (!first.is(kNewline | kPunctuation | kSymbol))
@@ -175,15 +196,21 @@ size_t match_deepseek_words(std::string_view text, size_t at) {
 
 size_t match_kana_and_han(std::string_view text, size_t at) {
   return run_end(text, at, [](const Char& c) {
-    return (c.code_point >= 0x4E00 && c.code_point <= 0x9FA5) || (c.code_point >= 0x3040 && c.code_point <= 0x30FF);
+    return (c.code_point >= 0x4E00 && c.code_point <= 0x9FA5) ||
+           (c.code_point >= 0x3040 && c.code_point <= 0x30FF);
   });
 }
 
-size_t match_number(std::string_view text, size_t at) { return up_to_numbers(text, at, 1); }
-size_t match_three_numbers(std::string_view text, size_t at) { return up_to_numbers(text, at, 3); }
+size_t match_number(std::string_view text, size_t at) {
+  return up_to_numbers(text, at, 1);
+}
+size_t match_three_numbers(std::string_view text, size_t at) {
+  return up_to_numbers(text, at, 3);
+}
 
-// $ holds at the end of the text and before any line feed. \s+ takes the run and gives back to the last such place. From
-// inside a run nothing more can match; saying so at once keeps a long run from being read once per character.
+// $ holds at the end of the text and before any line feed. \s+ takes the run and gives back to the
+// last such place. From inside a run nothing more can match; saying so at once keeps a long run
+// from being read once per character.
 size_t match_trailing_space(std::string_view text, size_t at) {
   if (at > 0) {
     size_t before = at - 1;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Hand-written matchers for the split patterns of published tokenizers. They give what Oniguruma gives (a test compares
-// them), in linear time for any text and without its stack: a megabyte of spaces costs it 40 MB.
+// Hand-written matchers for the split patterns of published tokenizers. They give what Oniguruma
+// gives (a test compares them), in linear time for any text and without its stack: a megabyte of
+// spaces costs it 40 MB.
 #pragma once
 
 #include <cstddef>
@@ -8,7 +9,8 @@
 
 namespace quern {
 
-// The end of the match that begins at text[at], or `at` if the pattern does not match there. Text is valid UTF-8.
+// The end of the match that begins at text[at], or `at` if the pattern does not match there. Text
+// is valid UTF-8.
 using MatchAt = size_t (*)(std::string_view text, size_t at);
 
 // The matcher for exactly this regular expression, or nullptr if it is not one of the known ones.
