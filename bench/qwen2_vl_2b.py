@@ -69,12 +69,22 @@ def values(name, shape, rng):
     return (x.view(np.uint32) >> 16).astype(np.uint16)
 
 
+def pixel_limits():
+    """The published limits in the place of the golden's small ones."""
+    config = json.loads((ROOT / "tests/golden/qwen2_vl/preprocessor_config.json").read_text())
+    config.update(min_pixels=3136, max_pixels=12845056)
+    config.pop("size", None)
+    return config
+
+
 def make_checkpoint():
+    shutil.copytree(ROOT / "tests/golden/qwen2_vl", FOLDER, ignore=shutil.ignore_patterns("model*", "expected*", "inputs"), dirs_exist_ok=True)
+    (FOLDER / "preprocessor_config.json").write_text(json.dumps(pixel_limits()))
+    (FOLDER / "video_preprocessor_config.json").unlink(missing_ok=True)
+    (FOLDER / "config.json").write_text(json.dumps(config()))
     if (FOLDER / "model.safetensors").exists():
         return
     print("writing the random checkpoint")
-    shutil.copytree(ROOT / "tests/golden/qwen2_vl", FOLDER, ignore=shutil.ignore_patterns("model*", "expected*", "inputs"), dirs_exist_ok=True)
-    (FOLDER / "config.json").write_text(json.dumps(config()))
     header, offset = {}, 0
     for name, shape in shapes():
         size = 2 * int(np.prod(shape))
@@ -96,7 +106,7 @@ def work(patches, prompt, tokens):
     tower = 2 * patches * (1176 * VD + DEPTH * 12 * VD * VD) + DEPTH * 4 * patches * patches * VD + 2 * patches / 4 * (16 * VD * VD + 4 * VD * D)
     linears = L * (D * H * E * 2 + 2 * D * G * E + 3 * D * F)
     prefill = 2 * prompt * linears + L * 2 * prompt * prompt * H * E + 2 * V * D
-    decode_bytes = 2 * (linears + V * D) + (prompt + tokens / 2) * L * 2 * G * E * 4
+    decode_bytes = 2 * (linears + V * D) + (prompt + tokens / 2) * L * 2 * G * E * 2
     return tower, prefill, decode_bytes
 
 
@@ -155,9 +165,11 @@ def main():
     Image.fromarray(np.random.default_rng(1).integers(0, 255, (o.size, o.size, 3), np.uint8)).save(picture)
     side = round(o.size / 28) * 2
     with quiet_machine():
-        roof = roofs(o.threads)
-        print(f"roofs with {o.threads} threads: read {roof['read_gb_s']} GB/s, FMA {roof['fma_gflop_s']} GFLOP/s")
+        before = roofs(o.threads)
         ours = run_quern(picture, o)
+        after = roofs(o.threads)  # shared machines drift: the better of both is the roof
+        roof = {name: max(before[name], after[name]) for name in before}
+        print(f"roofs with {o.threads} threads: read {roof['read_gb_s']} GB/s, FMA {roof['fma_gflop_s']} GFLOP/s")
         show("quern", ours, side * side, roof)
         if o.no_peer:
             return
