@@ -68,6 +68,8 @@ std::string_view name_of(Activation activation) {
 void open_files(OpenedModel& opened, const ModelOptions& options) {
   opened.source = find_model(options.model);
   opened.checkpoint = open_checkpoint(opened.source.path);
+  opened.prompts =
+      PromptBuilder::open(opened.source.path, *opened.checkpoint, template_text(options));
   const auto stated = opened.checkpoint->config().find("quantization_config");
   if (!options.quantization.empty() && !stated)
     log(LogLevel::warn,
@@ -220,8 +222,6 @@ OpenedModel open_model(const ModelOptions& options) {
   check_parallel_sizes(options);
   OpenedModel opened;
   open_files(opened, options);
-  opened.prompts =
-      PromptBuilder::open(opened.source.path, *opened.checkpoint, template_text(options));
   load_weights(opened, choose(options), 0);
   return opened;
 }
@@ -233,8 +233,6 @@ std::unique_ptr<LoadedModel> LoadedModel::load(const ModelOptions& options,
   const Choice choice = choose(options);
   OpenedModel opened;
   open_files(opened, options);
-  opened.prompts =
-      PromptBuilder::open(opened.source.path, *opened.checkpoint, template_text(options));
   EngineConfig config;
   Planner planner(opened, options, choice);
   const MemoryPlan plan = planner.settle(config);
