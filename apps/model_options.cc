@@ -124,7 +124,9 @@ void add_model_options(CLI::App& command, ModelOptions& o) {
       ->capture_default_str()
       ->check(CLI::Range(0, 1024));
   command.add_option(
-      "--isa", o.isa, "highest instruction set to use: scalar, avx2, avx512, avx512_bf16");
+      "--isa",
+      o.isa,
+      "highest instruction set to use: scalar, avx2, avx512, avx512_vnni, avx512_bf16");
   command
       .add_option("--log-level,--uvicorn-log-level", o.log_level, "debug, info, warn, error, off")
       ->capture_default_str();

@@ -79,7 +79,9 @@ void add_verify_command(CLI::App& parent, int& exit_code) {
       ->capture_default_str()
       ->check(CLI::IsMember({"f32", "bf16", "f16", "int8"}));
   command->add_option(
-      "--isa", o->model.isa, "highest instruction set to use: scalar, avx2, avx512, avx512_bf16");
+      "--isa",
+      o->model.isa,
+      "highest instruction set to use: scalar, avx2, avx512, avx512_vnni, avx512_bf16");
   command->add_option("--threads", o->model.threads, "kernel threads; 0: one per physical core")
       ->check(CLI::Range(0, 1024));
   command

@@ -16,7 +16,8 @@
 namespace quern {
 namespace {
 
-constexpr std::string_view kIsaNames[] = {"scalar", "avx2", "avx512", "avx512_bf16", "amx"};
+constexpr std::string_view kIsaNames[] = {
+    "scalar", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "amx"};
 
 Isa detect_isa() {
   __builtin_cpu_init();
@@ -27,7 +28,8 @@ Isa detect_isa() {
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
   if (!avx512) return Isa::avx2;
   // AMX also needs a permission from the operating system; the tier appears with its kernels.
-  return __builtin_cpu_supports("avx512bf16") ? Isa::avx512_bf16 : Isa::avx512;
+  if (!__builtin_cpu_supports("avx512vnni")) return Isa::avx512;
+  return __builtin_cpu_supports("avx512bf16") ? Isa::avx512_bf16 : Isa::avx512_vnni;
 }
 
 int64_t read_limit(const char* path) {
@@ -95,7 +97,7 @@ Isa parse_isa(std::string_view name) {
   for (size_t i = 0; i < std::size(kIsaNames); ++i)
     if (kIsaNames[i] == name) return static_cast<Isa>(i);
   fail(ErrorCode::invalid_argument,
-       "instruction set '{}' is none of scalar, avx2, avx512, avx512_bf16, amx",
+       "instruction set '{}' is none of scalar, avx2, avx512, avx512_vnni, avx512_bf16, amx",
        name);
 }
 

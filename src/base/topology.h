@@ -11,10 +11,11 @@ namespace quern {
 
 // Instruction-set tiers that kernels are written for, in rising order. A CPU of one tier runs all
 // tiers below it.
-enum class Isa { scalar, avx2, avx512, avx512_bf16, amx };
+enum class Isa { scalar, avx2, avx512, avx512_vnni, avx512_bf16, amx };
 
 std::string_view name_of(Isa isa);
-// "scalar", "avx2", "avx512", "avx512_bf16", "amx"; throws invalid_argument otherwise.
+// "scalar", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "amx"; throws invalid_argument
+// otherwise.
 Isa parse_isa(std::string_view name);
 
 struct Topology {

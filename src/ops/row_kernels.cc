@@ -13,6 +13,7 @@ const RowKernels& row_kernels(Isa isa) {
     case Isa::avx2:
       return cpu::kRowsAvx2;
     case Isa::avx512:
+    case Isa::avx512_vnni:
     case Isa::avx512_bf16:
     case Isa::amx:
       break;

@@ -52,7 +52,7 @@ struct MetaMachine {
 // Every tier above the reference that this machine runs.
 inline std::vector<Isa> fast_tiers() {
   std::vector<Isa> out;
-  for (const Isa isa : {Isa::avx2, Isa::avx512, Isa::avx512_bf16, Isa::amx})
+  for (const Isa isa : {Isa::avx2, Isa::avx512, Isa::avx512_vnni, Isa::avx512_bf16, Isa::amx})
     if (isa <= probe_topology().isa) out.push_back(isa);
   return out;
 }
