@@ -3,13 +3,11 @@
 
 #include <cmath>
 #include <nlohmann/json.hpp>
-#include <numeric>
 
 #include "base/error.h"
 #include "base/half.h"
 #include "base/hash.h"
 #include "base/json.h"
-#include "base/thread_pool.h"
 #include "base/topology.h"
 
 namespace quern {
@@ -50,21 +48,6 @@ TEST(Json, IsBounded) {
   EXPECT_THROW(parse_json("", "test"), Error);
   EXPECT_THROW(parse_json("1e999", "test"), Error);
   EXPECT_THROW(parse_json("[1,2,3]", "test", {.max_bytes = 4}), Error);
-}
-
-TEST(ThreadPool, CoversEveryItemOnce) {
-  for (const int threads : {1, 2, 5}) {
-    ThreadPool pool(threads);
-    for (const int64_t count : {0, 1, 7, 1000}) {
-      std::vector<int> hits(static_cast<size_t>(count));
-      for (int repeat = 0; repeat < 50; ++repeat)
-        pool.parallel_for(count, 3, [&](int64_t begin, int64_t end, int worker) {
-          ASSERT_LT(worker, threads);
-          for (int64_t i = begin; i < end; ++i) ++hits[static_cast<size_t>(i)];
-        });
-      EXPECT_EQ(std::accumulate(hits.begin(), hits.end(), int64_t{0}), 50 * count);
-    }
-  }
 }
 
 TEST(Half, RoundTripsEveryF16) {

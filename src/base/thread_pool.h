@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The kernel pool of a rank. Its only verb is parallel_for.
+// The kernel pool of a rank. Its only verb is parallel_for. Between jobs its threads spin for some
+// tens of microseconds and then sleep.
 #pragma once
 
 #include <cstdint>
@@ -27,6 +28,8 @@ class ThreadPool {
   int size() const;
   // Runs body over [0, count) in chunks of `grain` items, handed out dynamically; returns when all
   // are done. Which thread gets which chunk varies: the result of a kernel may not depend on it.
+  // Waits for chunks that are being run, never for a thread that has not begun one: a worker whose
+  // core is taken by another process costs its share of the work, not the job.
   // Not reentrant; one caller at a time. `body` must not throw.
   void parallel_for(int64_t count, int64_t grain, Body body);
 
