@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "weights/gguf.h"
 #include "weights/mapped_checkpoint.h"
+#include "weights/quantization_config.h"
 #include "weights/safetensors.h"
 #include "weights/stored.h"
 
@@ -59,6 +60,12 @@ const TensorInfo& Checkpoint::info(std::string_view name) const {
        config().path(),
        name,
        near_misses(*this, name));
+}
+
+const QuantizationConfig& Checkpoint::quantization() const {
+  std::call_once(quantization_once_,
+                 [this] { quantization_ = std::make_shared<const QuantizationConfig>(config()); });
+  return *quantization_;
 }
 
 std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path) {

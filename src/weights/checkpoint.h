@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <mutex>
 #include <span>
 #include <string>
 #include <string_view>
@@ -51,6 +52,8 @@ struct TensorInfo {
   std::vector<int32_t> row_order;
 };
 
+class QuantizationConfig;
+
 class Checkpoint {
  public:
   virtual ~Checkpoint() = default;
@@ -66,6 +69,13 @@ class Checkpoint {
 
   const TensorInfo& info(std::string_view name) const;  // throws not_found, naming near misses
   bool has(std::string_view name) const { return find(name) != nullptr; }
+  // What config() or a file beside it states of the weights' quantization: read at the first call,
+  // from any thread. Throws data_loss or unsupported naming file and key.
+  const QuantizationConfig& quantization() const;
+
+ private:
+  mutable std::once_flag quantization_once_;
+  mutable std::shared_ptr<const QuantizationConfig> quantization_;
 };
 
 // Opens a folder (safetensors, single or sharded, with config.json), a .gguf file, or one bare
