@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Attention at the shapes of Qwen2-VL 2B. Counters: multiply-adds (as 2) of both products per
-// second, and for decoding the bytes of keys and values; compare with bench/roofs.
+// Attention at the shapes of Qwen2-VL 2B and 7B. Counters: multiply-adds (as 2) of both products
+// per second, and for decoding the bytes of keys and values; compare with bench/roofs.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
+#include <cstring>
 #include <numeric>
 #include <vector>
 
@@ -68,36 +70,75 @@ BENCHMARK(tower)
     ->UseRealTime()
     ->Unit(benchmark::kMillisecond);
 
-// The text model: 12 heads on 2, size 128, the last `rows` positions of a context.
-void text(benchmark::State& state) {
-  Bench bench(static_cast<int>(state.range(3)), Activation::f32);
-  const int64_t rows = state.range(0), context = state.range(1), h = 12, g = 2, e = 128,
-                block_size = 16;
-  const int64_t blocks = (context + block_size - 1) / block_size;
-  const DType kind = state.range(2) == 1 ? DType::bf16 : DType::f32;
-  const Shape shape{blocks, g, block_size, e};
-  const PagedKv kv{Tensor::zeros(shape, kind), Tensor::zeros(shape, kind)};
-  std::vector<int32_t> table(static_cast<size_t>(blocks));
-  std::iota(table.begin(), table.end(), 0);
-  const int32_t offsets[] = {0, static_cast<int32_t>(rows)},
-                contexts[] = {static_cast<int32_t>(context)};
-  const Tensor q = waves({rows, h, e});
-  for (auto _ : state)
-    benchmark::DoNotOptimize(paged_attention(
-        bench.ctx, q, kv, {offsets, contexts, table, static_cast<int32_t>(blocks)}, 0.088f));
+// One step of a text model over a paged cache of 16-key blocks.
+struct Model {
+  int64_t heads, kv_heads, size;
+};
+constexpr Model k1B{12, 2, 128}, k7B{28, 4, 128};
+
+// Every sequence computes the last `rows` positions of its `context`.
+struct Paged {
+  Paged(const Model& m, int64_t sequences, int64_t rows, int64_t context, DType kind)
+      : blocks((context + 15) / 16),
+        kv{Tensor::empty({sequences * blocks, m.kv_heads, 16, m.size}, kind),
+           Tensor::empty({sequences * blocks, m.kv_heads, 16, m.size}, kind)},
+        q(waves({sequences * rows, m.heads, m.size})),
+        table(static_cast<size_t>(sequences * blocks)),
+        contexts(static_cast<size_t>(sequences), static_cast<int32_t>(context)) {
+    for (Tensor* t : {&kv.k, &kv.v}) std::memset(t->raw(), 0x3c, static_cast<size_t>(t->bytes()));
+    std::iota(table.begin(), table.end(), 0);
+    for (int64_t s = 0; s <= sequences; ++s) offsets.push_back(static_cast<int32_t>(s * rows));
+  }
+  Tensor step(Ctx& ctx) const {
+    return paged_attention(
+        ctx, q, kv, {offsets, contexts, table, static_cast<int32_t>(blocks)}, 0.088f);
+  }
+  int64_t blocks;
+  PagedKv kv;
+  Tensor q;
+  std::vector<int32_t> table, offsets, contexts;
+};
+
+Activation activation_of(const benchmark::State& state, int argument) {
+  return state.range(argument) == 1 ? Activation::bf16 : Activation::f32;
+}
+
+// Bytes of keys and values per second.
+void decode(benchmark::State& state) {
+  Bench bench(0, activation_of(state, 3));
+  const Paged paged(state.range(0) == 1 ? k1B : k7B,
+                    state.range(1),
+                    1,
+                    state.range(2),
+                    state.range(4) == 1 ? DType::bf16 : DType::f32);
+  for (auto _ : state) benchmark::DoNotOptimize(paged.step(bench.ctx));
+  state.counters["GB/s"] =
+      rate(state, static_cast<double>(paged.kv.k.bytes() + paged.kv.v.bytes()));
+}
+BENCHMARK(decode)
+    ->ArgNames({"model", "sequences", "context", "activation", "bf16_kv"})
+    ->ArgsProduct({{1, 7}, {1, 8}, {2048, 8192, 32768}, {1}, {1}})
+    ->Args({1, 1, 8192, 0, 1})
+    ->Args({1, 1, 8192, 0, 0})
+    ->Args({1, 1, 8192, 1, 0})
+    ->UseRealTime()
+    ->Unit(benchmark::kMicrosecond);
+
+void prefill(benchmark::State& state) {
+  Bench bench(0, activation_of(state, 3));
+  const Model& m = state.range(0) == 1 ? k1B : k7B;
+  const int64_t rows = state.range(1), context = state.range(2);
+  const Paged paged(m, 1, rows, context, DType::bf16);
+  for (auto _ : state) benchmark::DoNotOptimize(paged.step(bench.ctx));
   const auto keys = static_cast<double>(rows) *
                     (static_cast<double>(context) - static_cast<double>(rows - 1) / 2);
-  state.counters["GFLOP/s"] = rate(state, 4.0 * keys * static_cast<double>(h * e));
-  state.counters["GB/s"] = rate(state, static_cast<double>(kv.k.bytes() + kv.v.bytes()));
+  state.counters["GFLOP/s"] = rate(state, 4.0 * keys * static_cast<double>(m.heads * m.size));
 }
-BENCHMARK(text)
-    ->ArgNames({"rows", "context", "bf16", "threads"})
-    ->Args({1, 2048, 0, 1})
-    ->Args({1, 2048, 1, 1})
-    ->Args({1, 32768, 0, 0})
-    ->Args({1, 32768, 1, 0})
-    ->Args({1369, 1369, 0, 0})
-    ->Args({512, 8192, 1, 0})
+BENCHMARK(prefill)
+    ->ArgNames({"model", "rows", "context", "activation"})
+    ->ArgsProduct({{1}, {512}, {512, 8192}, {0, 1}})
+    ->Args({7, 512, 8192, 1})
+    ->Args({1, 1369, 1369, 1})
     ->UseRealTime()
     ->Unit(benchmark::kMillisecond);
 

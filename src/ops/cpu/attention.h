@@ -1,21 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 // Attention of the CPU's fast tiers. Private to the room.
 //
-// Queries of one KV head form up to kRows rows; keys come in tiles of kKeys at fixed absolute
-// positions. Per tile:
+// The query heads that share a KV head stand under each other as rows, so that its keys and values
+// are read once. Keys come in splits of kSplit at fixed absolute positions. For some rows (as many
+// as a register tile is high) and one split:
 //
-//        k panels [E][32 keys]      scores       p = exp(scores - largest so far)      v panels
-//        [keys][32 of E]
-//      +----+----+----+----+      +--------+      +--------+                          +----+----+
-//   q  |    |    |    |    |  ->  |  rows  |  ->  |  rows  |  x  v, added to sums  <- |    |    |
-//      +----+----+----+----+      | x keys |      | x keys |                          |    |    |
-//                                 +--------+      +--------+                          +----+----+
+//        k panels, key by key        scores        p = 2^(score - largest)      v panels
+//        side by side, [E][keys]                                              [keys][E]
+//      +----+----+----+----+       +--------+        +--------+             +----+----+
+//   q  |    |    |    |    |   ->  |  rows  |   ->   |  rows  |  x  v  <-   |    |    |
+//      +----+----+----+----+       | x keys |        | x keys |             |    |    |
+//                                  +--------+        +--------+             +----+----+
 //
-// both products by the register tiles of tiles.inc. When a row meets a larger score, what it has
-// summed shrinks by exp(old largest - new largest). Every kSplit positions a split ends; splits are
-// summed up apart and merged in order, always, so that a long context can be shared out over
-// threads and still give the bits that one thread gives. Dao et al. 2022 (tiles, running softmax);
-// Dao et al. 2023, "Flash-Decoding" (splits).
+// What a split gives a row (the largest score, the sum of p, p v) is a record. Records are merged
+// in the order of the splits, always: the earlier sums shrink by 2^(old largest - new largest).
+// So a long context can be shared out over threads and still give the bits that one thread gives,
+// and a row's bits depend on its own keys alone. Every score is one chain over E, every sum one
+// chain over the keys of a split, whichever kernel runs:
+//
+//   many rows   keys and values are packed into panels once, and all rows run over them;
+//   few rows    (decoding) keys are turned in registers and values are read where they lie.
+//
+// Dao et al. 2022 (tiles, running softmax); Dao et al. 2023, "Flash-Decoding" (splits).
 #pragma once
 
 #include <cstddef>
@@ -24,61 +30,55 @@
 
 namespace quern::ops::cpu {
 
-constexpr int kRows = 192;      // a multiple of every tile height and register
-constexpr int kKeys = 128;      // a multiple of kPanel
-constexpr int kSplit = 512;     // a multiple of kKeys
+constexpr int kRows = 192;      // of one task; a multiple of every tile height
+constexpr int kSplit = 256;     // keys; a multiple of every panel
 constexpr int kMostSize = 256;  // head size
-constexpr int kQStride = kMostSize + 16, kPStride = kKeys + 16;
+constexpr int kGroup = 16;      // at least the height of any register tile
+constexpr int kQStride = kMostSize + 16, kScoreStride = kSplit + 16;
 // Stands for "no score yet": finite, so that differences of it are no NaN, and below any score.
 constexpr float kNoScore = -1e30f;
 
-// The running softmax of kRows rows over one split. `sums` is cut into panels of 32 columns: [E /
-// 32][kRows][32].
-struct alignas(64) Running {
-  float sums[kRows * kMostSize];
-  float largest[kRows];
-  float weight[kRows * 16];  // sums of p, lane by lane
-};
-
-// The same of one row, closed: its largest score, the sum of p, then from kRecordHead on the E
-// sums.
-constexpr int kRecordHead = 16;
+// A record: the largest score (in units of ln 2), the sum of p, then from kRecordHead on E sums.
+constexpr int kRecordHead = 16, kMostRecord = kRecordHead + kMostSize;
 inline int64_t record_size(int64_t size) {
   return kRecordHead + (size + 31) / 32 * 32;
 }
 
-// The memory of one task, on its stack.
-// q, k, v and p hold what the kernels of a tier put there: float32, or bf16 in pairs.
-struct alignas(64) Workspace {
-  std::byte q[kRows * kQStride * 4];  // scaled
-  std::byte k[kKeys * kMostSize * 4], v[kKeys * kMostSize * 4];
-  std::byte p[kRows * kPStride * 4];
-  float scores[kKeys * kRows];  // [keys / 32][kRows][32]
-  float next[kRows], shrink[kRows];
-  int32_t limit[kRows];  // how many keys of the tile a row sees
-  Running split;
+// Up to kGroup records that each take in one more split.
+struct alignas(64) Merging {
+  float largest[kGroup], weight[kGroup];            // so far
+  float next_largest[kGroup], next_weight[kGroup];  // of the split
+  float old[kGroup], fresh[kGroup];                 // factors of the earlier sums and the new ones
 };
 
-// Keys or values of one tile: `count` rows of float32 or bf16 elements, E long.
+// The memory of one task, on its stack. Elements of 32 bits: float32, or pairs of bf16.
+struct alignas(64) Workspace {
+  std::byte q[kRows * kQStride * 4];  // scaled, zero beyond E
+  std::byte k[kSplit * kMostSize * 4], v[kSplit * kMostSize * 4];
+  float scores[kGroup * kScoreStride];
+  std::byte p[kGroup * kScoreStride * 4];
+  Merging merging;
+  int32_t limit[kRows];  // how many keys of the split a row sees; no row fewer than one before it
+};
+
+// Where the keys and values of one split lie: `count` rows of `size` elements, then rows of zeros.
 struct KeyRows {
-  const void* row[kKeys];
+  const std::byte *key[kSplit], *value[kSplit];
   int count;
   int size;
-  bool is_bf16;
+  DType dtype;
 };
 
 struct AttentionKernels {
   void (*load_query)(const float* q, float scale, int size, int row, Workspace& ws);
-  void (*pack_keys)(const KeyRows& keys, Workspace& ws);
-  void (*pack_values)(const KeyRows& values, Workspace& ws);
-  // One tile of `keys` keys, packed in ws, for the first `rows` rows: updates ws.split.
-  void (*attend)(Workspace& ws, int rows, int keys, int size);
-  void (*close)(const Running& split, int row, int size, float* record);
+  // Merges one split into the first `rows` records of `totals`. `next` (may be null) is the split
+  // that will follow: few rows ask memory for its keys early.
+  void (*attend)(const KeyRows& now, const KeyRows* next, int rows, float* totals, Workspace& ws);
   void (*merge)(const float* record, int size, float* total);  // both records
   void (*finish)(const float* record, int size, float* out);   // out [E] = sums / weight
 };
 
-// The last rounds q, k, v and p to bf16: towers in that mode.
+// The last rounds q, k, v and p to bf16.
 extern const AttentionKernels kAttentionAvx2, kAttentionAvx512, kAttentionAvx512Bf16;
 
 // Whether these kernels carry `group` query heads of this size for each KV head.

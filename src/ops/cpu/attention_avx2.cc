@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <type_traits>
+
 #include "ops/cpu/attention.h"
 #include "ops/cpu/intrinsics.h"
-#include "ops/cpu/tiles.h"
 
 #pragma GCC target("avx2,fma,f16c")
 
@@ -11,13 +12,11 @@ namespace {
 
 #include "ops/cpu/math.inc"
 
-#include "ops/cpu/tiles.inc"
-
 #include "ops/cpu/softmax.inc"
 
 #include "ops/cpu/attention.inc"
 }  // namespace
 
-const AttentionKernels kAttentionAvx2 = kKernels;
+const AttentionKernels kAttentionAvx2 = kKernels<F32>;
 
 }  // namespace quern::ops::cpu
