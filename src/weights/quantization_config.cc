@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "weights/formats/compressed_targets.h"
 #include "weights/tensor_names.h"
 
 namespace quern {
@@ -188,6 +189,8 @@ QuantizationConfig::QuantizationConfig(const Config& model)
                             {"modules_to_not_convert", "ignored_layers", "llm_int8_skip_modules"},
                             [&](const char* key) { return fields_.strings(key); })
                        .value_or(std::vector<std::string>());
+  if (method_ == "compressed-tensors")
+    compressed_ = std::make_shared<const CompressedTargets>(fields_);
   if (method_ != "gptq" && method_ != "awq") return;
   scheme_ = scheme_in(fields_);
   read_extra();
@@ -201,6 +204,14 @@ std::string QuantizationConfig::version() const {
 std::string QuantizationConfig::checkpoint_format() const {
   if (fields_.boolean_or("is_marlin_format", false)) return "marlin";
   return lower(fields_.string_or("checkpoint_format", fields_.string_or("format", "")));
+}
+
+std::string QuantizationConfig::quantizer() const {
+  const std::optional<Config> meta = fields_.find("meta");
+  if (!meta || !meta->has("quantizer")) return "";
+  const Json& value = meta->json()["quantizer"];
+  if (value.is_string()) return lower(value.get<std::string>());
+  return lower(format("{}", fmt::join(meta->strings("quantizer"), ",")));
 }
 
 bool QuantizationConfig::is_not_converted(std::string_view module) const {

@@ -38,6 +38,8 @@ struct ModuleScheme {
   bool is_excluded = false;  // stated to be stored as plain floats
 };
 
+class CompressedTargets;
+
 class QuantizationConfig {
  public:
   // `model` is config.json: its quantization_config or compression_config (also inside
@@ -58,6 +60,8 @@ class QuantizationConfig {
   // AWQ's "version" and GPTQ's "checkpoint_format", lower case; empty if not stated.
   std::string version() const;
   std::string checkpoint_format() const;
+  // GPTQ's "meta": {"quantizer": …}, lower case: what wrote the file; empty if not stated.
+  std::string quantizer() const;
 
   // modules_to_not_convert, by its newer name ignored_layers, or bitsandbytes'
   // llm_int8_skip_modules.
@@ -68,6 +72,8 @@ class QuantizationConfig {
   // Of AWQ and GPTQ, what holds for `module`: bits, group_size, sym, desc_act (and their aliases),
   // with GPTQModel's `dynamic` overrides and AutoRound's extra_config applied.
   ModuleScheme scheme_of(std::string_view module) const;
+  // Of compressed-tensors, which modules are quantized and how; null for other methods.
+  const CompressedTargets* compressed() const { return compressed_.get(); }
 
  private:
   struct Override {
@@ -84,6 +90,7 @@ class QuantizationConfig {
   ModuleScheme scheme_;
   std::map<std::string, ModuleScheme> extra_;  // by canonical name
   std::vector<Override> overrides_;            // the first that matches decides
+  std::shared_ptr<const CompressedTargets> compressed_;
 };
 
 // The names by which files of either generation may know a module: itself first.

@@ -6,8 +6,14 @@
 
 namespace quern {
 
-const WeightFormat& plain_format();  // f32, f16, bf16 as they are; f64 becomes f32
-const WeightFormat& gguf_format();   // GGUF's block types
+const WeightFormat& plain_format();               // f32, f16, bf16 as they are; f64 becomes f32
+const WeightFormat& gguf_format();                // GGUF's block types
+const WeightFormat& gptq_format();                // GPTQ of 2, 3, 4 and 8 bits, versions 1 and 2
+const WeightFormat& awq_format();                 // AWQ: gemm, gemv and gemv_fast
+const WeightFormat& fp8_format();                 // floats of 8 bits with scales, in every spelling
+const WeightFormat& fp4_format();                 // NVFP4 and MXFP4
+const WeightFormat& compressed_tensors_format();  // its packed and 8-bit integers
+const WeightFormat& bitsandbytes_format();        // NF4, FP4 and INT8
 
 // The matrix behind `prefix`: null if there is no `prefix`.weight of at least two axes. Further
 // axes (a convolution's) are flattened into K.

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "weights/formats/formats.h"
+#include "weights/tensor_names.h"
 
 namespace quern {
 namespace {
@@ -22,15 +23,15 @@ std::string_view guess_format(const Checkpoint& checkpoint, std::string_view pre
   struct Sign {
     std::string_view tensor, format;
   };
-  // The first sign that is present decides: weight_packed comes with weight_scale, g_idx with
-  // qweight.
+  // The first sign that is present decides.
   static constexpr Sign kSigns[] = {
-      {"g_idx", "GPTQ"},
-      {"qweight", "AWQ"},
       {"weight_packed", "compressed-tensors"},
       {"weight_scale_inv", "FP8 with block scales"},
       {"weight_scale", "FP8 or INT8 with scales"},
-      {"SCB", "bitsandbytes INT8"},
+      {"B", "Marlin"},
+      {"W_q", "HQQ"},
+      {"q_weight", "EXL2"},
+      {"codebooks", "AQLM"},
   };
   for (const Sign& sign : kSigns)
     if (checkpoint.has(format("{}.{}", prefix, sign.tensor))) return sign.format;
@@ -41,24 +42,29 @@ std::string_view guess_format(const Checkpoint& checkpoint, std::string_view pre
   return weight->shape.rank() < 2 ? "not a matrix" : "an integer type without scales";
 }
 
+std::string names_of_formats() {
+  std::string out;
+  for (const WeightFormat* format : weight_formats())
+    out += (out.empty() ? "" : ", ") + std::string(format->name());
+  return out;
+}
+
 [[noreturn]] void fail_unknown(const Checkpoint& checkpoint, std::string_view prefix) {
-  const std::vector<std::string> found = tensors_under(checkpoint, prefix);
   const std::string_view guess = guess_format(checkpoint, prefix);
   if (guess.empty())
     (void)checkpoint.info(format("{}.weight", prefix));  // throws not_found with near misses
   std::string list;
-  for (const std::string& name : found) {
+  for (const std::string& name : tensors_under(checkpoint, canonical_name(prefix))) {
     const TensorInfo& info = checkpoint.info(name);
     list += format(
         "{}{} {} {}", list.empty() ? "" : ", ", name, name_of(info.stored), info.shape.text());
   }
   fail(ErrorCode::unsupported,
-       "{}: no known weight format (looks like {}): found {}; this build reads f32, f16, bf16 and "
-       "GGUF blocks, not AWQ, GPTQ, "
-       "compressed-tensors or FP8",
+       "{}: no known weight format (looks like {}): found {}; this build reads {}",
        prefix,
        guess,
-       list);
+       list,
+       names_of_formats());
 }
 
 }  // namespace
@@ -98,7 +104,17 @@ void check_ranges(const Shape& matrix, Range rows, Range cols, Granule granule) 
 }
 
 std::span<const WeightFormat* const> weight_formats() {
-  static const std::array<const WeightFormat*, 2> table = {&plain_format(), &gguf_format()};
+  // Packed forms first: a module that has both them and a plain weight is quantized.
+  static const std::array table = {
+      &awq_format(),
+      &gptq_format(),
+      &compressed_tensors_format(),
+      &fp4_format(),
+      &fp8_format(),
+      &bitsandbytes_format(),
+      &plain_format(),
+      &gguf_format(),
+  };
   return table;
 }
 
