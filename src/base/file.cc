@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -62,20 +63,28 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
 }
 
 namespace {
-void advise(const std::byte* data, size_t size, size_t begin, size_t end, int advice) {
-  const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-  begin = begin / page * page;
-  end = end < size ? end / page * page : size;
-  if (data != nullptr && begin < end)
-    madvise(const_cast<std::byte*>(data) + begin, end - begin, advice);
+
+// A fault maps the pages around the one that was touched, in runs of this size at multiples of it:
+// to give back less would leave crumbs of every tensor behind.
+constexpr uintptr_t kFaultAround = uintptr_t{64} << 10;
+
+void advise(std::span<const std::byte> file, size_t begin, size_t end, int advice) {
+  if (begin >= end || file.empty()) return;
+  const auto first = reinterpret_cast<uintptr_t>(file.data());  // a page's; so is what follows
+  const uintptr_t from = std::max(first, (first + begin) / kFaultAround * kFaultAround);
+  const uintptr_t to =
+      std::min(first + file.size(), (first + end + kFaultAround - 1) / kFaultAround * kFaultAround);
+  // Advice that is refused costs memory or time, not correctness.
+  madvise(reinterpret_cast<void*>(from), to - from, advice);
 }
+
 }  // namespace
 
-void MappedFile::will_need(size_t begin, size_t end) const {
-  advise(data_, size_, begin, end, MADV_WILLNEED);
+void MappedFile::read_ahead(size_t begin, size_t end) const {
+  advise(bytes(), begin, end, MADV_WILLNEED);
 }
-void MappedFile::release(size_t begin, size_t end) const {
-  advise(data_, size_, begin, end, MADV_DONTNEED);
+void MappedFile::give_back(size_t begin, size_t end) const {
+  advise(bytes(), begin, end, MADV_DONTNEED);
 }
 
 std::string read_file(const std::string& path, size_t max_bytes) {

@@ -24,10 +24,12 @@ class MappedFile {
   std::string_view text() const { return {reinterpret_cast<const char*>(data_), size_}; }
   size_t size() const { return size_; }
   const std::string& path() const { return path_; }
-  // Tells the kernel that [begin, end) will be read once, front to back, or will not be needed
-  // again.
-  void will_need(size_t begin, size_t end) const;
-  void release(size_t begin, size_t end) const;
+  // Asks the system to begin reading [begin, end) from disk.
+  void read_ahead(size_t begin, size_t end) const;
+  // Takes the pages of [begin, end), and some around them, out of this process's memory. They stay
+  // in the system's cache as long as there is room, and come back when they are touched: nothing
+  // that points to them becomes invalid.
+  void give_back(size_t begin, size_t end) const;
 
  private:
   std::string path_;

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "nn/builder.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <exception>
 #include <numeric>
 
 #include "base/error.h"
-#include "weights/weight_format.h"
 
 namespace quern {
 namespace {
@@ -30,6 +31,30 @@ int64_t bytes_of(const QuantMatrix& m) {
        {&m.codes, &m.scales, &m.super_scales, &m.zeros, &m.minimums, &m.super_minimums})
     if (t->defined()) bytes += t->bytes();
   return bytes;
+}
+
+// Rows of a stored matrix that one thread reads.
+struct Band {
+  const RowPart* part;
+  Range rows;
+};
+
+// Bands are of whole granules, few enough to be wide (several formats store a matrix turned, where
+// a row is a column of the file) and large enough to be worth handing over.
+struct BandLimits {
+  int64_t granule, least, count;  // rows, rows, bands
+};
+constexpr int64_t kLeastBand = int64_t{1} << 19;  // elements
+constexpr int64_t kBandsPerThread = 4;
+
+void append_bands(std::vector<Band>& out,
+                  const RowPart& part,
+                  Range rows,
+                  const BandLimits& limits) {
+  const int64_t wanted = std::max(limits.least, (rows.size() + limits.count - 1) / limits.count);
+  const int64_t height = (wanted + limits.granule - 1) / limits.granule * limits.granule;
+  for (int64_t begin = rows.begin; begin < rows.end; begin += height)
+    out.push_back({&part, {begin, std::min(begin + height, rows.end)}});
 }
 
 bool is_border(int64_t at, int64_t granule, int64_t length) {
@@ -98,14 +123,15 @@ std::string Builder::path_of(std::string_view name) const {
 Cut Builder::cut(int64_t length, Names columns, Names rows) const {
   int64_t granule = 1;
   if (has_weights()) {
-    const Checkpoint& checkpoint = *loading_->checkpoint;
-    const auto granule_of = [&](std::string_view name) {
-      return format_of(checkpoint, path_of(name)).granule(checkpoint, path_of(name));
-    };
     for (const std::string_view name : columns) granule = std::lcm(granule, granule_of(name).rows);
     for (const std::string_view name : rows) granule = std::lcm(granule, granule_of(name).cols);
   }
   return {length, shard().range(length, granule)};
+}
+
+Granule Builder::granule_of(std::string_view name) const {
+  const Checkpoint& checkpoint = *loading_->checkpoint;
+  return format_of(checkpoint, path_of(name)).granule(checkpoint, path_of(name));
 }
 
 void Builder::check_shape(const std::string& path, int64_t n, int64_t k) const {
@@ -164,23 +190,59 @@ Tensor Builder::bias_of(const std::vector<RowPart>& parts) const {
   return out;
 }
 
-Linear Builder::pack(std::vector<QuantMatrix> parts, Tensor bias, int64_t n, int64_t k) const {
+// Every band is read by one thread; the first that fails, in their order, says why.
+std::vector<QuantMatrix> Builder::read_bands(const std::vector<RowPart>& parts,
+                                             const Cut& k) const {
+  std::vector<Band> bands;
+  for (const RowPart& part : parts) {
+    const BandLimits limits{
+        .granule = has_weights() ? granule_of(part.name).rows : 1,
+        .least = ctx().pool == nullptr ? part.length : kLeastBand / k.part.size() + 1,
+        .count = ctx().pool == nullptr ? 1 : kBandsPerThread * ctx().pool->size()};
+    for (const Range rows : part.rows) append_bands(bands, part, rows, limits);
+  }
+  std::vector<QuantMatrix> out(bands.size());
+  std::vector<std::exception_ptr> failures(bands.size());
+  const auto read_one = [&](size_t i) {
+    const Band& band = bands[i];
+    out[i] = read(band.part->name, {band.part->length, k.length}, band.rows, k.part);
+  };
+  if (ctx().pool == nullptr) {
+    for (size_t i = 0; i < bands.size(); ++i) read_one(i);
+    return out;
+  }
+  ctx().pool->parallel_for(
+      static_cast<int64_t>(bands.size()), 1, [&](int64_t begin, int64_t end, int) {
+        for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) try {
+            read_one(i);
+          } catch (...) {
+            failures[i] = std::current_exception();
+          }
+      });
+  for (const std::exception_ptr& failure : failures)
+    if (failure) std::rethrow_exception(failure);
+  return out;
+}
+
+Linear Builder::load(const std::vector<RowPart>& parts, const Cut& k, Bias bias) const {
+  const Checkpoint& checkpoint = *loading_->checkpoint;
+  int64_t n = 0;
+  for (const RowPart& part : parts) {
+    if (has_weights()) check_shape(path_of(part.name), part.length, k.length);
+    n += row_count(part.rows);
+  }
   std::unique_ptr<ops::PackedWeight> packed;
-  if (n > 0 && k > 0) packed = ops::pack_weight(ctx(), std::move(parts));
-  if (packed) loading_->bytes += packed->bytes();
-  return Linear(std::move(packed), std::move(bias), n, k);
+  if (n > 0 && !k.part.is_empty()) {
+    packed = ops::pack_weight(ctx(), read_bands(parts, k));
+    loading_->bytes += packed->bytes();
+  }
+  Tensor b = bias == Bias::present ? bias_of(parts) : Tensor();
+  for (const RowPart& part : parts) checkpoint.give_back(path_of(part.name));
+  return Linear(std::move(packed), std::move(b), n, k.part.size());
 }
 
 Linear Builder::stack(const std::vector<RowPart>& parts, int64_t k, Bias bias) const {
-  std::vector<QuantMatrix> read_parts;
-  int64_t n = 0;
-  for (const RowPart& part : parts) {
-    if (has_weights()) check_shape(path_of(part.name), part.length, k);
-    n += row_count(part.rows);
-    for (const Range rows : part.rows)
-      if (!rows.is_empty()) read_parts.push_back(read(part.name, {part.length, k}, rows, {0, k}));
-  }
-  return pack(std::move(read_parts), bias == Bias::present ? bias_of(parts) : Tensor(), n, k);
+  return load(parts, {k, {0, k}}, bias);
 }
 
 Linear Builder::whole(Names names, int64_t n, int64_t k, Bias bias) const {
@@ -195,13 +257,9 @@ Linear Builder::columns(Names names, const Cut& n, int64_t k, Bias bias) const {
 }
 
 Linear Builder::rows(std::string_view name, int64_t n, const Cut& k, Bias bias) const {
-  if (has_weights()) check_shape(path_of(name), n, k.length);
-  std::vector<QuantMatrix> parts;
-  if (!k.part.is_empty()) parts.push_back(read(name, {n, k.length}, {0, n}, k.part));
   // The bias is added once: by the first rank, before the sum.
-  const bool adds_bias = bias == Bias::present && shard().rank() == 0;
-  Tensor b = adds_bias ? bias_of({{std::string(name), n, {{0, n}}}}) : Tensor();
-  return pack(std::move(parts), std::move(b), n, k.part.size()).sum_over(shard());
+  const Bias own = shard().rank() == 0 ? bias : Bias::none;
+  return load({{std::string(name), n, {{0, n}}}}, k, own).sum_over(shard());
 }
 
 QuantMatrix Builder::table(std::string_view name, const Cut& n, int64_t k) const {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Builder: a cursor into a checkpoint. `b / "mlp"` steps down; asking it for a layer loads this
-// rank's part and packs it.
+// rank's part and packs it. Matrices are read in bands of rows on all threads of ctx.pool, and the
+// pages of the file are given back once they are packed: a model in memory is not held twice.
 //
 // The model states the size it expects of every matrix and vector; what the file holds is checked
 // against that. On Device::meta with a checkpoint that has a config and no weights, the expected
@@ -18,6 +19,7 @@
 #include "tensor/quant_matrix.h"
 #include "tensor/shard.h"
 #include "weights/checkpoint.h"
+#include "weights/weight_format.h"
 
 namespace quern {
 
@@ -90,10 +92,12 @@ class Builder {
  private:
   struct Loading;
   std::string path_of(std::string_view name) const;
+  Granule granule_of(std::string_view name) const;
   void check_shape(const std::string& path, int64_t n, int64_t k) const;
   QuantMatrix read(std::string_view name, const Shape& whole, Range rows, Range cols) const;
+  std::vector<QuantMatrix> read_bands(const std::vector<RowPart>& parts, const Cut& k) const;
   Tensor bias_of(const std::vector<RowPart>& parts) const;
-  Linear pack(std::vector<QuantMatrix> parts, Tensor bias, int64_t n, int64_t k) const;
+  Linear load(const std::vector<RowPart>& parts, const Cut& k, Bias bias) const;
 
   std::shared_ptr<Loading> loading_;
   std::string prefix_;

@@ -66,6 +66,11 @@ class Checkpoint {
   virtual std::span<const std::byte> bytes(std::string_view name) const = 0;
   virtual const Config& config() const = 0;  // config.json, or its equal made from GGUF metadata
   virtual int64_t total_bytes() const = 0;
+  // Hints about all tensors below a prefix ("model.layers.0.mlp.up_proj"): they will be read soon;
+  // they were read, and need not stay in this process's memory. What was borrowed from them stays
+  // valid and comes back from disk when it is touched. From any thread.
+  virtual void read_ahead(std::string_view) const {}
+  virtual void give_back(std::string_view) const {}
 
   const TensorInfo& info(std::string_view name) const;  // throws not_found, naming near misses
   bool has(std::string_view name) const { return find(name) != nullptr; }

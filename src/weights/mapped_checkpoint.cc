@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "weights/mapped_checkpoint.h"
 
+#include <functional>
 #include <utility>
 
 #include "base/error.h"
@@ -64,6 +65,36 @@ std::span<const std::byte> MappedCheckpoint::bytes(std::string_view name) const 
   }
   if (!e->has_bytes) fail(ErrorCode::unavailable, "tensor {}: only its shape is known", name);
   return e->bytes;
+}
+
+// action(file, begin, end) for each tensor below `prefix`.
+template <typename Action>
+void MappedCheckpoint::for_file_ranges(std::string_view prefix, Action&& action) const {
+  const std::string start = canonical_name(format("{}.", prefix));
+  for (auto it = entries_.lower_bound(start); it != entries_.end() && it->first.starts_with(start);
+       ++it) {
+    const std::span<const std::byte> part = it->second.bytes;
+    for (const MappedFile& file : files_) {
+      const std::span<const std::byte> whole = file.bytes();
+      if (std::less<>()(part.data(), whole.data()) ||
+          !std::less<>()(part.data(), whole.data() + whole.size()))
+        continue;
+      const auto begin = static_cast<size_t>(part.data() - whole.data());
+      action(file, begin, begin + part.size());
+      break;
+    }
+  }
+}
+
+void MappedCheckpoint::read_ahead(std::string_view prefix) const {
+  for_file_ranges(prefix, [](const MappedFile& file, size_t begin, size_t end) {
+    file.read_ahead(begin, end);
+  });
+}
+
+void MappedCheckpoint::give_back(std::string_view prefix) const {
+  for_file_ranges(
+      prefix, [](const MappedFile& file, size_t begin, size_t end) { file.give_back(begin, end); });
 }
 
 }  // namespace quern

@@ -26,6 +26,8 @@ class MappedCheckpoint final : public Checkpoint {
   const TensorInfo* find(std::string_view name) const override;
   std::vector<std::string> names() const override;
   std::span<const std::byte> bytes(std::string_view name) const override;
+  void read_ahead(std::string_view prefix) const override;
+  void give_back(std::string_view prefix) const override;
   const Config& config() const override { return config_; }
   int64_t total_bytes() const override { return total_bytes_; }
 
@@ -37,6 +39,8 @@ class MappedCheckpoint final : public Checkpoint {
   };
   void insert(Entry entry, std::string_view where);
   const Entry* entry(std::string_view name) const;
+  template <typename Action>
+  void for_file_ranges(std::string_view prefix, Action&& action) const;
 
   Config config_;
   std::vector<MappedFile> files_;
