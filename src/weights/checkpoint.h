@@ -24,6 +24,8 @@ enum class Stored : uint8_t {
   bf16,
   f8_e4m3,
   f8_e5m2,
+  f8_e8m0,  // 2^(b - 127): scales only
+  f4,       // e2m1, two to a byte, the earlier one low
   i64,
   i32,
   i16,

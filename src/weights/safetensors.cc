@@ -30,6 +30,8 @@ constexpr StoredName kDtypes[] = {
     {"BF16", Stored::bf16},
     {"F8_E4M3", Stored::f8_e4m3},
     {"F8_E5M2", Stored::f8_e5m2},
+    {"F8_E8M0", Stored::f8_e8m0},
+    {"F4", Stored::f4},
     {"I64", Stored::i64},
     {"I32", Stored::i32},
     {"I16", Stored::i16},

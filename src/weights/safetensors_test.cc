@@ -101,7 +101,7 @@ TEST(Safetensors, RefusesBadFiles) {
   EXPECT_THAT(one(R"({"dtype":"F32","shape":[2]})"), HasSubstr("data_offsets is missing"));
   EXPECT_THAT(one(R"({"dtype":"F32","shape":[2],"data_offsets":[0]})"),
               HasSubstr("expected 2 numbers"));
-  EXPECT_THAT(one(R"({"dtype":"F4","shape":[2],"data_offsets":[0,8]})"),
+  EXPECT_THAT(one(R"({"dtype":"F6_E2M3","shape":[2],"data_offsets":[0,8]})"),
               HasSubstr("unsupported: x.safetensors: tensor t"));
   EXPECT_THAT(one(R"({"dtype":"F32","shape":[-2],"data_offsets":[0,8]})"),
               HasSubstr("whole numbers"));

@@ -22,6 +22,8 @@ constexpr StoredKind kKinds[] = {
     {"bf16", 1, 2, DType::bf16},
     {"f8_e4m3", 1, 1, DType::f8_e4m3},
     {"f8_e5m2", 1, 1, DType::f8_e5m2},
+    {"f8_e8m0", 1, 1, {}},
+    {"f4", 2, 1, {}},
     {"i64", 1, 8, DType::i64},
     {"i32", 1, 4, DType::i32},
     {"i16", 1, 2, DType::i16},
