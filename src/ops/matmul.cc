@@ -3,6 +3,8 @@
 
 #include <cstring>
 
+#include "ops/code_spec.h"
+#include "ops/cpu/code_weight.h"
 #include "ops/cpu/matmul.h"
 #include "ops/dispatch.h"
 #include "ops/pack.h"
@@ -12,19 +14,82 @@
 namespace quern::ops {
 namespace {
 
-using Pack = std::unique_ptr<PackedWeight> (*)(const Ctx& ctx,
-                                               const std::vector<QuantMatrix>& parts,
-                                               DType storage);
+// Parts that one kernel takes together.
+struct Segment {
+  std::vector<QuantMatrix> parts;
+  std::optional<CodeSpec> spec;  // kept as codes; else as floats
+};
 
-// One line per kernel family of the CPU, best first; the first that the tier allows takes the
-// weight.
+// One line per kernel family of the CPU, best first; the first that the tier allows and that
+// accepts the segment takes it.
 struct CpuLine {
   Isa from;
-  Pack pack;
+  bool (*accepts)(const Segment& segment);
+  std::unique_ptr<PackedWeight> (*pack)(const Ctx& ctx, const Segment& segment);
 };
 constexpr CpuLine kCpuTable[] = {
-    {Isa::avx2, cpu::pack_weight},
-    {Isa::scalar, reference::pack_weight},
+    {Isa::avx2,
+     [](const Segment& s) { return s.spec.has_value(); },
+     [](const Ctx& ctx, const Segment& s) { return cpu::pack_codes(ctx, s.parts, *s.spec); }},
+    {Isa::avx2,
+     [](const Segment&) { return true; },
+     [](const Ctx& ctx, const Segment& s) {
+       return cpu::pack_weight(ctx, s.parts, storage_of(s.parts, ctx.activation));
+     }},
+    {Isa::scalar,
+     [](const Segment&) { return true; },
+     [](const Ctx& ctx, const Segment& s) { return reference::pack_weight(ctx, s.parts, s.spec); }},
+};
+
+std::unique_ptr<PackedWeight> pack_segment(const Ctx& ctx, const Segment& segment) {
+  for (const CpuLine& line : kCpuTable)
+    if (ctx.isa >= line.from && line.accepts(segment)) return line.pack(ctx, segment);
+  fail(ErrorCode::internal, "pack_weight: no kernel for tier {}", name_of(ctx.isa));
+}
+
+// Parts of one kind that follow each other become one segment.
+std::vector<Segment> segments_of(std::vector<QuantMatrix> parts, Activation activation) {
+  std::vector<Segment> out;
+  for (QuantMatrix& part : parts) {
+    std::optional<CodeSpec> spec = code_spec(part, activation);
+    if (out.empty() || out.back().spec != spec) out.push_back({{}, std::move(spec)});
+    out.back().parts.push_back(std::move(part));
+  }
+  return out;
+}
+
+// Weights that different kernels take, stacked: each fills its columns of y.
+class StackedWeight final : public PackedWeight {
+ public:
+  StackedWeight(Device device, std::vector<std::unique_ptr<PackedWeight>> parts)
+      : PackedWeight(device), parts_(std::move(parts)) {}
+
+  int64_t rows() const override { return total(&PackedWeight::rows); }
+  int64_t cols() const override { return parts_[0]->cols(); }
+  int64_t bytes() const override { return total(&PackedWeight::bytes); }
+  std::string kernel() const override {
+    std::string out;
+    for (const auto& part : parts_) out += (out.empty() ? "" : " + ") + part->kernel();
+    return out;
+  }
+  void multiply(Ctx& ctx, const Tensor& x, const Tensor& bias, const Tensor& y) const override {
+    int64_t at = 0;
+    for (const auto& part : parts_) {
+      const int64_t end = at + part->rows();
+      if (end > at)
+        part->multiply(ctx, x, bias.defined() ? bias.slice(0, at, end) : bias, y.slice(1, at, end));
+      at = end;
+    }
+  }
+
+ private:
+  int64_t total(int64_t (PackedWeight::*of)() const) const {
+    int64_t sum = 0;
+    for (const auto& part : parts_) sum += (part.get()->*of)();
+    return sum;
+  }
+
+  std::vector<std::unique_ptr<PackedWeight>> parts_;
 };
 
 void copy_embedding_row(const RowKernels& kernels, const Tensor& table, int64_t row, float* out) {
@@ -55,10 +120,11 @@ std::unique_ptr<PackedWeight> pack_weight(const Ctx& ctx, std::vector<QuantMatri
                 part.codes.shape().text(),
                 parts[0].codes.shape().text());
   if (!ctx.device.is_meta()) require_cpu(ctx, "pack_weight", parts[0].codes.dtype());
-  const DType storage = storage_of(parts, ctx.activation);
-  for (const CpuLine& line : kCpuTable)
-    if (ctx.isa >= line.from) return line.pack(ctx, parts, storage);
-  fail(ErrorCode::internal, "pack_weight: no kernel for tier {}", name_of(ctx.isa));
+  std::vector<std::unique_ptr<PackedWeight>> packed;
+  for (const Segment& segment : segments_of(std::move(parts), ctx.activation))
+    packed.push_back(pack_segment(ctx, segment));
+  if (packed.size() == 1) return std::move(packed[0]);
+  return std::make_unique<StackedWeight>(ctx.device, std::move(packed));
 }
 
 Tensor matmul(Ctx& ctx, const Tensor& x, const PackedWeight& w, const Tensor& bias) {
@@ -78,7 +144,6 @@ Tensor matmul(Ctx& ctx, const Tensor& x, const PackedWeight& w, const Tensor& bi
               "a weight packed for {} used on {}",
               w.device().text(),
               ctx.device.text());
-  x_dtype(ctx.activation);  // an unsupported kind is said before anything is computed
   const Tensor y = ctx.empty({x.dim(0), w.rows()});
   if (y.numel() > 0) w.multiply(ctx, x, bias, y);
   return y;

@@ -32,14 +32,15 @@ class PackedWeight {
 };
 
 // Rearranges `w` for the first kernel in the device's table that accepts it. `parts` are stacked
-// along N (q, k, v or gate and up as one product). Packs in parallel on ctx.pool. On meta: sizes
-// only.
+// along N (q, k, v or gate and up as one product). Codes of up to 8 bits stay codes; see
+// code_spec.h. Packs in parallel on ctx.pool. On meta: sizes only. Throws data_loss for weights
+// that are not numbers.
 std::unique_ptr<PackedWeight> pack_weight(const Ctx& ctx, std::vector<QuantMatrix> parts);
 
 // x [T, K] float32, bias [N] float32 or undefined -> [T, N] float32. Each output element is summed
-// over k in an order that depends on nothing but the packed weight: a row has the same bits for any
-// T and any thread count. ctx.activation says whether x is rounded to bf16 or f16 first (int8:
-// unsupported here).
+// in an order that depends on nothing but the packed weight: a row has the same bits for any T and
+// any thread count. ctx.activation says what x is rounded to first: bf16, f16, or int8 with a scale
+// for each row and group of up to 128 inputs (where the weight is whole numbers; bf16 elsewhere).
 Tensor matmul(Ctx& ctx, const Tensor& x, const PackedWeight& w, const Tensor& bias = {});
 
 // Rows of a table [V, D] (f32, f16 or bf16) -> [T, D] float32. Ids are checked by the caller; an id

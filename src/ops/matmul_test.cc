@@ -169,28 +169,6 @@ TEST(Matmul, StackedPartsEqualSingleOnes) {
     }
 }
 
-TEST(Matmul, QuantizedWeightsEqualTheirFloat32FormExactly) {
-  for (const Isa isa : all_tiers()) {
-    Machine m(isa);
-    const Tensor x = random_tensor({4, 160}, 13);
-    QuantMatrix w = four_bit(70, 160, 14);
-    EXPECT_TRUE(same_bits(matmul(m.ctx, x, *pack_weight(m.ctx, {w})),
-                          matmul(m.ctx, x, *pack_weight(m.ctx, {plain(dequantize(w))}))));
-    w.column_order.resize(160);
-    for (int32_t c = 0; c < 160; ++c) w.column_order[static_cast<size_t>(c)] = (c * 77 + 5) % 160;
-    EXPECT_TRUE(same_bits(matmul(m.ctx, x, *pack_weight(m.ctx, {w})),
-                          matmul(m.ctx, x, *pack_weight(m.ctx, {plain(dequantize(w))}))));
-    QuantMatrix tall;  // one scale for 48 x 64 weights, edges partial
-    tall.codes = narrowed(random_tensor({100, 150}, 15), DType::bf16);
-    tall.block_rows = 48;
-    tall.block_cols = 64;
-    tall.scales = random_tensor({3, 3}, 16);
-    const Tensor longer = random_tensor({4, 150}, 13);
-    EXPECT_TRUE(same_bits(matmul(m.ctx, longer, *pack_weight(m.ctx, {tall})),
-                          matmul(m.ctx, longer, *pack_weight(m.ctx, {plain(dequantize(tall))}))));
-  }
-}
-
 TEST(RowDecoder, EqualsDequantizeBitForBit) {
   const int64_t rows = 11, cols = 150;
   for (const Coding coding : {Coding::plain, Coding::integer, Coding::table})
@@ -255,13 +233,6 @@ TEST(Matmul, MetaTakesTheSameMemory) {
             Shape({rows, 45}));
         EXPECT_EQ(real.arena->peak_bytes(), meta.arena->peak_bytes());
       }
-}
-
-TEST(Matmul, WholeNumbersAreNotCarriedYet) {
-  Machine m(Isa::scalar, 1, Activation::int8);
-  Machine packer(Isa::scalar);
-  const auto packed = pack_weight(packer.ctx, {plain(random_tensor({5, 8}, 1))});
-  EXPECT_THROW(matmul(m.ctx, random_tensor({2, 8}, 1), *packed), Error);
 }
 
 }  // namespace

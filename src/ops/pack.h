@@ -16,8 +16,8 @@ int64_t stacked_rows(const std::vector<QuantMatrix>& parts);
 // bf16 otherwise.
 DType storage_of(const std::vector<QuantMatrix>& parts, Activation activation);
 
-// The kind that activations are rounded to before the product: f32 (none), bf16 or f16. Throws
-// unsupported for int8.
+// The kind that activations are rounded to before a product of floats: f32 (none), bf16 or f16.
+// Under int8 it is bf16: weights that are no whole numbers gain nothing from coarser inputs.
 DType x_dtype(Activation activation);
 
 // Rows of a QuantMatrix as float32 in input order: the values of dequantize_rows, bit for bit, but

@@ -129,7 +129,8 @@ void write_out(const float* sums,
     for (int64_t n = 0; n < columns; ++n) y[n] = bias != nullptr ? sums[n] + bias[n] : sums[n];
 }
 
-void run_job(const Pass& pass, int64_t first_row, Range panels, const float* bias, float* y) {
+void run_job(
+    const Pass& pass, int64_t first_row, Range panels, const float* bias, const Tensor& y) {
   alignas(64) float sums[kJobRows * kPanel];
   const int64_t row_count = std::min(kJobRows, pass.rows - first_row), n_size = pass.w.rows();
   for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
@@ -140,8 +141,8 @@ void run_job(const Pass& pass, int64_t first_row, Range panels, const float* bia
               row_count,
               bias != nullptr ? bias + n : nullptr,
               std::min(kPanel, n_size - n),
-              y + first_row * n_size + n,
-              n_size);
+              y.data<float>() + first_row * y.stride(0) + n,
+              y.stride(0));
   }
 }
 
@@ -179,7 +180,7 @@ void PanelWeight::multiply(Ctx& ctx, const Tensor& x, const Tensor& bias, const 
                     job / groups * kJobRows,
                     range,
                     bias.data<float>(),
-                    y.data<float>() + first * rows_);
+                    y.slice(0, first, first + pass.rows));
           }
         });
   }

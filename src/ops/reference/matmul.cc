@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "base/half.h"
@@ -15,9 +16,26 @@ float rounded(float value, DType to) {
   return value;
 }
 
+// Inputs in the order in which groups are counted.
+void round_to_int8(std::vector<float>& x, const CodeSpec& spec) {
+  const auto at = [&](size_t c) -> float& {
+    return x[spec.column_order.empty() ? c : static_cast<size_t>(spec.column_order[c])];
+  };
+  const auto group = static_cast<size_t>(spec.group);
+  for (size_t begin = 0; begin < x.size(); begin += group) {
+    const size_t end = std::min(x.size(), begin + group);
+    float most = 0;
+    for (size_t c = begin; c < end; ++c) most = std::max(most, std::abs(at(c)));
+    if (most == 0) continue;
+    for (size_t c = begin; c < end; ++c)
+      at(c) = std::nearbyint(at(c) * (127.0f / most)) * (most / 127.0f);
+  }
+}
+
 class PlainWeight final : public PackedWeight {
  public:
-  PlainWeight(Device device, Tensor values) : PackedWeight(device), values_(std::move(values)) {}
+  PlainWeight(Device device, Tensor values, std::optional<CodeSpec> spec)
+      : PackedWeight(device), values_(std::move(values)), spec_(std::move(spec)) {}
 
   int64_t rows() const override { return values_.dim(0); }
   int64_t cols() const override { return values_.dim(1); }
@@ -29,16 +47,19 @@ class PlainWeight final : public PackedWeight {
     ctx.pool->parallel_for(x.dim(0), 1, [&](int64_t begin, int64_t end, int) {
       for (int64_t t = begin; t < end; ++t)
         multiply_row(x.data<float>() + t * x.stride(0),
-                     x_dtype(ctx.activation),
+                     ctx.activation,
                      bias.data<float>(),
-                     y.data<float>() + t * rows());
+                     y.data<float>() + t * y.stride(0));
     });
   }
 
  private:
-  void multiply_row(const float* x, DType as, const float* bias, float* y) const {
+  void multiply_row(const float* x, Activation activation, const float* bias, float* y) const {
     std::vector<float> input(x, x + cols());
-    for (float& value : input) value = rounded(value, as);
+    if (activation == Activation::int8 && spec_ && spec_->takes_int8())
+      round_to_int8(input, *spec_);
+    else
+      for (float& value : input) value = rounded(value, x_dtype(activation));
     const float* w = values_.data<float>();
     for (int64_t n = 0; n < rows(); ++n, w += cols()) {
       double sum = 0;
@@ -48,22 +69,26 @@ class PlainWeight final : public PackedWeight {
   }
 
   Tensor values_;
+  std::optional<CodeSpec> spec_;
 };
 
 }  // namespace
 
 std::unique_ptr<PackedWeight> pack_weight(const Ctx& ctx,
                                           const std::vector<QuantMatrix>& parts,
-                                          DType storage) {
+                                          const std::optional<CodeSpec>& spec) {
   Tensor values = Tensor::empty({stacked_rows(parts), parts[0].cols()}, DType::f32, ctx.device);
   if (!ctx.device.is_meta()) {
+    const DType storage = spec ? DType::f32 : storage_of(parts, ctx.activation);
     float* out = values.data<float>();
-    for (const QuantMatrix& part : parts)
+    for (QuantMatrix part : parts) {
+      if (spec && spec->is_table) part.table = spec->values;
       out = std::ranges::transform(dequantize(part).span<float>(), out, [&](float v) {
               return rounded(v, storage);
             }).out;
+    }
   }
-  return std::make_unique<PlainWeight>(ctx.device, std::move(values));
+  return std::make_unique<PlainWeight>(ctx.device, std::move(values), spec);
 }
 
 }  // namespace quern::ops::reference

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "ops/attention_inputs.h"
+#include "ops/code_spec.h"
 #include "ops/matmul.h"
 #include "ops/row_kernels.h"
 #include "tensor/quant_matrix.h"
@@ -12,10 +13,11 @@ namespace quern::ops::reference {
 
 const RowKernels& row_kernels();
 
-// The weights rounded to `storage` (f32, f16 or bf16), kept as float32 [N, K].
+// The weights kept as float32 [N, K]: exact codes with `spec`, else rounded to storage_of the
+// parts.
 std::unique_ptr<PackedWeight> pack_weight(const Ctx& ctx,
                                           const std::vector<QuantMatrix>& parts,
-                                          DType storage);
+                                          const std::optional<CodeSpec>& spec);
 
 // What ops/attention.h says; out [T, H * E].
 void paged_attention(

@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: Apache-2.0
+// Drives the tiles of cpu/codes.h over panels and rows. Rows of x are rounded and laid out in
+// blocks once; then every (rows, panel) is one job, which walks the blocks outside, so that a block
+// of codes serves all its rows from the near cache. With few rows a job simply streams its panel
+// from memory.
+#include "ops/cpu/code_weight.h"
+
+#include <algorithm>
+#include <atomic>
+
+#include "base/error.h"
+#include "base/half.h"
+#include "ops/cpu/code_panels.h"
+#include "ops/row_kernels.h"
+#include "tensor/shard.h"
+
+namespace quern::ops::cpu {
+namespace {
+
+constexpr int64_t kPassRows = 1024;  // rows laid out at one time: bounds the scratch
+constexpr int64_t kJobRows = 96;     // a multiple of the highest tile
+constexpr int64_t kFewRows = 4;      // laid out by the caller: cheaper than handing them over
+
+constexpr int64_t kChunkBytes = 1 << 18, kChunksPerThread = 6;
+
+int64_t ceil_div(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+
+// How a product is computed on a tier.
+struct Plan {
+  CodeMode mode;
+  const CodeFamily* family;
+  DType x;  // what inputs are rounded to where they stay floats
+
+  Plan(const CodeSpec& spec, Activation activation, Isa isa) {
+    const bool wants_int8 = activation == Activation::int8 && spec.takes_int8();
+    const bool wants_bf16 =
+        activation == Activation::bf16 || (activation == Activation::int8 && !wants_int8);
+    x = wants_bf16 ? DType::bf16 : activation == Activation::f16 ? DType::f16 : DType::f32;
+    mode = wants_int8                              ? CodeMode::int8
+           : wants_bf16 && isa >= Isa::avx512_bf16 ? CodeMode::bf16_dot
+                                                   : CodeMode::f32;
+    if (mode == CodeMode::int8)
+      family = isa >= Isa::avx512_vnni ? &kCodesInt8Vnni : &kCodesInt8Avx2;
+    else if (mode == CodeMode::bf16_dot)
+      family = &kCodesBf16;
+    else
+      family = isa >= Isa::avx512 ? &kCodesF32Avx512 : &kCodesF32Avx2;
+  }
+
+  int64_t element() const {
+    return mode == CodeMode::int8 ? 1 : mode == CodeMode::bf16_dot ? 2 : 4;
+  }
+};
+
+const CodeRowKernels& row_kernels_for(Isa isa) {
+  return isa >= Isa::avx512 ? kCodeRowsAvx512 : kCodeRowsAvx2;
+}
+
+class CodeWeight final : public PackedWeight {
+ public:
+  CodeWeight(const Ctx& ctx, const CodeSpec& spec, int64_t rows, int64_t cols)
+      : PackedWeight(ctx.device),
+        spec_(spec),
+        rows_(rows),
+        cols_(cols),
+        panels_(spec, rows, cols, ctx.device),
+        name_(name_for(ctx)) {
+    for (size_t i = 0; i < 32 && !spec.values.empty();
+         ++i)  // small whole numbers or rounded: exact in bf16
+      bf16_values_[i] = float_to_bf16(spec.values[i % 16]);
+  }
+
+  int64_t rows() const override { return rows_; }
+  int64_t cols() const override { return cols_; }
+  int64_t bytes() const override { return panels_.bytes(); }
+  std::string kernel() const override { return name_; }
+  void multiply(Ctx& ctx, const Tensor& x, const Tensor& bias, const Tensor& y) const override;
+
+  void pack(const Ctx& ctx, const std::vector<QuantMatrix>& parts);
+
+ private:
+  struct Pass;
+
+  // Enough in a row that the stream from memory seldom starts anew, few enough to share out evenly.
+  int64_t panels_at_a_time(const ThreadPool& pool, int64_t count) const {
+    if (count > kJobRows) return 1;
+    const int64_t wanted =
+        ceil_div(kChunkBytes, std::max<int64_t>(1, panels_.bytes() / panels_.panels));
+    return std::clamp<int64_t>(panels_.panels / (pool.size() * kChunksPerThread), 1, wanted);
+  }
+
+  std::string name_for(const Ctx& ctx) const {
+    const Plan plan(spec_, ctx.activation, ctx.isa);
+    const char* kind = spec_.kind == CodeKind::bits4   ? (spec_.is_table ? "table4" : "int4")
+                       : spec_.kind == CodeKind::bits8 ? "int8"
+                                                       : "e4m3";
+    return quern::format("{}.{}_g{} x {}",
+                         plan.family->name,
+                         kind,
+                         spec_.group,
+                         plan.mode == CodeMode::int8 ? "int8" : name_of(plan.x));
+  }
+
+  CodeSpec spec_;
+  int64_t rows_, cols_;
+  CodePanels panels_;
+  bool has_zeros_ = false;  // any zero point off the centre
+  std::string name_;
+  alignas(64) uint16_t bf16_values_[32] = {};
+};
+
+void CodeWeight::pack(const Ctx& ctx, const std::vector<QuantMatrix>& parts) {
+  std::atomic<PackFault> fault{PackFault::none};
+  ctx.pool->parallel_for(panels_.panels, 1, [&](int64_t begin, int64_t end, int) {
+    for (int64_t panel = begin; panel < end; ++panel)
+      if (const PackFault found = pack_panel(parts, spec_, panel, panels_);
+          found != PackFault::none)
+        fault = found;
+  });
+  if (fault == PackFault::not_a_number)
+    fail(ErrorCode::data_loss,
+         "a weight of [{}, {}] holds values that are not numbers (e4m3 code 0x7f or 0xff)",
+         rows_,
+         cols_);
+  if (fault == PackFault::zero_point)
+    fail(ErrorCode::data_loss,
+         "a weight of [{}, {}] has zero points that are no whole numbers near its codes",
+         rows_,
+         cols_);
+  if (panels_.zeros.data.defined()) has_zeros_ = panels_.has_any_zero();
+}
+
+// One pass of a product: up to kPassRows rows of x in blocks, and how to multiply them.
+struct CodeWeight::Pass {
+  const CodeWeight& w;
+  Plan plan;
+  const RowKernels& convert;
+  const CodeRowKernels& kernels;
+  int64_t rows = 0;
+  Tensor data, groups;
+
+  Pass(const CodeWeight& weight, const Ctx& ctx, int64_t most)
+      : w(weight),
+        plan(weight.spec_, ctx.activation, ctx.isa),
+        convert(row_kernels(ctx.isa)),
+        kernels(row_kernels_for(ctx.isa)) {
+    data = ctx.empty({blocks() * most, row_bytes()}, DType::u8);
+    groups = ctx.empty({blocks() * most * block_groups(), static_cast<int64_t>(sizeof(CodeGroup))},
+                       DType::u8);
+  }
+
+  int64_t group() const { return w.spec_.group; }
+  int64_t block_groups() const { return std::max<int64_t>(1, kCodeBlock / group()); }
+  int64_t blocks() const {
+    return std::max<int64_t>(1, ceil_div(w.panels_.groups, block_groups()));
+  }
+  int64_t row_bytes() const {
+    return plan.mode == CodeMode::int8       ? kRowBytes<int8_t>
+           : plan.mode == CodeMode::bf16_dot ? kRowBytes<uint16_t>
+                                             : kRowBytes<float>;
+  }
+  std::byte* row_at(int64_t block, int64_t row) const {
+    return data.raw() + (block * rows + row) * row_bytes();
+  }
+  CodeGroup* groups_at(int64_t block, int64_t row) const {
+    return reinterpret_cast<CodeGroup*>(groups.raw()) + (block * rows + row) * block_groups();
+  }
+
+  void lay_out(const float* x, int64_t row) const;
+  CodeGroup lay_out_group(const float* x, int64_t count, std::byte* out) const;
+  CodeGroup lay_out_int8(const float* x, int64_t count, int8_t* out) const;
+  void lay_out_bf16(const float* x, uint16_t* out) const;
+  void ask_for_lines(int64_t panel, Range range) const;
+  void widen(const CodeLines& lines, int64_t panel, Range range, float* out) const;
+  void widen_both(
+      const CodeLines& lines, const CodeLines& super, int64_t panel, Range range, float* out) const;
+  void decode_lines(int64_t panel, Range groups, float* scales, float* offsets) const;
+  bool has_offsets() const { return w.has_zeros_ || w.spec_.offset == Offset::minimum; }
+  void run_job(int64_t first_row, int64_t panel, const float* bias, const Tensor& y) const;
+};
+
+CodeGroup CodeWeight::Pass::lay_out_int8(const float* x, int64_t count, int8_t* out) const {
+  CodeGroup group{};
+  int32_t sum = 0;
+  group.scale = kernels.quantize(x, count, out, &sum);
+  std::fill(out + count, out + this->group(), int8_t{0});
+  group.sum = group.scale * static_cast<float>(sum);
+  const int32_t zero = w.spec_.kind == CodeKind::bits8 ? plan.family->zero8 : 0;
+  group.start = (zero - w.spec_.centre) * sum;
+  return group;
+}
+
+// The middle two of each four are exchanged.
+void CodeWeight::Pass::lay_out_bf16(const float* x, uint16_t* out) const {
+  convert.narrow_bf16(x, group(), out);
+  for (int64_t k = 0; k < group(); k += 4) std::swap(out[k + 1], out[k + 2]);
+}
+
+// Up to one group of inputs; what is missing of it is 0.
+CodeGroup CodeWeight::Pass::lay_out_group(const float* x, int64_t count, std::byte* out) const {
+  if (plan.mode == CodeMode::int8) return lay_out_int8(x, count, reinterpret_cast<int8_t*>(out));
+  float values[kCodeBlock] = {};
+  uint16_t narrow[kCodeBlock];
+  std::copy_n(x, count, values);
+  if (plan.x == DType::bf16) {
+    convert.narrow_bf16(values, group(), narrow);
+    convert.widen_bf16(narrow, group(), values);
+  } else if (plan.x == DType::f16) {
+    convert.narrow_f16(values, group(), narrow);
+    convert.widen_f16(narrow, group(), values);
+  }
+  if (plan.mode == CodeMode::bf16_dot)
+    lay_out_bf16(values, reinterpret_cast<uint16_t*>(out));
+  else
+    std::copy_n(values, group(), reinterpret_cast<float*>(out));
+  return {.scale = 1, .sum = kernels.sum(values, group()), .start = 0, .unused = 0};
+}
+
+void CodeWeight::Pass::lay_out(const float* x, int64_t row) const {
+  std::vector<float> ordered;
+  if (!w.spec_.column_order.empty()) {
+    ordered.reserve(w.spec_.column_order.size());
+    for (const int32_t k : w.spec_.column_order) ordered.push_back(x[k]);
+    x = ordered.data();
+  }
+  for (int64_t g = 0; g < w.panels_.groups; ++g) {
+    const int64_t block = g / block_groups(), at = g % block_groups(), k = g * group();
+    groups_at(block, row)[at] = lay_out_group(
+        x + k, std::min(group(), w.cols_ - k), row_at(block, row) + at * group() * plan.element());
+  }
+}
+
+// Lines lie apart from the codes, a little for each panel: the hardware does not foresee them.
+void CodeWeight::Pass::ask_for_lines(int64_t panel, Range range) const {
+  const CodePanels& p = w.panels_;
+  if (panel >= p.panels) return;
+  for (const CodeLines* lines :
+       {&p.scales, &p.super_scales, &p.minimums, &p.super_minimums, &p.zeros}) {
+    if (!lines->data.defined()) continue;
+    const std::byte *begin = lines->at(panel, range.begin), *end = lines->at(panel, range.end - 1);
+    for (; begin <= end; begin += 64) __builtin_prefetch(begin);
+  }
+}
+
+// The lines of some groups, one after the other in `out`.
+void CodeWeight::Pass::widen(const CodeLines& lines, int64_t panel, Range range, float* out) const {
+  const DType dtype = lines.data.dtype();
+  if (lines.groups == 1)
+    return kernels.widen(lines.at(panel, range.begin), dtype, range.size() * kCodePanel, out);
+  for (int64_t g = range.begin; g < range.end; ++g, out += kCodePanel)
+    if (g == range.begin || g % lines.groups == 0)
+      kernels.widen(lines.at(panel, g), dtype, kCodePanel, out);
+    else
+      std::copy_n(out - kCodePanel, kCodePanel, out);
+}
+
+// The same, each times its second-level number.
+void CodeWeight::Pass::widen_both(
+    const CodeLines& lines, const CodeLines& super, int64_t panel, Range range, float* out) const {
+  widen(lines, panel, range, out);
+  if (!super.data.defined()) return;
+  alignas(64) float line[kCodePanel];
+  for (int64_t g = range.begin, end; g < range.end; out += (end - g) * kCodePanel, g = end) {
+    end = std::min(range.end, (g / super.groups + 1) * super.groups);
+    kernels.widen(super.at(panel, g), super.data.dtype(), kCodePanel, line);
+    kernels.scale_lines(out, (end - g) * kCodePanel, line);
+  }
+}
+
+// Scales and offsets of a panel's groups as float32 lines.
+void CodeWeight::Pass::decode_lines(int64_t panel,
+                                    Range range,
+                                    float* scales,
+                                    float* offsets) const {
+  const CodePanels& p = w.panels_;
+  widen_both(p.scales, p.super_scales, panel, range, scales);
+  if (w.spec_.offset == Offset::minimum)
+    widen_both(p.minimums, p.super_minimums, panel, range, offsets);
+  if (!w.has_zeros_) return;
+  widen(p.zeros, panel, range, offsets);
+  kernels.multiply(offsets, scales, range.size() * kCodePanel);
+}
+
+// Copies a panel's sums, with the bias, to their columns of y.
+void write_out(const float* sums, int64_t rows, const float* bias, const Tensor& y) {
+  const int64_t columns = y.dim(1);
+  for (int64_t row = 0; row < rows; ++row, sums += kCodePanel) {
+    float* out = y.data<float>() + row * y.stride(0);
+    for (int64_t n = 0; n < columns; ++n) out[n] = bias != nullptr ? sums[n] + bias[n] : sums[n];
+  }
+}
+
+void CodeWeight::Pass::run_job(int64_t first_row,
+                               int64_t panel,
+                               const float* bias,
+                               const Tensor& y) const {
+  alignas(64) float sums[kJobRows * kCodePanel], scales[kMostGroups * kCodePanel],
+      offsets[kMostGroups * kCodePanel];
+  const int64_t count = std::min(kJobRows, rows - first_row);
+  const int64_t tiles = ceil_div(count, plan.family->rows), height = ceil_div(count, tiles);
+  std::fill_n(sums, count * kCodePanel, 0.0f);
+  CodePanel part{.codes = nullptr,
+                 .scales = scales,
+                 .offsets = has_offsets() ? offsets : nullptr,
+                 .groups = 0,
+                 .steps = group() / kCodeStep,
+                 .values = w.spec_.values.empty() ? nullptr : w.spec_.values.data(),
+                 .bf16_values = w.bf16_values_,
+                 .centre = static_cast<float>(w.spec_.centre)};
+  const int64_t group_bytes = w.panels_.codes.dim(2) * part.steps;
+  const std::byte* codes = w.panels_.codes.raw() + panel * w.panels_.groups * group_bytes;
+  const CodeTile* tile = plan.family->tiles(w.spec_.kind);
+  for (int64_t block = 0; block < blocks(); ++block) {
+    const Range range{block * block_groups(),
+                      std::min(w.panels_.groups, (block + 1) * block_groups())};
+    if (first_row == 0) ask_for_lines(panel + 1, range);
+    decode_lines(panel, range, scales, offsets);
+    part.codes = codes + range.begin * group_bytes;
+    part.groups = range.size();
+    for (int64_t row = 0; row < count; row += height) {
+      const CodeRows x{
+          row_at(block, first_row + row), groups_at(block, first_row + row), block_groups()};
+      tile[std::min(height, count - row) - 1](x, part, sums + row * kCodePanel);
+    }
+  }
+  const int64_t n = panel * kCodePanel;
+  write_out(
+      sums,
+      count,
+      bias != nullptr ? bias + n : nullptr,
+      y.slice(0, first_row, first_row + count).slice(1, n, std::min(n + kCodePanel, w.rows_)));
+}
+
+void CodeWeight::multiply(Ctx& ctx, const Tensor& x, const Tensor& bias, const Tensor& y) const {
+  const int64_t count = x.dim(0);
+  Pass pass(*this, ctx, std::min(count, kPassRows));
+  if (ctx.device.is_meta()) return;
+  for (int64_t first = 0; first < count; first += kPassRows) {
+    pass.rows = std::min(kPassRows, count - first);
+    ctx.pool->parallel_for(pass.rows, kFewRows, [&](int64_t begin, int64_t end, int) {
+      for (int64_t t = begin; t < end; ++t)
+        pass.lay_out(x.data<float>() + (first + t) * x.stride(0), t);
+    });
+    const Tensor out = y.slice(0, first, first + pass.rows);
+    ctx.pool->parallel_for(
+        ceil_div(pass.rows, kJobRows) * panels_.panels, 1, [&](int64_t begin, int64_t end, int) {
+          for (int64_t job = begin; job < end; ++job)
+            pass.run_job(
+                job / panels_.panels * kJobRows, job % panels_.panels, bias.data<float>(), out);
+        });
+  }
+}
+
+}  // namespace
+
+std::unique_ptr<PackedWeight> pack_codes(const Ctx& ctx,
+                                         const std::vector<QuantMatrix>& parts,
+                                         const CodeSpec& spec) {
+  int64_t rows = 0;
+  for (const QuantMatrix& part : parts) rows += part.rows();
+  auto w = std::make_unique<CodeWeight>(ctx, spec, rows, parts[0].cols());
+  if (ctx.device.is_meta()) return w;
+  std::vector<QuantMatrix> inner = parts;  // rows of codes lie in order
+  for (QuantMatrix& part : inner) {
+    validate(part);
+    if (part.codes.stride(1) != 1) part.codes = part.codes.contiguous();
+  }
+  w->pack(ctx, inner);
+  return w;
+}
+
+}  // namespace quern::ops::cpu

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+// Codes times float32 and times int8 on AVX2. There the integer products are of pairs of bytes into
+// 16 bits: 15 x 127 x 2 leaves room for eight of them; codes of 8 bits are first split into sign
+// and magnitude (VPSIGNB moves the sign to the input) and leave room for one.
+#include "ops/cpu/codes.h"
+#include "ops/cpu/intrinsics.h"
+
+#pragma GCC target("avx2,fma,f16c")
+
+namespace quern::ops::cpu {
+namespace {
+#include "ops/cpu/simd_avx2.inc"
+
+using Lanes = __m256i;
+struct Values {
+  __m256 low, high;  // values 0..7 and 8..15
+};
+
+inline Lanes load_lanes(const std::byte* p) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+}
+inline Values load_values(const float* p) {
+  return p == nullptr ? Values{_mm256_setzero_ps(), _mm256_setzero_ps()}
+                      : Values{_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)};
+}
+inline Reg decode4(Lanes lanes, int shift, Values values) {
+  const Lanes index = _mm256_srli_epi32(lanes, shift);
+  return _mm256_blendv_ps(_mm256_permutevar8x32_ps(values.low, index),
+                          _mm256_permutevar8x32_ps(values.high, index),
+                          _mm256_castsi256_ps(_mm256_slli_epi32(index, 28)));
+}
+inline Lanes byte_at(Lanes lanes, int shift) {
+  return _mm256_and_si256(_mm256_srli_epi32(lanes, shift), _mm256_set1_epi32(255));
+}
+inline Reg decode8(Lanes lanes, int shift) {
+  return _mm256_cvtepi32_ps(byte_at(lanes, shift));
+}
+inline Reg decode_e4m3(Lanes lanes, int shift) {
+  const Lanes code = byte_at(lanes, shift);
+  const Lanes half =
+      _mm256_or_si256(_mm256_slli_epi32(_mm256_and_si256(code, _mm256_set1_epi32(0x80)), 8),
+                      _mm256_slli_epi32(_mm256_and_si256(code, _mm256_set1_epi32(0x7f)), 7));
+  const Lanes packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(half, half), 0b1000);
+  return _mm256_mul_ps(_mm256_cvtph_ps(_mm256_castsi256_si128(packed)), _mm256_set1_ps(256.0f));
+}
+inline Reg widen_u8(const uint8_t* p) {
+  return _mm256_cvtepi32_ps(
+      _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+}
+inline Reg widen_i8(const int8_t* p) {
+  return _mm256_cvtepi32_ps(
+      _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+}
+
+#include "ops/cpu/codes_f32.inc"
+
+constexpr int kInt8Rows = 4;
+constexpr int64_t kRun = 4;  // steps whose 16-bit sums cannot overflow: 8 products of 15 x 127 x 2
+
+inline __m256i input(const CodeRows& x, int r, int64_t k) {
+  return _mm256_set1_epi32(*reinterpret_cast<const int32_t*>(x.data + r * kRowBytes<int8_t> + k));
+}
+
+template <int R>
+inline void run4(
+    const CodeRows& x, const std::byte* codes, int64_t k, int64_t steps, __m256i (&dot)[R]) {
+  const __m256i nibble = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
+  __m256i pairs[R];
+#pragma GCC unroll 4
+  for (int r = 0; r < R; ++r) pairs[r] = _mm256_setzero_si256();
+  for (int64_t s = 0; s < steps; ++s, k += kCodeStep, codes += kCodePanel * 4) {
+    const Lanes lanes = load_lanes(codes);
+    const __m256i low = _mm256_and_si256(lanes, nibble),
+                  high = _mm256_and_si256(_mm256_srli_epi16(lanes, 4), nibble);
+#pragma GCC unroll 4
+    for (int r = 0; r < R; ++r) {
+      pairs[r] = _mm256_add_epi16(pairs[r], _mm256_maddubs_epi16(low, input(x, r, k)));
+      pairs[r] = _mm256_add_epi16(pairs[r], _mm256_maddubs_epi16(high, input(x, r, k + 4)));
+    }
+  }
+#pragma GCC unroll 4
+  for (int r = 0; r < R; ++r) dot[r] = _mm256_add_epi32(dot[r], _mm256_madd_epi16(pairs[r], ones));
+}
+
+template <int R>
+inline void run8(
+    const CodeRows& x, const std::byte* codes, int64_t k, int64_t steps, __m256i (&dot)[R]) {
+  const __m256i middle = _mm256_set1_epi8(-128), ones = _mm256_set1_epi16(1);
+  for (int64_t half = 0; half < 2 * steps; ++half, k += 4, codes += kCodePanel * 4) {
+    const __m256i code = _mm256_xor_si256(load_lanes(codes), middle),
+                  magnitude = _mm256_abs_epi8(code);
+#pragma GCC unroll 4
+    for (int r = 0; r < R; ++r) {
+      const __m256i pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(input(x, r, k), code));
+      dot[r] = _mm256_add_epi32(dot[r], _mm256_madd_epi16(pairs, ones));
+    }
+  }
+}
+
+// Eight columns of R rows.
+template <CodeKind kind, int R>
+inline void columns_int8(const CodeRows& x, const CodePanel& w, float* sums) {
+  constexpr int64_t kStepBytes = kind == CodeKind::bits4 ? kCodePanel * 4 : kCodePanel * 8;
+  const std::byte* codes = w.codes;
+  for (int64_t g = 0, k = 0; g < w.groups; ++g) {
+    __m256i dot[R];
+#pragma GCC unroll 4
+    for (int r = 0; r < R; ++r) dot[r] = _mm256_set1_epi32(x.groups[r * x.group_stride + g].start);
+    for (int64_t s = 0; s < w.steps; s += kRun) {
+      const int64_t steps = w.steps - s < kRun ? w.steps - s : kRun;
+      (kind == CodeKind::bits4 ? run4<R> : run8<R>)(x, codes, k, steps, dot);
+      k += steps * kCodeStep;
+      codes += steps * kStepBytes;
+    }
+    const int64_t line = g * kCodePanel;
+#pragma GCC unroll 4
+    for (int r = 0; r < R; ++r) {
+      const CodeGroup& group = x.groups[r * x.group_stride + g];
+      float* out = sums + r * kCodePanel;
+      Reg y = Simd::load(out);
+      if (w.offsets != nullptr)
+        y = Simd::fma(Simd::set(group.sum), Simd::load(w.offsets + line), y);
+      const Reg both = Simd::mul(Simd::set(group.scale), Simd::load(w.scales + line));
+      Simd::store(out, Simd::fma(_mm256_cvtepi32_ps(dot[r]), both, y));
+    }
+  }
+}
+
+template <CodeKind kind, int R>
+void tile_int8(const CodeRows& x, const CodePanel& w, float* sums) {
+  CodePanel part = w;
+  for (int64_t n = 0; n < kCodePanel; n += kLanes) {
+    part.codes = w.codes + n * 4;
+    part.scales = w.scales + n;
+    part.offsets = w.offsets == nullptr ? nullptr : w.offsets + n;
+    columns_int8<kind, R>(x, part, sums + n);
+  }
+}
+
+template <int... r>
+constexpr CodeFamily family_int8(std::integer_sequence<int, r...>) {
+  return {.name = "avx2",
+          .rows = sizeof...(r),
+          .zero8 = 128,
+          .bits4 = {tile_int8<CodeKind::bits4, r + 1>...},
+          .bits8 = {tile_int8<CodeKind::bits8, r + 1>...},
+          .e4m3 = {}};
+}
+
+}  // namespace
+
+const CodeFamily kCodesF32Avx2 = family("avx2", std::make_integer_sequence<int, Simd::kTileRows>{});
+const CodeFamily kCodesInt8Avx2 = family_int8(std::make_integer_sequence<int, kInt8Rows>{});
+const CodeRowKernels kCodeRowsAvx2 = kRowKernels;
+
+}  // namespace quern::ops::cpu

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// Codes times int8 by VPDPBUSD: four products of an unsigned and a signed byte added to each 32-bit
+// lane, nothing saturates.
+#include "ops/cpu/codes.h"
+#include "ops/cpu/intrinsics.h"
+#include "ops/cpu/tiles.h"
+
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")
+
+namespace quern::ops::cpu {
+namespace {
+
+using Sum = __m512i;
+using Input = int8_t;
+
+// In assembly because g++ 12 otherwise copies the accumulators around and spills them.
+inline void dot(Sum& sum, __m512i codes, const std::byte* inputs) {
+  asm("vpdpbusd %2%{1to16%}, %1, %0"
+      : "+v"(sum)
+      : "v"(codes), "m"(*reinterpret_cast<const int32_t*>(inputs)));
+}
+
+// Whole numbers add up the same in any order: many rows need no second chain.
+constexpr int chains(int rows) {
+  return rows <= 3 ? 2 : 1;
+}
+constexpr int vectors(int rows) {
+  return rows <= 6 ? 4 : 2;
+}
+inline Sum join(Sum a, Sum b) {
+  return _mm512_add_epi32(a, b);
+}
+inline Sum start_of(const CodeGroup& group) {
+  return _mm512_set1_epi32(group.start);
+}
+// What a group adds to y, before its offset.
+inline __m512 scaled(Sum sum, const CodeGroup& group, __m512 scale, __m512 y) {
+  return _mm512_fmadd_ps(
+      _mm512_cvtepi32_ps(sum), _mm512_mul_ps(_mm512_set1_ps(group.scale), scale), y);
+}
+
+template <CodeKind kind>
+struct Decoder {
+  explicit Decoder(const CodePanel&) {}
+  const __m512i nibble = _mm512_set1_epi8(15);
+
+  // One step of 16 columns times R rows.
+  template <int R, int V>
+  void step(const std::byte* codes, const std::byte* x, int v, Sum (&even)[R][V], Sum (&odd)[R][V])
+      const {
+    const __m512i first = _mm512_loadu_si512(codes);
+    __m512i low = first, high;
+    if constexpr (kind == CodeKind::bits4) {
+      low = _mm512_and_si512(first, nibble);
+      high = _mm512_and_si512(_mm512_srli_epi16(first, 4), nibble);
+    } else {
+      high = _mm512_loadu_si512(codes + kCodePanel * 4);
+    }
+#pragma GCC unroll 12
+    for (int r = 0; r < R; ++r) {
+      dot(even[r][v], low, x + r * kRowBytes<Input>);
+      dot(odd[r][v], high, x + r * kRowBytes<Input> + 4);
+    }
+  }
+};
+
+#include "ops/cpu/codes_dot.inc"
+
+template <int... r>
+constexpr CodeFamily family(std::integer_sequence<int, r...>) {
+  return {.name = "avx512_vnni",
+          .rows = kRows,
+          .bits4 = {tile<CodeKind::bits4, r + 1>...},
+          .bits8 = {tile<CodeKind::bits8, r + 1>...},
+          .e4m3 = {}};
+}
+
+}  // namespace
+
+const CodeFamily kCodesInt8Vnni = family(std::make_integer_sequence<int, kRows>{});
+
+}  // namespace quern::ops::cpu
