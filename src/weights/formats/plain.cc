@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "weights/formats/compressed_targets.h"
 #include "weights/formats/formats.h"
 #include "weights/stored.h"
 
@@ -61,6 +62,8 @@ class PlainFormat final : public WeightFormat {
     const TensorInfo& info = checkpoint.info(name);
     const Shape matrix = matrix_shape(info);
     check_ranges(matrix, rows, cols, {1, 1});
+    if (rows.begin == 0 && cols.begin == 0 && info.shape.rank() == 2)
+      warn_if_stated_quantized(checkpoint, prefix);
     QuantMatrix out;
     out.code_bits = info.stored == Stored::f64 ? 32 : bits_of(*dtype_of(info.stored));
     if (device.is_meta()) {
