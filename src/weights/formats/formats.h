@@ -19,9 +19,12 @@ const WeightFormat& bitsandbytes_format();        // NF4, FP4 and INT8
 // axes (a convolution's) are flattened into K.
 const TensorInfo* find_matrix(const Checkpoint& checkpoint, std::string_view prefix);
 Shape matrix_shape(const TensorInfo& info);
-// A contract of read(): the ranges lie in the matrix, the columns begin and end at granules or the
-// edge.
+// A contract of read(): the ranges lie in the matrix, and begin and end at granules or the edge.
 void check_ranges(const Shape& matrix, Range rows, Range cols, Granule granule);
+// `prefix`.weight, for formats of that one tensor; the second also checks what read() is asked for.
+const TensorInfo& weight_under(const Checkpoint& checkpoint, std::string_view prefix);
+const TensorInfo& weight_to_read(
+    const Checkpoint& checkpoint, std::string_view prefix, Range rows, Range cols, Granule granule);
 // The stored row that holds row r.
 inline int64_t stored_row(const TensorInfo& info, int64_t r) {
   return info.row_order.empty() ? r : info.row_order[static_cast<size_t>(r)];

@@ -234,11 +234,11 @@ class GgufFormat final : public WeightFormat {
   }
 
   Shape shape(const Checkpoint& checkpoint, std::string_view prefix) const override {
-    return matrix_shape(checkpoint.info(format("{}.weight", prefix)));
+    return matrix_shape(weight_under(checkpoint, prefix));
   }
 
   Granule granule(const Checkpoint& checkpoint, std::string_view prefix) const override {
-    return {1, block_of(checkpoint.info(format("{}.weight", prefix)).stored).elements};
+    return {1, block_of(weight_under(checkpoint, prefix).stored).elements};
   }
 
   QuantMatrix read(const Checkpoint& checkpoint,
@@ -246,13 +246,13 @@ class GgufFormat final : public WeightFormat {
                    Range rows,
                    Range cols,
                    Device device) const override {
-    const std::string name = format("{}.weight", prefix);
-    const TensorInfo& info = checkpoint.info(name);
+    const Granule granule = this->granule(checkpoint, prefix);
+    const TensorInfo& info = weight_to_read(checkpoint, prefix, rows, cols, granule);
     const BlockType* type = find_type(info.stored);
-    QUERN_CHECK(type != nullptr, "{} is stored as {}", name, name_of(info.stored));
-    check_ranges(matrix_shape(info), rows, cols, granule(checkpoint, prefix));
+    QUERN_CHECK(type != nullptr, "{} is stored as {}", info.name, name_of(info.stored));
     QuantMatrix w = allocate(*type, rows.size(), cols.size(), device);
-    if (!device.is_meta()) decode_rows(*type, info, checkpoint.bytes(name).data(), rows, cols, w);
+    if (!device.is_meta())
+      decode_rows(*type, info, checkpoint.bytes(info.name).data(), rows, cols, w);
     return w;
   }
 };

@@ -287,7 +287,7 @@ int64_t implausible_groups(const Layer& layer, const QuantMatrix& w) {
 
 void warn_of_zeros(const Layer& layer, const QuantMatrix& w, int64_t flooded) {
   const int64_t odd = implausible_groups(layer, w);
-  if (flooded == 0 && 16 * odd <= w.zeros.numel()) return;
+  if (flooded == 0 && (odd < 8 || 16 * odd <= w.zeros.numel())) return;
   log(LogLevel::warn,
       "weights tensor={} event=\"zero points look wrong\" beyond_their_codes={} flooded_words={} "
       "groups={} hint=\"an old AutoGPTQ may have written them, or checkpoint_format should say "

@@ -48,7 +48,7 @@ class PlainFormat final : public WeightFormat {
   }
 
   Shape shape(const Checkpoint& checkpoint, std::string_view prefix) const override {
-    return matrix_shape(checkpoint.info(format("{}.weight", prefix)));
+    return matrix_shape(weight_under(checkpoint, prefix));
   }
 
   Granule granule(const Checkpoint&, std::string_view) const override { return {1, 1}; }
@@ -58,10 +58,7 @@ class PlainFormat final : public WeightFormat {
                    Range rows,
                    Range cols,
                    Device device) const override {
-    const std::string name = format("{}.weight", prefix);
-    const TensorInfo& info = checkpoint.info(name);
-    const Shape matrix = matrix_shape(info);
-    check_ranges(matrix, rows, cols, {1, 1});
+    const TensorInfo& info = weight_to_read(checkpoint, prefix, rows, cols, {1, 1});
     if (rows.begin == 0 && cols.begin == 0 && info.shape.rank() == 2)
       warn_if_stated_quantized(checkpoint, prefix);
     QuantMatrix out;
@@ -71,7 +68,7 @@ class PlainFormat final : public WeightFormat {
       out.codes = Tensor::empty({rows.size(), cols.size()}, dtype, device);
       return out;
     }
-    out.codes = read_codes(info, checkpoint.bytes(name), rows, cols);
+    out.codes = read_codes(info, checkpoint.bytes(info.name), rows, cols);
     return out;
   }
 

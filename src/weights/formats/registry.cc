@@ -81,26 +81,33 @@ Shape matrix_shape(const TensorInfo& info) {
 }
 
 void check_ranges(const Shape& matrix, Range rows, Range cols, Granule granule) {
-  const auto is_cut = [](int64_t at, int64_t step, int64_t end) {
-    return at % step == 0 || at == end;
+  const auto check = [&](const char* what, Range range, int64_t step, int64_t length) {
+    const auto is_cut = [&](int64_t at) { return at % step == 0 || at == length; };
+    QUERN_CHECK(0 <= range.begin && range.begin <= range.end && range.end <= length &&
+                    is_cut(range.begin) && is_cut(range.end),
+                "{} [{}, {}) of {} in steps of {}",
+                what,
+                range.begin,
+                range.end,
+                matrix.text(),
+                step);
   };
-  QUERN_CHECK(0 <= rows.begin && rows.begin <= rows.end && rows.end <= matrix[0],
-              "rows [{}, {}) of {}",
-              rows.begin,
-              rows.end,
-              matrix.text());
-  QUERN_CHECK(0 <= cols.begin && cols.begin <= cols.end && cols.end <= matrix[1],
-              "columns [{}, {}) of {}",
-              cols.begin,
-              cols.end,
-              matrix.text());
-  QUERN_CHECK(
-      is_cut(cols.begin, granule.cols, matrix[1]) && is_cut(cols.end, granule.cols, matrix[1]),
-      "columns [{}, {}) of {} in steps of {}",
-      cols.begin,
-      cols.end,
-      matrix.text(),
-      granule.cols);
+  check("rows", rows, granule.rows, matrix[0]);
+  check("columns", cols, granule.cols, matrix[1]);
+}
+
+const TensorInfo& weight_under(const Checkpoint& checkpoint, std::string_view prefix) {
+  return checkpoint.info(format("{}.weight", prefix));
+}
+
+const TensorInfo& weight_to_read(const Checkpoint& checkpoint,
+                                 std::string_view prefix,
+                                 Range rows,
+                                 Range cols,
+                                 Granule granule) {
+  const TensorInfo& info = weight_under(checkpoint, prefix);
+  check_ranges(matrix_shape(info), rows, cols, granule);
+  return info;
 }
 
 std::span<const WeightFormat* const> weight_formats() {
