@@ -23,9 +23,10 @@ void check_cache(const PagedKv& kv) {
               "k {}, v {}",
               kv.k.shape().text(),
               kv.v.shape().text());
-  QUERN_CHECK(kv.k.dtype() == DType::f32 || kv.k.dtype() == DType::bf16,
-              "a cache of {}",
-              name_of(kv.k.dtype()));
+  QUERN_CHECK(
+      kv.k.dtype() == DType::f32 || kv.k.dtype() == DType::bf16 || kv.k.dtype() == DType::f16,
+      "a cache of {}",
+      name_of(kv.k.dtype()));
   QUERN_CHECK(kv.k.is_contiguous() && kv.v.is_contiguous());
 }
 
@@ -66,8 +67,10 @@ void store_row(const RowKernels& kernels,
       ((slot / block_size * cache.dim(1) + head) * block_size + slot % block_size) * size;
   if (cache.dtype() == DType::f32)
     std::copy_n(source, size, cache.data<float>() + at);
-  else
+  else if (cache.dtype() == DType::bf16)
     kernels.narrow_bf16(source, size, cache.data<uint16_t>() + at);
+  else
+    kernels.narrow_f16(source, size, cache.data<uint16_t>() + at);
 }
 
 // The CPU's table: the fast kernels where tier and shape allow, else the plain loops.

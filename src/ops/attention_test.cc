@@ -80,26 +80,34 @@ void expect_close(const Tensor& got, const Tensor& expected, float bound, const 
     ASSERT_NEAR(got.data<float>()[i], expected.data<float>()[i], bound) << what << " at " << i;
 }
 
+// With v, p, q and k in bf16, values of up to 4 and scores of up to 4 move by 2^-9 of themselves
+// each.
+float bound_of(Isa isa, Activation activation) {
+  return activation != Activation::f32 && isa >= Isa::avx512_bf16 ? 0x1p-5f : kBound;
+}
+
 TEST(PagedAttention, EveryTierAgreesWithThePlainLoops) {
   for (const Heads heads : {Heads{2, 2, 1},
                             Heads{3, 1, 16},
                             Heads{6, 2, 20},
                             Heads{4, 2, 64},
                             Heads{6, 1, 128},
+                            Heads{28, 4, 33},
                             Heads{2, 1, 256}})
-    for (const DType cache : {DType::f32, DType::bf16}) {
-      const Conversation a = conversation(heads, 70, 1), b = conversation(heads, 600, 4),
+    for (const DType cache : {DType::f32, DType::bf16, DType::f16}) {
+      const Conversation a = conversation(heads, 70, 1), b = conversation(heads, 530, 4),
                          c = conversation(heads, 1, 7);
-      const Member members[] = {{&a, 70, 70}, {&b, 600, 3}, {&c, 1, 1}, {&b, 530, 20}};
+      const Member members[] = {{&a, 70, 33}, {&b, 530, 3}, {&c, 1, 1}, {&b, 270, 12}};
       Machine plain(Isa::scalar);
       const Tensor expected = step(plain.ctx, heads, members, 16, cache);
-      for (const Isa isa : fast_tiers()) {
-        Machine fast(isa);
-        expect_close(step(fast.ctx, heads, members, 16, cache),
-                     expected,
-                     kBound,
-                     quern::format("{} E {}", name_of(isa), heads.size));
-      }
+      for (const Activation activation : {Activation::f32, Activation::bf16, Activation::int8})
+        for (const Isa isa : fast_tiers()) {
+          Machine fast(isa, 2, activation);
+          expect_close(step(fast.ctx, heads, members, 16, cache),
+                       expected,
+                       bound_of(isa, activation),
+                       quern::format("{} E {}", name_of(isa), heads.size));
+        }
     }
 }
 
@@ -115,33 +123,81 @@ TEST(PagedAttention, OneKeyGivesItsValue) {
   }
 }
 
+// The machine's tiers in both modes that attend with kernels of their own.
+struct Mode {
+  Isa isa;
+  Activation activation;
+};
+std::vector<Mode> fast_modes() {
+  std::vector<Mode> out;
+  for (const Isa isa : fast_tiers()) out.push_back({isa, Activation::f32});
+  if (probe_topology().isa >= Isa::avx512_bf16) out.push_back({Isa::avx512_bf16, Activation::bf16});
+  return out;
+}
+
 TEST(PagedAttention, ARowHasTheSameBitsWhateverChunkBlockCompanyAndThread) {
-  const Heads heads{6, 2, 40};
-  const Conversation a = conversation(heads, 1100, 1), b = conversation(heads, 300, 4);
-  for (const Isa isa : fast_tiers())
-    for (const DType cache : {DType::f32, DType::bf16}) {
-      Machine one(isa, 1), three(isa, 3);
-      const Member whole{&a, 1100, 1100};
-      const Tensor all = step(three.ctx, heads, {&whole, 1}, 16, cache);
-      for (const int64_t block_size : {1, 7, 16, 32, 100}) {
-        Ctx& ctx = block_size % 2 == 0 ? one.ctx : three.ctx;
-        for (const Member& m : {Member{&a, 1, 1},
-                                Member{&a, 64, 1},
-                                Member{&a, 65, 2},
-                                Member{&a, 513, 1},
-                                Member{&a, 700, 191},
-                                Member{&a, 1024, 9},
-                                Member{&a, 1025, 1},
-                                Member{&a, 1100, 1}}) {
-          const Member batch[] = {{&b, 300, 5}, m, {&b, 17, 1}};
-          const Tensor y = step(ctx, heads, batch, block_size, cache);
-          ASSERT_TRUE(
-              same_bits(y.slice(0, 5, 5 + m.rows), all.slice(0, m.context - m.rows, m.context)))
-              << name_of(isa) << " block " << block_size << " context " << m.context << " rows "
-              << m.rows;
+  for (const Heads heads : {Heads{6, 2, 40}, Heads{7, 1, 128}, Heads{3, 3, 33}}) {
+    const Conversation a = conversation(heads, 1100, 1), b = conversation(heads, 300, 4);
+    for (const Mode mode : fast_modes())
+      for (const DType cache : {DType::f32, DType::bf16, DType::f16}) {
+        Machine one(mode.isa, 1, mode.activation), three(mode.isa, 3, mode.activation);
+        const Member whole{&a, 1100, 1100};
+        const Tensor all = step(three.ctx, heads, {&whole, 1}, 16, cache);
+        for (const int64_t block_size : {1, 7, 16, 100}) {
+          Ctx& ctx = block_size % 2 == 0 ? one.ctx : three.ctx;
+          for (const Member& m : {Member{&a, 1, 1},
+                                  Member{&a, 64, 1},
+                                  Member{&a, 65, 2},
+                                  Member{&a, 256, 3},
+                                  Member{&a, 257, 1},
+                                  Member{&a, 700, 191},
+                                  Member{&a, 1024, 12},
+                                  Member{&a, 1025, 1},
+                                  Member{&a, 1100, 1}}) {
+            const Member batch[] = {{&b, 300, 5}, m, {&b, 17, 1}};
+            const Tensor y = step(ctx, heads, batch, block_size, cache);
+            ASSERT_TRUE(
+                same_bits(y.slice(0, 5, 5 + m.rows), all.slice(0, m.context - m.rows, m.context)))
+                << name_of(mode.isa) << " block " << block_size << " context " << m.context
+                << " rows " << m.rows;
+          }
         }
       }
-    }
+  }
+}
+
+// Every position once as a step of its own and once in a step of `rows`, around the ends of splits.
+TEST(PagedAttention, DecodingAndPrefillingAPositionGiveTheSameBits) {
+  const Heads heads{6, 1, 72};
+  const Conversation a = conversation(heads, 530, 1);
+  for (const Mode mode : fast_modes()) {
+    Machine m(mode.isa, 2, mode.activation);
+    const Member whole{&a, 530, 530};
+    const Tensor all = step(m.ctx, heads, {&whole, 1}, 16, DType::bf16);
+    for (int64_t rows = 1; rows <= 130; rows += rows < 20 ? 1 : 11)
+      for (const int64_t context : {130, 256, 257, 271, 512, 513, 530}) {
+        const Member member{&a, context, rows};
+        ASSERT_TRUE(same_bits(step(m.ctx, heads, {&member, 1}, 32, DType::bf16),
+                              all.slice(0, context - rows, context)))
+            << name_of(mode.isa) << " context " << context << " rows " << rows;
+      }
+  }
+}
+
+// Keys that outweigh all others must not reach the rows before them.
+TEST(PagedAttention, ARowDoesNotFeelLaterKeys) {
+  const Heads heads{2, 1, 40};
+  Conversation a = conversation(heads, 300, 1);
+  const Conversation plain = conversation(heads, 300, 1);
+  for (float& k : a.k.slice(0, 290, 300).span<float>()) k *= 1e6f;
+  for (const Mode mode : fast_modes()) {
+    Machine m(mode.isa, 2, mode.activation);
+    const Member changed{&a, 300, 300}, whole{&plain, 300, 300};
+    const Tensor x = step(m.ctx, heads, {&changed, 1}, 16, DType::f32),
+                 y = step(m.ctx, heads, {&whole, 1}, 16, DType::f32);
+    EXPECT_TRUE(same_bits(x.slice(0, 0, 290), y.slice(0, 0, 290))) << name_of(mode.isa);
+    EXPECT_FALSE(same_bits(x.slice(0, 290, 300), y.slice(0, 290, 300)));
+  }
 }
 
 TEST(PagedAttention, SkipsNegativeSlots) {
@@ -194,12 +250,9 @@ TEST(SegmentAttention, EveryTierAgreesWithThePlainLoops) {
       for (const Isa isa : fast_tiers()) {
         Machine fast(isa, 2, activation);
         const Tensor got = segment_attention(fast.ctx, q, k, v, segments, 0.125f);
-        // With v, p, q and k in bf16, values of up to 4 and scores of up to 4 move by 2^-9 of
-        // themselves each.
-        const bool rounds = activation == Activation::bf16 && isa >= Isa::avx512_bf16;
         expect_close(got,
                      expected,
-                     rounds ? 0x1p-5f : kBound,
+                     bound_of(isa, activation),
                      quern::format("{} E {}", name_of(isa), heads.size));
       }
     }

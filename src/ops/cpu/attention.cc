@@ -16,9 +16,6 @@ const AttentionKernels& kernels_for(const Ctx& ctx) {
   return ctx.isa >= Isa::avx512 ? kAttentionAvx512 : kAttentionAvx2;
 }
 
-// Enough that a thread which is held up does not hold up the others for long.
-constexpr int kTasksPerThread = 8;
-
 alignas(64) constexpr std::byte kZeros[kMostSize * 4]{};
 
 // Where the keys of one sequence and KV head lie.
@@ -107,121 +104,129 @@ struct Visible {
   int64_t of(int64_t step_row) const { return is_causal ? seen + step_row : seen; }
 };
 
-// A tile of queries on its way along the keys of one KV head.
+int64_t splits_of(int64_t keys) {
+  return (keys + kSplit - 1) / kSplit;
+}
+
+void open_records(float* records, int64_t count, int64_t size) {
+  const int64_t step = record_size(size);
+  std::fill_n(records, count * step, 0.0f);
+  for (int64_t i = 0; i < count; ++i) records[i * step] = kNoScore;
+}
+
+// Queries and the keys of their KV head. Who walks along the splits finds each split's keys while
+// the one before is under way.
 struct Walk {
   const AttentionKernels& kernels;
-  const Queries& queries;
-  const KeySource& source;
+  Queries queries;
+  KeySource source;
   Visible visible;
 
+  int64_t keys() const { return visible.of(queries.count - 1); }
   void load(float scale, Workspace& ws) const {
     for (int r = 0; r < queries.rows(); ++r)
       kernels.load_query(queries.row(r), scale, queries.size(), r, ws);
   }
-
-  void set_limits(const KeyRows& keys, int64_t begin, Workspace& ws) const {
+  void find(int64_t split, KeyRows& rows) const {
+    const int64_t begin = split * kSplit;
+    source.find(begin, static_cast<int>(std::min<int64_t>(kSplit, keys() - begin)), rows);
+  }
+  void attend(
+      int64_t split, const KeyRows& now, const KeyRows* next, float* totals, Workspace& ws) const {
     const auto group = static_cast<int>(queries.group);
-    for (int64_t i = 0; i < queries.count; ++i)
-      std::fill_n(ws.limit + i * group,
-                  group,
-                  static_cast<int32_t>(std::clamp<int64_t>(visible.of(i) - begin, 0, keys.count)));
-  }
-
-  // Splits [first, last), the records of split s taken into totals + (s - first) * stride.
-  void run(Range splits, int64_t stride, float* totals, Workspace& ws) const {
-    const int64_t keys = visible.of(queries.count - 1);
-    const auto find = [&](int64_t split, KeyRows& rows) {
-      const int64_t begin = split * kSplit;
-      source.find(begin, static_cast<int>(std::min<int64_t>(kSplit, keys - begin)), rows);
-    };
-    KeyRows rows[2];
-    find(splits.begin, rows[0]);
-    for (int64_t s = splits.begin; s < splits.end; ++s) {
-      const KeyRows& now = rows[(s - splits.begin) % 2];
-      KeyRows* next = s + 1 < splits.end ? &rows[(s - splits.begin + 1) % 2] : nullptr;
-      if (next != nullptr) find(s + 1, *next);
-      set_limits(now, s * kSplit, ws);
-      kernels.attend(now, next, queries.rows(), totals + (s - splits.begin) * stride, ws);
+    for (int64_t i = 0; i < queries.count; ++i) {
+      const int64_t limit = std::clamp<int64_t>(visible.of(i) - split * kSplit, 0, now.count);
+      std::fill_n(ws.limit + i * group, group, static_cast<int32_t>(limit));
     }
+    kernels.attend(now, next, queries.rows(), totals, ws);
   }
-
-  // Every split, and the result.
-  void run_whole(const Tensor& out, Workspace& ws) const {
+  // All splits and the result.
+  void run(float scale, const Tensor& out, Workspace& ws) const {
     alignas(64) float totals[kRows * kMostRecord];
-    open_records(totals, queries.rows());
-    run({0, splits_of(visible.of(queries.count - 1))}, 0, totals, ws);
-    for (int r = 0; r < queries.rows(); ++r)
-      kernels.finish(
-          totals + r * record_size(queries.size()), queries.size(), queries.row_of(out, r));
-  }
-
-  void open_records(float* records, int64_t count) const {
+    open_records(totals, queries.rows(), queries.size());
+    load(scale, ws);
+    KeyRows rows;
+    for (int64_t split = 0; split < splits_of(keys()); ++split) {
+      find(split, rows);
+      attend(split, rows, nullptr, totals, ws);
+    }
     const int64_t step = record_size(queries.size());
-    std::fill_n(records, count * step, 0.0f);
-    for (int64_t i = 0; i < count; ++i) records[i * step] = kNoScore;
+    for (int r = 0; r < queries.rows(); ++r)
+      kernels.finish(totals + r * step, queries.size(), queries.row_of(out, r));
   }
-
-  static int64_t splits_of(int64_t keys) { return (keys + kSplit - 1) / kSplit; }
 };
 
-// One unit of parallel work: a tile of queries over all its keys, or (record >= 0) over some splits
-// only, whose records then wait for a Merge.
-struct Task {
-  int64_t sequence, head;  // KV head
-  int64_t first, count;    // step rows
-  Range splits{0, 0};
-  int64_t record = -1;
+// Many query rows of one KV head over all their keys.
+struct Tile {
+  int64_t sequence, head, first, count;  // step rows
 };
 
-// A tile whose splits were shared out: its records lie split by split, row by row, from `record`
-// on.
-struct Merge {
-  Task tile;
-  int64_t splits;
+// Few query rows of one sequence, over some of its pieces. A piece is one split of one KV head;
+// heads run faster, so that a block of the cache is read as it lies. Leaves the record of row r of
+// piece i at records + i * rows + r.
+struct Strip {
+  int64_t sequence;
+  Range pieces;
+  int64_t records;
 };
 
 struct Plan {
-  std::vector<Task> tasks;
-  std::vector<Merge> merges;
-  int64_t records = 0;  // for every tile that could be shared out, whether it was or not
+  std::vector<Tile> tiles;
+  std::vector<Strip> strips, merges;  // one merge to a sequence: all of its pieces
+  int64_t records = 0;
 };
 
-// Sequences of few rows and many keys (decoding) may be shared out by splits, all others are cut
-// into tiles of rows. `chunk` splits make a task: how many does not show in the bits.
-Plan make_plan(const PagedBatch& batch, int64_t heads, int64_t group, int64_t chunk) {
-  Plan plan;
-  const int64_t tile = std::max<int64_t>(1, kRows / group);
-  for (size_t s = 0; s < batch.context_lengths.size(); ++s) {
-    const int64_t first = batch.offsets[s], count = batch.offsets[s + 1] - first;
-    const int64_t splits = Walk::splits_of(batch.context_lengths[s]);
-    for (int64_t head = 0; count > 0 && head < heads; ++head) {
-      const int64_t record = plan.records;
-      if (count <= tile && splits > 1) plan.records += splits * count * group;
-      const Task whole{static_cast<int64_t>(s), head, first, count};
-      if (count > tile || splits <= chunk) {
-        for (int64_t row = (count - 1) / tile * tile; row >= 0; row -= tile)  // the longest first
-          plan.tasks.push_back({whole.sequence, head, first + row, std::min(tile, count - row)});
-        continue;
-      }
-      plan.merges.push_back({whole, splits});
-      plan.merges.back().tile.record = record;
-      for (int64_t split = 0; split < splits; split += chunk)
-        plan.tasks.push_back({whole.sequence,
-                              head,
-                              first,
-                              count,
-                              {split, std::min(splits, split + chunk)},
-                              record + split * count * group});
-    }
-  }
-  return plan;
+// As many query rows of a KV head as make a strip rather than a tile: more would leave many
+// records.
+constexpr int64_t kStripRows = 64;
+// Enough that a thread which is held up does not hold up the others for long.
+constexpr int64_t kTasksPerThread = 8;
+
+// How many step rows make a tile, of `rows` query rows in all: whichever, the bits are the same.
+int64_t tile_rows(int64_t rows, int64_t group, int threads) {
+  const int64_t share = std::clamp<int64_t>(rows / (kTasksPerThread * threads), kStripRows, kRows);
+  return std::max<int64_t>(1, share / group);
 }
 
-// Splits to a task, so that each of `threads` finds several tasks.
-int64_t chunk_of(const PagedBatch& batch, int64_t heads, int threads) {
-  int64_t splits = 0;
-  for (const int32_t context : batch.context_lengths) splits += Walk::splits_of(context) * heads;
-  return std::max<int64_t>(1, splits / (int64_t{kTasksPerThread} * threads));
+void cut_tiles(Tile whole, int64_t tile, std::vector<Tile>& tiles) {
+  for (int64_t row = (whole.count - 1) / tile * tile; row >= 0; row -= tile)  // the longest first
+    tiles.push_back(
+        {whole.sequence, whole.head, whole.first + row, std::min(tile, whole.count - row)});
+}
+
+void cut_strips(const Strip& whole, int64_t rows, int64_t chunk, std::vector<Strip>& strips) {
+  for (int64_t piece = 0; piece < whole.pieces.end; piece += chunk)
+    strips.push_back({whole.sequence,
+                      {piece, std::min(whole.pieces.end, piece + chunk)},
+                      whole.records + piece * rows});
+}
+
+Plan make_plan(const PagedBatch& batch, int64_t heads, int64_t group, int threads) {
+  Plan plan;
+  int64_t pieces = 0;
+  std::vector<Tile> many;
+  for (size_t s = 0; s < batch.context_lengths.size(); ++s) {
+    const int64_t first = batch.offsets[s], count = batch.offsets[s + 1] - first;
+    const auto sequence = static_cast<int64_t>(s);
+    if (count * group > kStripRows) {
+      for (int64_t head = 0; head < heads; ++head) many.push_back({sequence, head, first, count});
+    } else if (count > 0) {
+      plan.merges.push_back(
+          {sequence, {0, splits_of(batch.context_lengths[s]) * heads}, plan.records});
+      pieces += plan.merges.back().pieces.size();
+      plan.records += plan.merges.back().pieces.size() * count * group;
+    }
+  }
+  int64_t rows = 0;
+  for (const Tile& whole : many) rows += whole.count * group;
+  for (const Tile& whole : many) cut_tiles(whole, tile_rows(rows, group, threads), plan.tiles);
+  const int64_t share = std::max<int64_t>(1, pieces / (kTasksPerThread * threads));
+  const int64_t chunk = share < heads ? share : share / heads * heads;
+  for (const Strip& whole : plan.merges) {
+    const auto s = static_cast<size_t>(whole.sequence);
+    cut_strips(whole, (batch.offsets[s + 1] - batch.offsets[s]) * group, chunk, plan.strips);
+  }
+  return plan;
 }
 
 // A paged attention in flight.
@@ -233,83 +238,112 @@ struct PagedRun {
   const Tensor& out;
   float* records;
 
-  Queries queries(const Task& task) const {
-    const int64_t group = q.dim(1) / kv.k.dim(1);
-    return {q, task.first, task.count, task.head * group, group};
-  }
+  int64_t heads() const { return kv.k.dim(1); }
   float* record(int64_t index) const { return records + index * record_size(q.dim(2)); }
 
-  void run(const Task& task) const {
-    Workspace ws;
-    const Queries rows = queries(task);
-    const auto s = static_cast<size_t>(task.sequence);
-    const int32_t* table = in.batch.block_tables.data() + task.sequence * in.batch.blocks_per_row;
-    const KeySource source = KeySource::blocks(kv, table, task.head);
-    const int64_t context = in.batch.context_lengths[s], last = in.batch.offsets[s + 1];
-    const Walk walk{kernels, rows, source, {context - (last - task.first) + 1, true}};
-    walk.load(in.scale, ws);
-    if (task.record < 0) return walk.run_whole(out, ws);
-    walk.open_records(record(task.record), task.splits.size() * rows.rows());
-    walk.run(task.splits, rows.rows() * record_size(q.dim(2)), record(task.record), ws);
+  Walk walk(const Tile& tile) const {
+    const int64_t group = q.dim(1) / heads();
+    const int32_t* table = in.batch.block_tables.data() + tile.sequence * in.batch.blocks_per_row;
+    const auto s = static_cast<size_t>(tile.sequence);
+    const int64_t after = in.batch.offsets[s + 1] - tile.first;  // rows from the tile's first on
+    return {kernels,
+            {q, tile.first, tile.count, tile.head * group, group},
+            KeySource::blocks(kv, table, tile.head),
+            {in.batch.context_lengths[s] - after + 1, true}};
+  }
+  // All rows of a sequence.
+  Walk walk(int64_t sequence, int64_t head) const {
+    const auto s = static_cast<size_t>(sequence);
+    const int64_t first = in.batch.offsets[s];
+    return walk({sequence, head, first, in.batch.offsets[s + 1] - first});
   }
 
-  void run(const Merge& merge) const {
-    const Queries rows = queries(merge.tile);
-    for (int r = 0; r < rows.rows(); ++r) {
-      float* total = record(merge.tile.record + r);
-      for (int64_t split = 1; split < merge.splits; ++split)
-        kernels.merge(record(merge.tile.record + split * rows.rows() + r), rows.size(), total);
-      kernels.finish(total, rows.size(), rows.row_of(out, r));
+  void run(const Tile& tile) const {
+    Workspace ws;
+    walk(tile).run(in.scale, out, ws);
+  }
+
+  void run(const Strip& strip) const {
+    Workspace ws;
+    KeyRows rows[2];
+    const auto find = [&](int64_t piece) {
+      walk(strip.sequence, piece % heads()).find(piece / heads(), rows[piece % 2]);
+      return &rows[piece % 2];
+    };
+    find(strip.pieces.begin);
+    float* totals = record(strip.records);
+    for (int64_t piece = strip.pieces.begin; piece < strip.pieces.end; ++piece) {
+      const Walk here = walk(strip.sequence, piece % heads());
+      const KeyRows* next = piece + 1 < strip.pieces.end ? find(piece + 1) : nullptr;
+      here.load(in.scale, ws);
+      open_records(totals, here.queries.rows(), q.dim(2));
+      here.attend(piece / heads(), rows[piece % 2], next, totals, ws);
+      totals += here.queries.rows() * record_size(q.dim(2));
     }
   }
 
-  template <typename Item>
-  void run_each(ThreadPool& pool, const std::vector<Item>& items) const {
-    pool.parallel_for(static_cast<int64_t>(items.size()), 1, [&](int64_t begin, int64_t end, int) {
-      for (int64_t i = begin; i < end; ++i) run(items[static_cast<size_t>(i)]);
-    });
+  // Row r of a sequence and KV head.
+  void merge(const Strip& whole, int64_t head, int r) const {
+    const Queries queries = walk(whole.sequence, head).queries;
+    const auto at = [&](int64_t piece) {
+      return record(whole.records + piece * queries.rows() + r);
+    };
+    for (int64_t piece = head + heads(); piece < whole.pieces.end; piece += heads())
+      kernels.merge(at(piece), queries.size(), at(head));
+    kernels.finish(at(head), queries.size(), queries.row_of(out, r));
   }
 };
+
+template <typename Run>
+void for_each(ThreadPool& pool, size_t count, const Run& run) {
+  pool.parallel_for(static_cast<int64_t>(count), 1, [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; ++i) run(static_cast<size_t>(i));
+  });
+}
 
 }  // namespace
 
 void paged_attention(
     Ctx& ctx, const Tensor& q, const PagedKv& kv, const PagedAttention& in, const Tensor& out) {
-  const int64_t heads = kv.k.dim(1);
-  const int threads = ctx.device.is_meta() ? 1 : ctx.pool->size();
-  const Plan plan =
-      make_plan(in.batch, heads, q.dim(1) / heads, chunk_of(in.batch, heads, threads));
+  const int64_t heads = kv.k.dim(1), group = q.dim(1) / heads;
+  const Plan plan = make_plan(in.batch, heads, group, ctx.device.is_meta() ? 1 : ctx.pool->size());
   const Tensor records = ctx.empty({plan.records, record_size(q.dim(2))});
   if (ctx.device.is_meta()) return;
   const PagedRun run{kernels_for(ctx), q, kv, in, out, records.data<float>()};
-  run.run_each(*ctx.pool, plan.tasks);
-  run.run_each(*ctx.pool, plan.merges);
+  const size_t tiles = plan.tiles.size();
+  for_each(*ctx.pool, tiles + plan.strips.size(), [&](size_t i) {
+    i < tiles ? run.run(plan.tiles[i]) : run.run(plan.strips[i - tiles]);
+  });
+  for_each(*ctx.pool, plan.merges.size() * static_cast<size_t>(heads), [&](size_t i) {
+    const Strip& whole = plan.merges[i / static_cast<size_t>(heads)];
+    const auto s = static_cast<size_t>(whole.sequence);
+    const auto rows = static_cast<int>((in.batch.offsets[s + 1] - in.batch.offsets[s]) * group);
+    for (int r = 0; r < rows; ++r) run.merge(whole, static_cast<int64_t>(i) % heads, r);
+  });
 }
 
 void segment_attention(Ctx& ctx, const SegmentInputs& in, const Tensor& out) {
-  const int64_t heads = in.k.dim(1), group = in.q.dim(1) / heads,
-                tile = std::max<int64_t>(1, kRows / group);
+  const int64_t heads = in.k.dim(1), group = in.q.dim(1) / heads;
   const AttentionKernels& kernels = kernels_for(ctx);
-  std::vector<Task> tasks;
+  const int64_t tile = tile_rows(in.q.dim(0) * in.q.dim(1), group, ctx.pool->size());
+  std::vector<Tile> tiles;
   for (size_t s = 0; s + 1 < in.segments.size(); ++s)
     for (int64_t head = 0; head < heads; ++head)
-      for (int64_t row = in.segments[s]; row < in.segments[s + 1]; row += tile)
-        tasks.push_back(
-            {static_cast<int64_t>(s), head, row, std::min(tile, in.segments[s + 1] - row)});
-  ctx.pool->parallel_for(
-      static_cast<int64_t>(tasks.size()), 1, [&](int64_t begin, int64_t end, int) {
-        Workspace ws;
-        for (int64_t i = begin; i < end; ++i) {
-          const Task& task = tasks[static_cast<size_t>(i)];
-          const int64_t first = in.segments[static_cast<size_t>(task.sequence)];
-          const int64_t keys = in.segments[static_cast<size_t>(task.sequence) + 1] - first;
-          const Queries queries{in.q, task.first, task.count, task.head * group, group};
-          const KeySource source = KeySource::rows(in.k, in.v, first, task.head);
-          const Walk walk{kernels, queries, source, {keys, false}};
-          walk.load(in.scale, ws);
-          walk.run_whole(out, ws);
-        }
-      });
+      cut_tiles(
+          {static_cast<int64_t>(s), head, in.segments[s], in.segments[s + 1] - in.segments[s]},
+          tile,
+          tiles);
+  for_each(*ctx.pool, tiles.size(), [&](size_t i) {
+    Workspace ws;
+    const Tile& t = tiles[i];
+    const int64_t first = in.segments[static_cast<size_t>(t.sequence)];
+    const int64_t keys = in.segments[static_cast<size_t>(t.sequence) + 1] - first;
+    const Walk walk{kernels,
+                    {in.q, t.first, t.count, t.head * group, group},
+                    KeySource::rows(in.k, in.v, first, t.head),
+                    {keys, false}};
+    walk.run(in.scale, out, ws);
+  });
 }
 
 }  // namespace quern::ops::cpu

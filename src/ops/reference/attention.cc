@@ -10,8 +10,9 @@ namespace quern::ops::reference {
 namespace {
 
 float element(const Tensor& t, int64_t index) {
-  return t.dtype() == DType::bf16 ? bf16_to_float(t.data<uint16_t>()[index])
-                                  : t.data<float>()[index];
+  if (t.dtype() == DType::f32) return t.data<float>()[index];
+  const uint16_t bits = t.data<uint16_t>()[index];
+  return t.dtype() == DType::bf16 ? bf16_to_float(bits) : f16_to_float(bits);
 }
 
 // K and V as lists of rows: key(j), value(j) are element offsets.
