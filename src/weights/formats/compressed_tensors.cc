@@ -221,8 +221,10 @@ Tensor read_zeros(const Checkpoint& checkpoint, const Layer& layer, const Part& 
          "{}: stored as {}: expected i8, or i32 packed along N",
          info.name,
          name_of(info.stored));
-  return read_byte_grid(
-      checkpoint, scale_grid(checkpoint, info.name, layer.shape, layer.scales.block), part);
+  return read_byte_grid(checkpoint,
+                        scale_grid(checkpoint, info.name, layer.shape, layer.scales.block),
+                        DType::i8,
+                        part);
 }
 
 // Throws data_loss unless every group holds as many columns as its block of scales.

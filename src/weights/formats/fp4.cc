@@ -16,7 +16,7 @@
 // ModelOpt packages; gpt-oss's published checkpoints.
 #include <algorithm>
 #include <array>
-#include <cmath>
+#include <numeric>
 
 #include "base/error.h"
 #include "weights/formats/bit_fields.h"
@@ -151,34 +151,31 @@ Tensor read_codes(const Checkpoint& checkpoint, const Layer& layer, const Part& 
   return codes;
 }
 
-// scale / global, rounded once.
-Tensor divided(const Tensor& scales, float global, const std::string& name) {
-  const Tensor out = to_f32(scales);
-  for (float& scale : out.span<float>()) {
-    scale /= global;
-    if (!std::isfinite(scale))
-      fail(ErrorCode::data_loss,
-           "{}: expected a number that leaves scales finite, got {}; is the file damaged?",
-           name,
-           global);
-  }
+float global_of(const Checkpoint& checkpoint, const Layer& layer, Device device) {
+  return device.is_meta() ? 1.0f : read_scalar(checkpoint, layer.name_of(layer.spelling->global));
+}
+
+// The scales of e4m3, each divided by `global` and rounded once.
+Tensor read_divided(const Checkpoint& checkpoint, const Layer& layer, const Part& part) {
+  const Tensor items = read_byte_grid(checkpoint, layer.scales, DType::u8, part);
+  const Tensor out = Tensor::empty(items.shape(), DType::f32, part.device);
+  if (part.device.is_meta()) return out;
+  const float global = global_of(checkpoint, layer, part.device);
+  std::array<uint8_t, 256> codes;
+  std::iota(codes.begin(), codes.end(), uint8_t{0});
+  const Tensor quotients = to_f32(Tensor::borrow(codes.data(), {256}, DType::f8_e4m3));
+  for (float& value : quotients.span<float>()) value /= global;
+  const float* table = quotients.data<float>();
+  std::ranges::transform(
+      items.span<uint8_t>(), out.data<float>(), [=](uint8_t code) { return table[code]; });
+  expect_finite(out, format("{} / {}", layer.scales.name, layer.spelling->global.substr(1)));
   return out;
 }
 
-void read_all_scales(const Checkpoint& checkpoint,
-                     const Layer& layer,
-                     const Part& part,
-                     QuantMatrix& w) {
-  w.block_cols = layer.spelling->block;
-  w.scales = read_scales(checkpoint, layer.scales, part);
-  const std::string global = layer.name_of(layer.spelling->global);
-  if (layer.spelling->kind == Kind::nv_divided)
-    w.scales = part.device.is_meta() ? Tensor::empty(w.scales.shape(), DType::f32, part.device)
-                                     : divided(w.scales, read_scalar(checkpoint, global), global);
-  if (layer.spelling->kind != Kind::nv_multiplied) return;
-  w.super_scales = Tensor::empty({part.rows.size(), 1}, DType::f32, part.device);
-  if (!part.device.is_meta())
-    std::ranges::fill(w.super_scales.span<float>(), read_scalar(checkpoint, global));
+Tensor repeated(float value, int64_t rows, Device device) {
+  Tensor out = Tensor::empty({rows, 1}, DType::f32, device);
+  if (!device.is_meta()) std::ranges::fill(out.span<float>(), value);
+  return out;
 }
 
 class Fp4Format final : public WeightFormat {
@@ -211,7 +208,12 @@ class Fp4Format final : public WeightFormat {
     w.code_bits = 4;
     w.table.assign(kValues.begin(), kValues.end());
     w.codes = read_codes(checkpoint, layer, part);
-    read_all_scales(checkpoint, layer, part, w);
+    w.block_cols = layer.spelling->block;
+    const bool divides = layer.spelling->kind == Kind::nv_divided;
+    w.scales = divides ? read_divided(checkpoint, layer, part)
+                       : read_scales(checkpoint, layer.scales, part);
+    if (layer.spelling->kind == Kind::nv_multiplied)
+      w.super_scales = repeated(global_of(checkpoint, layer, device), rows.size(), device);
     return w;
   }
 };

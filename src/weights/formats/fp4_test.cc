@@ -113,7 +113,8 @@ TEST(Fp4, RefusesGlobalScalesThatMakeNoSense) {
               HasSubstr("data_loss: p.weight_global_scale: expected beside p.weight_packed"));
   EXPECT_THAT(refusal_with_global({1, 2}),
               HasSubstr("data_loss: p.weight_global_scale: expected one f32 number, got f32 [2]"));
-  EXPECT_THAT(refusal_with_global({0}), HasSubstr("expected a number that leaves scales finite"));
+  EXPECT_THAT(refusal_with_global({0}),
+              HasSubstr("data_loss: p.weight_scale / weight_global_scale: expected finite scales"));
   EXPECT_THAT(refusal_with_global({NAN}), HasSubstr("expected a finite number"));
 }
 

@@ -2,6 +2,7 @@
 #include "weights/formats/scale_grid.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <numeric>
@@ -73,21 +74,41 @@ uint16_t e8m0_to_bf16(uint8_t bits) {
   return bits == 0 ? uint16_t{0x0040} : static_cast<uint16_t>(bits << 7);
 }
 
+// What a scale of 8 bits means, as bf16.
+using Widened = std::array<uint16_t, 256>;
+
+Widened widened_e8m0() {
+  Widened out;
+  for (size_t i = 0; i < out.size(); ++i) out[i] = e8m0_to_bf16(static_cast<uint8_t>(i));
+  return out;
+}
+
+Widened widened_e4m3() {
+  std::array<uint8_t, 256> codes;
+  std::iota(codes.begin(), codes.end(), uint8_t{0});
+  const Tensor values = to_f32(Tensor::borrow(codes.data(), {256}, DType::f8_e4m3));
+  Widened out;
+  std::ranges::transform(values.span<float>(), out.begin(), float_to_bf16);
+  return out;
+}
+
 // Bytes of e8m0 (as u8) or e4m3 to bf16.
 Tensor widen(const Tensor& items) {
+  static const Widened kE8m0 = widened_e8m0(), kE4m3 = widened_e4m3();
   Tensor out = Tensor::empty(items.shape(), DType::bf16, items.device());
   if (items.device().is_meta()) return out;
-  if (items.dtype() == DType::u8)
-    std::ranges::transform(items.span<uint8_t>(), out.data<uint16_t>(), e8m0_to_bf16);
-  else
-    std::ranges::transform(to_f32(items).span<float>(), out.data<uint16_t>(), float_to_bf16);
+  const Widened& table = items.dtype() == DType::u8 ? kE8m0 : kE4m3;
+  std::ranges::transform(
+      items.span<uint8_t>(), out.data<uint16_t>(), [&](uint8_t v) { return table[v]; });
   return out;
 }
 
 // An exponent of ones in a float of 16 or 32 bits.
 template <typename T>
 bool all_finite(const Tensor& t, T exponent) {
-  return std::ranges::none_of(t.span<T>(), [=](T v) { return (v & exponent) == exponent; });
+  bool finite = true;  // no early end: vectors of numbers are compared at once
+  for (const T v : t.span<T>()) finite &= (v & exponent) != exponent;
+  return finite;
 }
 
 bool is_finite(const Tensor& t) {
@@ -151,15 +172,22 @@ int64_t rows_per_line(const BlockSize& block, int64_t begin) {
 Tensor read_scales(const Checkpoint& checkpoint, const ScaleGrid& grid, const Part& part) {
   Tensor scales = read_items(checkpoint, grid, scale_dtype(checkpoint.info(grid.name)), part);
   if (bits_of(scales.dtype()) == 8) scales = widen(scales);
-  if (!is_finite(scales))
-    fail(ErrorCode::data_loss,
-         "{}: expected finite scales, got NaN or infinity; is the file damaged?",
-         grid.name);
+  expect_finite(scales, grid.name);
   return scales;
 }
 
-Tensor read_byte_grid(const Checkpoint& checkpoint, const ScaleGrid& grid, const Part& part) {
-  return read_items(checkpoint, grid, DType::i8, part);
+Tensor read_byte_grid(const Checkpoint& checkpoint,
+                      const ScaleGrid& grid,
+                      DType dtype,
+                      const Part& part) {
+  return read_items(checkpoint, grid, dtype, part);
+}
+
+void expect_finite(const Tensor& scales, std::string_view name) {
+  if (is_finite(scales)) return;
+  fail(ErrorCode::data_loss,
+       "{}: expected finite scales, got NaN or infinity; is the file damaged?",
+       name);
 }
 
 float read_scalar(const Checkpoint& checkpoint, const std::string& name) {

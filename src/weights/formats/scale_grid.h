@@ -44,8 +44,13 @@ int64_t rows_per_line(const BlockSize& block, int64_t begin);
 // e8m0 become bf16, which holds all of both; u8 is read as e8m0. Throws data_loss for NaN and
 // infinity, unsupported for another type. On meta: the shape.
 Tensor read_scales(const Checkpoint& checkpoint, const ScaleGrid& grid, const Part& part);
-// The same of signed bytes.
-Tensor read_byte_grid(const Checkpoint& checkpoint, const ScaleGrid& grid, const Part& part);
+// The same of bytes, as they are.
+Tensor read_byte_grid(const Checkpoint& checkpoint,
+                      const ScaleGrid& grid,
+                      DType dtype,
+                      const Part& part);
+// Throws data_loss naming the tensor for NaN and infinity in scales of f32, f16 or bf16.
+void expect_finite(const Tensor& scales, std::string_view name);
 
 // The one number of a float32 tensor. Throws data_loss where it is another type, more than one
 // number, or not finite.
