@@ -58,7 +58,7 @@ std::vector<Segment> segments_of(std::vector<QuantMatrix> parts, Activation acti
   return out;
 }
 
-// Weights that different kernels take, stacked: each fills its columns of y.
+// Weights that were packed apart, stacked: each fills its columns of y.
 class StackedWeight final : public PackedWeight {
  public:
   StackedWeight(Device device, std::vector<std::unique_ptr<PackedWeight>> parts)
@@ -68,8 +68,12 @@ class StackedWeight final : public PackedWeight {
   int64_t cols() const override { return parts_[0]->cols(); }
   int64_t bytes() const override { return total(&PackedWeight::bytes); }
   std::string kernel() const override {
-    std::string out;
-    for (const auto& part : parts_) out += (out.empty() ? "" : " + ") + part->kernel();
+    std::string out, last;
+    for (const auto& part : parts_) {
+      if (part->kernel() == last) continue;
+      last = part->kernel();
+      out += (out.empty() ? "" : " + ") + last;
+    }
     return out;
   }
   void multiply(Ctx& ctx, const Tensor& x, const Tensor& bias, const Tensor& y) const override {
@@ -80,6 +84,9 @@ class StackedWeight final : public PackedWeight {
         part->multiply(ctx, x, bias.defined() ? bias.slice(0, at, end) : bias, y.slice(1, at, end));
       at = end;
     }
+  }
+  void each_tensor(FunctionRef<void(Tensor&)> visit) override {
+    for (const auto& part : parts_) part->each_tensor(visit);
   }
 
  private:
@@ -123,8 +130,20 @@ std::unique_ptr<PackedWeight> pack_weight(const Ctx& ctx, std::vector<QuantMatri
   std::vector<std::unique_ptr<PackedWeight>> packed;
   for (const Segment& segment : segments_of(std::move(parts), ctx.activation))
     packed.push_back(pack_segment(ctx, segment));
-  if (packed.size() == 1) return std::move(packed[0]);
-  return std::make_unique<StackedWeight>(ctx.device, std::move(packed));
+  return stack_weights(std::move(packed));
+}
+
+std::unique_ptr<PackedWeight> stack_weights(std::vector<std::unique_ptr<PackedWeight>> parts) {
+  QUERN_CHECK(!parts.empty());
+  if (parts.size() == 1) return std::move(parts[0]);
+  const Device device = parts[0]->device();
+  for (const auto& part : parts)
+    QUERN_CHECK(part->device() == device && part->cols() == parts[0]->cols(),
+                "[{}, {}] beside {} columns",
+                part->rows(),
+                part->cols(),
+                parts[0]->cols());
+  return std::make_unique<StackedWeight>(device, std::move(parts));
 }
 
 Tensor matmul(Ctx& ctx, const Tensor& x, const PackedWeight& w, const Tensor& bias) {

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "base/function_ref.h"
 #include "tensor/ctx.h"
 #include "tensor/quant_matrix.h"
 
@@ -22,6 +23,10 @@ class PackedWeight {
   // The product behind matmul(), which has checked its arguments and made y [T, N]; T, N > 0. On
   // meta: takes scratch only.
   virtual void multiply(Ctx& ctx, const Tensor& x, const Tensor& bias, const Tensor& y) const = 0;
+  // The tensors that hold the weight, always the same ones in the same order, so that a cache can
+  // write them out and put them back (of equal shape and type, not written to) into one that was
+  // packed on meta.
+  virtual void each_tensor(FunctionRef<void(Tensor&)> visit) = 0;
   Device device() const { return device_; }
 
  protected:
@@ -36,6 +41,9 @@ class PackedWeight {
 // code_spec.h. Packs in parallel on ctx.pool. On meta: sizes only. Throws data_loss for weights
 // that are not numbers.
 std::unique_ptr<PackedWeight> pack_weight(const Ctx& ctx, std::vector<QuantMatrix> parts);
+// Weights of one device and K as one product, their rows stacked: for matrices that are too large
+// to be unpacked at once.
+std::unique_ptr<PackedWeight> stack_weights(std::vector<std::unique_ptr<PackedWeight>> parts);
 
 // x [T, K] float32, bias [N] float32 or undefined -> [T, N] float32. Each output element is summed
 // in an order that depends on nothing but the packed weight: a row has the same bits for any T and

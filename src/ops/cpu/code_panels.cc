@@ -155,18 +155,32 @@ CodePanels::CodePanels(const CodeSpec& spec, int64_t rows, int64_t cols, Device 
     out.data = Tensor::empty({panels, lines_for(groups, per_line), kCodePanel}, dtype, device);
   };
   lines(scales, spec.scale, spec.scale_groups);
-  if (spec.offset == Offset::zero_point)
+  if (spec.offset == Offset::zero_point) {
     lines(zeros, spec.kind == CodeKind::bits4 ? DType::i8 : DType::bf16, spec.scale_groups);
+    any_zero = Tensor::zeros({1}, DType::u8, device);
+  }
   if (spec.offset == Offset::minimum) lines(minimums, spec.minimum, spec.scale_groups);
   if (spec.super_groups == 0) return;
   lines(super_scales, spec.super_scale, spec.super_groups);
   if (spec.offset == Offset::minimum) lines(super_minimums, spec.super_minimum, spec.super_groups);
 }
 
-bool CodePanels::has_any_zero() const {
+void CodePanels::note_zeros() {
+  if (!zeros.data.defined()) return;
   const std::byte* begin = zeros.data.raw();
-  return std::any_of(
-      begin, begin + zeros.data.bytes(), [](std::byte b) { return b != std::byte{0}; });
+  *any_zero.data<uint8_t>() =
+      std::any_of(begin, begin + zeros.data.bytes(), [](std::byte b) { return b != std::byte{0}; });
+}
+
+void CodePanels::each_tensor(FunctionRef<void(Tensor&)> visit) {
+  for (Tensor* t : {&codes,
+                    &scales.data,
+                    &super_scales.data,
+                    &minimums.data,
+                    &super_minimums.data,
+                    &zeros.data,
+                    &any_zero})
+    if (t->defined()) visit(*t);
 }
 
 int64_t CodePanels::bytes() const {

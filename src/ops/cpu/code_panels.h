@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "base/function_ref.h"
 #include "ops/code_spec.h"
 
 namespace quern::ops::cpu {
@@ -23,11 +24,16 @@ struct CodePanels {
   CodePanels(const CodeSpec& spec, int64_t rows, int64_t cols, Device device);
 
   int64_t bytes() const;
-  bool has_any_zero() const;  // a zero point off the centre
+  void each_tensor(FunctionRef<void(Tensor&)> visit);
+  // Looks whether any zero point lies off the centre; where none does, there is nothing to
+  // subtract.
+  void note_zeros();
+  bool has_zeros() const { return zeros.data.defined() && *any_zero.data<uint8_t>() != 0; }
 
   int64_t panels, groups;  // groups in a row
   Tensor codes;            // u8 [panels, groups * group / kCodeStep, bytes of a step]
   CodeLines scales, super_scales, minimums, super_minimums;
+  Tensor any_zero;  // u8 [1]: what note_zeros() found
   CodeLines zeros;  // how far below the centre the zero point lies: i8, or bf16 for codes of 8 bits
 };
 

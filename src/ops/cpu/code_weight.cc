@@ -76,6 +76,7 @@ class CodeWeight final : public PackedWeight {
   int64_t cols() const override { return cols_; }
   int64_t bytes() const override { return panels_.bytes(); }
   std::string kernel() const override { return name_; }
+  void each_tensor(FunctionRef<void(Tensor&)> visit) override { panels_.each_tensor(visit); }
   void multiply(Ctx& ctx, const Tensor& x, const Tensor& bias, const Tensor& y) const override;
 
   void pack(const Ctx& ctx, const std::vector<QuantMatrix>& parts);
@@ -106,7 +107,6 @@ class CodeWeight final : public PackedWeight {
   CodeSpec spec_;
   int64_t rows_, cols_;
   CodePanels panels_;
-  bool has_zeros_ = false;  // any zero point off the centre
   std::string name_;
   alignas(64) uint16_t bf16_values_[32] = {};
 };
@@ -129,7 +129,7 @@ void CodeWeight::pack(const Ctx& ctx, const std::vector<QuantMatrix>& parts) {
          "a weight of [{}, {}] has zero points that are no whole numbers near its codes",
          rows_,
          cols_);
-  if (panels_.zeros.data.defined()) has_zeros_ = panels_.has_any_zero();
+  panels_.note_zeros();
 }
 
 // One pass of a product: up to kPassRows rows of x in blocks, and how to multiply them.
@@ -177,7 +177,7 @@ struct CodeWeight::Pass {
   void widen_both(
       const CodeLines& lines, const CodeLines& super, int64_t panel, Range range, float* out) const;
   void decode_lines(int64_t panel, Range groups, float* scales, float* offsets) const;
-  bool has_offsets() const { return w.has_zeros_ || w.spec_.offset == Offset::minimum; }
+  bool has_offsets() const { return w.panels_.has_zeros() || w.spec_.offset == Offset::minimum; }
   void run_job(int64_t first_row, int64_t panel, const float* bias, const Tensor& y) const;
 };
 
@@ -278,7 +278,7 @@ void CodeWeight::Pass::decode_lines(int64_t panel,
   widen_both(p.scales, p.super_scales, panel, range, scales);
   if (w.spec_.offset == Offset::minimum)
     widen_both(p.minimums, p.super_minimums, panel, range, offsets);
-  if (!w.has_zeros_) return;
+  if (!w.panels_.has_zeros()) return;
   widen(p.zeros, panel, range, offsets);
   kernels.multiply(offsets, scales, range.size() * kCodePanel);
 }

@@ -46,6 +46,7 @@ class PanelWeight final : public PackedWeight {
     return quern::format("{}.{}", tiles_for(isa_).name, name_of(data_.dtype()));
   }
   void multiply(Ctx& ctx, const Tensor& x, const Tensor& bias, const Tensor& y) const override;
+  void each_tensor(FunctionRef<void(Tensor&)> visit) override { visit(data_); }
 
   const Tensor& data() const { return data_; }
   int64_t padded_cols() const { return padded_cols_; }

@@ -41,6 +41,7 @@ class PlainWeight final : public PackedWeight {
   int64_t cols() const override { return values_.dim(1); }
   int64_t bytes() const override { return values_.bytes(); }
   std::string kernel() const override { return "scalar.f32"; }
+  void each_tensor(FunctionRef<void(Tensor&)> visit) override { visit(values_); }
 
   void multiply(Ctx& ctx, const Tensor& x, const Tensor& bias, const Tensor& y) const override {
     if (ctx.device.is_meta()) return;

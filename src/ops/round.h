@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// Weights rounded to whole numbers when they are loaded.
+#pragma once
+
+#include "tensor/ctx.h"
+#include "tensor/quant_matrix.h"
+
+namespace quern::ops {
+
+struct RoundedWeight {
+  QuantMatrix weight;  // i8 codes, f16 scales
+  double error = 0;    // root mean square of what rounding changed, over that of the weights
+};
+
+// To the nearest of 255 whole numbers, symmetric about 0, with a scale for each row and `group`
+// inputs (the largest weight of a group is 127). On meta: shapes. In parallel on ctx.pool. Throws
+// data_loss for a weight that is not finite, or so large that its scale is beyond f16.
+RoundedWeight round_to_int8(const Ctx& ctx, const QuantMatrix& w, int64_t group = 128);
+
+}  // namespace quern::ops
