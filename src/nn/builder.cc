@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstring>
 #include <exception>
+#include <limits>
 #include <numeric>
 
 #include "base/error.h"
@@ -33,28 +34,19 @@ int64_t bytes_of(const QuantMatrix& m) {
   return bytes;
 }
 
-// Rows of a stored matrix that one thread reads.
-struct Band {
-  const RowPart* part;
-  Range rows;
-};
-
 // Bands are of whole granules, few enough to be wide (several formats store a matrix turned, where
 // a row is a column of the file) and large enough to be worth handing over.
-struct BandLimits {
-  int64_t granule, least, count;  // rows, rows, bands
-};
 constexpr int64_t kLeastBand = int64_t{1} << 19;  // elements
 constexpr int64_t kBandsPerThread = 4;
+constexpr int64_t kRowStep = 64;  // rows that kernels pack together
 
-void append_bands(std::vector<Band>& out,
-                  const RowPart& part,
-                  Range rows,
-                  const BandLimits& limits) {
-  const int64_t wanted = std::max(limits.least, (rows.size() + limits.count - 1) / limits.count);
-  const int64_t height = (wanted + limits.granule - 1) / limits.granule * limits.granule;
-  for (int64_t begin = rows.begin; begin < rows.end; begin += height)
-    out.push_back({&part, {begin, std::min(begin + height, rows.end)}});
+// While a matrix is packed, up to two bytes an element are held beside the packed weights: what was
+// unpacked, or is mapped in. A matrix for which this would be a sixteenth of the checkpoint is
+// packed in pieces of a hundredth: a head of 150,000 rows, which also comes last.
+constexpr int64_t kLeastPiece = int64_t{1} << 23;  // elements
+
+int64_t round_up(int64_t value, int64_t step) {
+  return (value + step - 1) / step * step;
 }
 
 bool is_border(int64_t at, int64_t granule, int64_t length) {
@@ -62,6 +54,12 @@ bool is_border(int64_t at, int64_t granule, int64_t length) {
 }
 
 }  // namespace
+
+// Rows of a stored matrix that one thread reads.
+struct Builder::Band {
+  const RowPart* part;
+  Range rows;
+};
 
 struct Builder::Loading {
   std::shared_ptr<const Checkpoint> checkpoint;
@@ -190,54 +188,80 @@ Tensor Builder::bias_of(const std::vector<RowPart>& parts) const {
   return out;
 }
 
+int64_t Builder::piece_elements(int64_t elements) const {
+  const int64_t total = loading_->checkpoint->total_bytes();
+  const bool is_large = ctx().pool != nullptr && elements > std::max(kLeastPiece, total / 32);
+  return is_large ? std::max(kLeastPiece, total / 200) : std::numeric_limits<int64_t>::max();
+}
+
+// Rows that one thread reads of a part.
+int64_t Builder::band_height(const RowPart& part, int64_t cols, int64_t piece) const {
+  if (ctx().pool == nullptr) return std::max<int64_t>(part.length, 1);
+  const int64_t step = std::lcm(kRowStep, has_weights() ? granule_of(part.name).rows : 1);
+  const int64_t bands = kBandsPerThread * ctx().pool->size();
+  const int64_t wanted = std::max(kLeastBand / cols, row_count(part.rows) / bands) + 1;
+  return round_up(std::min(wanted, piece / cols / bands + 1), step);
+}
+
 // Every band is read by one thread; the first that fails, in their order, says why.
-std::vector<QuantMatrix> Builder::read_bands(const std::vector<RowPart>& parts,
-                                             const Cut& k) const {
-  std::vector<Band> bands;
-  for (const RowPart& part : parts) {
-    const BandLimits limits{
-        .granule = has_weights() ? granule_of(part.name).rows : 1,
-        .least = ctx().pool == nullptr ? part.length : kLeastBand / k.part.size() + 1,
-        .count = ctx().pool == nullptr ? 1 : kBandsPerThread * ctx().pool->size()};
-    for (const Range rows : part.rows) append_bands(bands, part, rows, limits);
-  }
+std::vector<QuantMatrix> Builder::read_bands(std::span<const Band> bands, const Cut& k) const {
   std::vector<QuantMatrix> out(bands.size());
   std::vector<std::exception_ptr> failures(bands.size());
-  const auto read_one = [&](size_t i) {
-    const Band& band = bands[i];
-    out[i] = read(band.part->name, {band.part->length, k.length}, band.rows, k.part);
+  const auto read_some = [&](int64_t begin, int64_t end, int) {
+    for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) try {
+        const RowPart& part = *bands[i].part;
+        out[i] = read(part.name, {part.length, k.length}, bands[i].rows, k.part);
+      } catch (...) {
+        failures[i] = std::current_exception();
+      }
   };
-  if (ctx().pool == nullptr) {
-    for (size_t i = 0; i < bands.size(); ++i) read_one(i);
-    return out;
-  }
-  ctx().pool->parallel_for(
-      static_cast<int64_t>(bands.size()), 1, [&](int64_t begin, int64_t end, int) {
-        for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) try {
-            read_one(i);
-          } catch (...) {
-            failures[i] = std::current_exception();
-          }
-      });
+  const auto count = static_cast<int64_t>(bands.size());
+  if (ctx().pool == nullptr)
+    read_some(0, count, 0);
+  else
+    ctx().pool->parallel_for(count, 1, read_some);
   for (const std::exception_ptr& failure : failures)
     if (failure) std::rethrow_exception(failure);
   return out;
 }
 
+std::unique_ptr<ops::PackedWeight> Builder::pack(const std::vector<RowPart>& parts,
+                                                 const Cut& k) const {
+  int64_t n = 0;
+  for (const RowPart& part : parts) n += row_count(part.rows);
+  const int64_t cols = k.part.size(), piece = piece_elements(n * cols);
+  std::vector<Band> bands;
+  for (const RowPart& part : parts) {
+    const int64_t height = band_height(part, cols, piece);
+    for (const Range rows : part.rows)
+      for (int64_t at = rows.begin; at < rows.end; at += height)
+        bands.push_back({&part, {at, std::min(at + height, rows.end)}});
+  }
+  std::vector<std::unique_ptr<ops::PackedWeight>> pieces;
+  for (size_t begin = 0, end = 0; begin < bands.size(); begin = end) {
+    for (int64_t rows = 0; end < bands.size(); ++end) {
+      rows += bands[end].rows.size();
+      if (end > begin && rows > piece / cols) break;
+    }
+    pieces.push_back(
+        ops::pack_weight(ctx(), read_bands(std::span(bands).subspan(begin, end - begin), k)));
+    for (const RowPart& part : parts) loading_->checkpoint->give_back(path_of(part.name));
+  }
+  return ops::stack_weights(std::move(pieces));
+}
+
 Linear Builder::load(const std::vector<RowPart>& parts, const Cut& k, Bias bias) const {
-  const Checkpoint& checkpoint = *loading_->checkpoint;
   int64_t n = 0;
   for (const RowPart& part : parts) {
     if (has_weights()) check_shape(path_of(part.name), part.length, k.length);
     n += row_count(part.rows);
   }
+  Tensor b = bias == Bias::present ? bias_of(parts) : Tensor();
   std::unique_ptr<ops::PackedWeight> packed;
   if (n > 0 && !k.part.is_empty()) {
-    packed = ops::pack_weight(ctx(), read_bands(parts, k));
+    packed = pack(parts, k);
     loading_->bytes += packed->bytes();
   }
-  Tensor b = bias == Bias::present ? bias_of(parts) : Tensor();
-  for (const RowPart& part : parts) checkpoint.give_back(path_of(part.name));
   return Linear(std::move(packed), std::move(b), n, k.part.size());
 }
 
@@ -262,11 +286,35 @@ Linear Builder::rows(std::string_view name, int64_t n, const Cut& k, Bias bias) 
   return load({{std::string(name), n, {{0, n}}}}, k, own).sum_over(shard());
 }
 
-QuantMatrix Builder::table(std::string_view name, const Cut& n, int64_t k) const {
-  if (has_weights()) check_shape(path_of(name), n.length, k);
-  QuantMatrix out = read(name, {n.length, k}, n.part, {0, k});
-  loading_->bytes += bytes_of(out);
+// Block types stay as they are stored: a step looks up few rows, and a table that was unpacked
+// would be the largest tensor of a small model.
+Table Builder::table(std::string_view name, const Cut& n, int64_t k) const {
+  Table out;
+  out.rows_ = n.part;
+  if (!has_weights()) {
+    out.floats_ = read(name, {n.length, k}, n.part, {0, k}).codes;
+    loading_->bytes += out.floats_.bytes();
+    return out;
+  }
+  out.checkpoint_ = loading_->checkpoint;
+  out.path_ = path_of(name);
+  check_shape(out.path_, n.length, k);
+  out.format_ = &format_of(*out.checkpoint_, out.path_);
+  const QuantMatrix shapes =
+      out.format_->read(*out.checkpoint_, out.path_, {0, n.length}, {0, k}, Device::meta());
+  if (shapes.is_plain() && bits_of(shapes.codes.dtype()) >= 16)
+    out.floats_ = read(name, {n.length, k}, n.part, {0, k}).codes;
+  loading_->bytes += bytes_of(shapes) * n.part.size() / std::max<int64_t>(n.length, 1);
   return out;
+}
+
+Tensor Table::row(int64_t r) const {
+  QUERN_CHECK(0 <= r && r < rows_.size(), "row {} of {}", r, rows_.size());
+  const Shape whole = format_->shape(*checkpoint_, path_);
+  const int64_t step = format_->granule(*checkpoint_, path_).rows, at = rows_.begin + r;
+  const Range rows{at / step * step, std::min(at / step * step + step, whole[0])};
+  const QuantMatrix w = format_->read(*checkpoint_, path_, rows, {0, whole[1]}, Device::cpu());
+  return dequantize_rows(w, at - rows.begin, at - rows.begin + 1);
 }
 
 Tensor Builder::vector(std::string_view name, int64_t length) const {

@@ -10,6 +10,7 @@
 
 #include <initializer_list>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -38,6 +39,24 @@ struct RowPart {
   std::string name;
   int64_t length = 0;
   std::vector<Range> rows;
+};
+
+// Rows that are looked up one by one, where the file has them.
+class Table {
+ public:
+  // [rows, K] of f32, f16 or bf16, borrowed from the checkpoint where it can be (and on meta);
+  // undefined for other formats.
+  const Tensor& floats() const { return floats_; }
+  // One row, [1, K] float32, for any format.
+  Tensor row(int64_t r) const;
+
+ private:
+  friend class Builder;
+  std::shared_ptr<const Checkpoint> checkpoint_;
+  const WeightFormat* format_ = nullptr;
+  std::string path_;
+  Range rows_;  // of the whole matrix
+  Tensor floats_;
 };
 
 class Builder {
@@ -78,9 +97,8 @@ class Builder {
               Bias bias = Bias::none) const;  // summed over ranks
   Linear stack(const std::vector<RowPart>& parts, int64_t k, Bias bias = Bias::none) const;
 
-  // This rank's rows of a matrix, unpacked: embedding tables. Borrows from the checkpoint where it
-  // can.
-  QuantMatrix table(std::string_view name, const Cut& n, int64_t k) const;
+  // This rank's rows of a matrix that is looked up and not multiplied: embedding tables.
+  Table table(std::string_view name, const Cut& n, int64_t k) const;
   // A whole vector as float32: `name` is the full tensor name below the cursor
   // ("input_layernorm.weight").
   Tensor vector(std::string_view name, int64_t length) const;
@@ -90,12 +108,16 @@ class Builder {
   int64_t loaded_bytes() const;
 
  private:
+  struct Band;
   struct Loading;
   std::string path_of(std::string_view name) const;
   Granule granule_of(std::string_view name) const;
   void check_shape(const std::string& path, int64_t n, int64_t k) const;
   QuantMatrix read(std::string_view name, const Shape& whole, Range rows, Range cols) const;
-  std::vector<QuantMatrix> read_bands(const std::vector<RowPart>& parts, const Cut& k) const;
+  int64_t piece_elements(int64_t elements) const;
+  int64_t band_height(const RowPart& part, int64_t cols, int64_t piece) const;
+  std::vector<QuantMatrix> read_bands(std::span<const Band> bands, const Cut& k) const;
+  std::unique_ptr<ops::PackedWeight> pack(const std::vector<RowPart>& parts, const Cut& k) const;
   Tensor bias_of(const std::vector<RowPart>& parts) const;
   Linear load(const std::vector<RowPart>& parts, const Cut& k, Bias bias) const;
 

@@ -11,24 +11,19 @@
 namespace quern {
 
 Embedding::Embedding(const Builder& b, std::string_view name, int64_t vocab, int64_t hidden)
-    : checkpoint_(b.checkpoint()),
+    : table_(b.table(name, {vocab, b.shard().range(vocab)}, hidden)),
       vocab_(vocab),
       hidden_(hidden),
       part_(b.shard().range(vocab)),
-      shard_(b.shard()) {
-  table_ = b.table(name, {vocab, part_}, hidden);
-}
+      shard_(b.shard()) {}
 
 Tensor Embedding::look_up(Ctx& ctx, std::span<const int32_t> ids) const {
-  const bool is_float = table_.is_plain() && bits_of(table_.codes.dtype()) >= 16;
-  if (is_float || ctx.device.is_meta()) return ops::embedding(ctx, ids, table_.codes);
-  // Block types: a step looks up few rows, so they are unpacked one by one and the table stays
-  // small.
+  if (table_.floats().defined()) return ops::embedding(ctx, ids, table_.floats());
   Tensor out = ctx.empty({static_cast<int64_t>(ids.size()), hidden_});
+  if (ctx.device.is_meta()) return out;
   ctx.pool->parallel_for(out.dim(0), 1, [&](int64_t begin, int64_t end, int) {
     for (int64_t t = begin; t < end; ++t) {
-      const Tensor row =
-          dequantize_rows(table_, ids[static_cast<size_t>(t)], ids[static_cast<size_t>(t)] + 1);
+      const Tensor row = table_.row(ids[static_cast<size_t>(t)]);
       std::ranges::copy(row.span<float>(), out.data<float>() + t * hidden_);
     }
   });

@@ -20,8 +20,7 @@ class Embedding {
  private:
   Tensor look_up(Ctx& ctx, std::span<const int32_t> ids) const;  // ids of this rank's part
 
-  std::shared_ptr<const Checkpoint> checkpoint_;  // the table may borrow from it
-  QuantMatrix table_;
+  Table table_;
   int64_t vocab_, hidden_;
   Range part_;
   Shard shard_;

@@ -10,6 +10,7 @@
 
 #include "nn/builder.h"
 #include "nn/owned_ctx.h"
+#include "nn/test_checkpoint.h"
 
 namespace quern {
 namespace {
@@ -96,11 +97,11 @@ TEST_F(ResidentPages, AreGivenBackOnceAMatrixIsPacked) {
 TEST_F(ResidentPages, ComeBackWhereTheyAreBorrowed) {
   const std::shared_ptr<const Checkpoint> checkpoint = open_checkpoint(folder_.string());
   const Builder b(checkpoint, ctx_.ctx());
-  const QuantMatrix table = b.table("a", {kRows, {0, kRows}}, kCols);
+  const Table table = b.table("a", {kRows, {0, kRows}}, kCols);
   const Linear head = b.whole({"a"}, kRows, kCols);  // tied to the table
   EXPECT_LE(resident_bytes(), 256 << 10);
-  const Tensor row = dequantize_rows(table, 1500, 1501);
-  EXPECT_EQ(row.data<float>()[512], 1500.5f);
+  EXPECT_EQ(table.row(1500).data<float>()[512], 1500.5f);
+  EXPECT_EQ(table.floats().data<float>()[1500 * kCols + 512], 1500.5f);
   EXPECT_LE(resident_bytes(), 512 << 10);
 }
 
@@ -112,6 +113,25 @@ TEST_F(ResidentPages, BandsOnSeveralThreadsEqualTheWhole) {
   const Tensor out = y(ctx_.ctx(), x);
   for (int64_t n = 0; n < kRows; ++n)
     ASSERT_EQ(out.data<float>()[n], static_cast<float>(n) + 0.75f) << n;
+}
+
+// Twelve million elements: packed in pieces, because the checkpoint is nothing else.
+TEST_F(ResidentPages, PiecesOfALargeMatrixEqualTheWhole) {
+  constexpr int64_t kLargeRows = 12 * 1024 + 40;
+  std::vector<uint16_t> values(kLargeRows * kCols, 0);
+  for (int64_t n = 0; n < kLargeRows; ++n)
+    values[static_cast<size_t>(n * kCols + n % kCols)] =
+        float_to_bf16(static_cast<float>(1 + n % 251));
+  std::vector<std::byte> bytes(values.size() * 2);
+  std::memcpy(bytes.data(), values.data(), bytes.size());
+  const auto checkpoint = std::make_shared<TestCheckpoint>();
+  checkpoint->add("large.weight", Stored::bf16, {kLargeRows, kCols}, std::move(bytes));
+  const Linear y = Builder(checkpoint, ctx_.ctx()).whole({"large"}, kLargeRows, kCols);
+  EXPECT_EQ(y.weight()->rows(), kLargeRows);
+  const Tensor ones = Tensor::from(std::vector<float>(kCols, 1.0f), {1, kCols});
+  const Tensor out = y(ctx_.ctx(), ones);
+  for (int64_t n = 0; n < kLargeRows; ++n)
+    ASSERT_EQ(out.data<float>()[n], static_cast<float>(1 + n % 251)) << n;
 }
 
 }  // namespace
