@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "loaded_model.h"
 
+#include <malloc.h>
+
 #include <algorithm>
 #include <cmath>
 #include <ctime>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -22,6 +25,15 @@ constexpr int64_t kDefaultKvBytes = int64_t{4} << 30;
 
 double gib(int64_t bytes) {
   return static_cast<double>(bytes) / (int64_t{1} << 30);
+}
+
+// The most memory that this process has held, pages of mapped files included; 0 where the system
+// does not say.
+int64_t peak_bytes() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.starts_with("VmHWM:")) return std::stoll(line.substr(6)) * 1024;
+  return 0;
 }
 
 std::optional<std::string> template_text(const ModelOptions& options) {
@@ -45,7 +57,7 @@ Choice choose(const ModelOptions& options) {
            .kv_dtype = {},
            .threads = options.threads};
   c.isa = chosen_isa(options, c.machine);
-  c.activation = chosen_activation(options.dtype, c.isa);
+  c.activation = chosen_activation(options, c.isa);
   c.kv_dtype = chosen_kv_dtype(options, c.activation);
   if (c.threads == 0) c.threads = std::max(1, c.machine.physical_cores);
   return c;
@@ -85,10 +97,21 @@ void load_weights(OpenedModel& opened, const Choice& choice, int64_t arena_bytes
                                                             .activation = choice.activation,
                                                             .arena_bytes = arena_bytes});
   opened.model = make_model(Builder(opened.checkpoint, opened.ctx->ctx()));
+  malloc_trim(0);  // what unpacking left in the heap
   log(LogLevel::info,
       "loading weights took {:.2f} seconds and {:.2f} GiB",
       static_cast<double>(clock.now_us() - begin) * 1e-6,
       gib(opened.model->weight_bytes()));
+}
+
+void log_ready(const OpenedModel& opened, int64_t took_us) {
+  constexpr double kGb = 1e-9;
+  log(LogLevel::info,
+      "ready in {:.2f} s, weights {:.2f} GB packed from {:.2f} GB, peak {:.2f} GB",
+      static_cast<double>(took_us) * 1e-6,
+      kGb * static_cast<double>(opened.model->weight_bytes()),
+      kGb * static_cast<double>(opened.checkpoint->total_bytes()),
+      kGb * static_cast<double>(peak_bytes()));
 }
 
 class Planner {
@@ -230,6 +253,8 @@ std::unique_ptr<LoadedModel> LoadedModel::load(const ModelOptions& options,
                                                const LoadOptions& load) {
   set_log_level(parse_log_level(options.log_level));
   check_parallel_sizes(options);
+  const MonotonicClock clock;
+  const int64_t begin = clock.now_us();
   const Choice choice = choose(options);
   OpenedModel opened;
   open_files(opened, options);
@@ -262,6 +287,7 @@ std::unique_ptr<LoadedModel> LoadedModel::load(const ModelOptions& options,
                                                      *o.prompts,
                                                      *loaded->engine_,
                                                      MediaSource(options.media));
+  log_ready(o, clock.now_us() - begin);
   return loaded;
 }
 

@@ -115,6 +115,13 @@ void add_model_options(CLI::App& command, ModelOptions& o) {
       .add_option(
           "--dtype", o.dtype, "activations in matrix products: auto, float32, bfloat16, float16")
       ->capture_default_str();
+  command
+      .add_option("--cpu-activation",
+                  o.cpu_activation,
+                  "what inputs are rounded to before they meet quantized weights: bf16, int8 (a "
+                  "scale for each token and group of inputs), auto")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"auto", "bf16", "int8"}));
   command.add_option("--quantization,-q",
                      o.quantization,
                      "checked against the checkpoint; the checkpoint decides");
@@ -180,8 +187,13 @@ Isa chosen_isa(const ModelOptions& options, const Topology& machine) {
 }
 
 Activation chosen_activation(std::string_view name, Isa isa) {
-  // bfloat16 pays only where the CPU multiplies it; elsewhere float32 is as fast and exact.
-  if (name == "auto") return isa >= Isa::avx512_bf16 ? Activation::bf16 : Activation::f32;
+  // bfloat16 where the CPU multiplies it. Elsewhere int8 for weights of whole numbers, whose error
+  // is small (docs/formats.md) and whose products are several times faster; float32 for all others.
+  if (name == "auto")
+    return isa >= Isa::avx512_bf16 ? Activation::bf16
+           : isa >= Isa::avx2      ? Activation::int8
+                                   : Activation::f32;
+  if (name == "int8") return Activation::int8;
   if (name == "float32" || name == "float" || name == "fp32" || name == "f32")
     return Activation::f32;
   if (name == "bfloat16" || name == "bf16") return Activation::bf16;
@@ -190,6 +202,20 @@ Activation chosen_activation(std::string_view name, Isa isa) {
   fail(ErrorCode::invalid_argument,
        "--dtype: expected auto, float32, bfloat16 or float16, got \"{}\"",
        name);
+}
+
+Activation chosen_activation(const ModelOptions& options, Isa isa) {
+  if (options.dtype == "int8")
+    fail(ErrorCode::invalid_argument, "--dtype int8: ask for it by --cpu-activation int8");
+  const Activation floats = chosen_activation(options.dtype, isa);
+  if (options.cpu_activation == "auto") return floats;
+  const bool is_free = options.dtype == "auto" || floats == Activation::bf16;
+  if (!is_free)
+    fail(ErrorCode::invalid_argument,
+         "--cpu-activation {} and --dtype {} ask for different things; leave one of them out",
+         options.cpu_activation,
+         options.dtype);
+  return options.cpu_activation == "int8" ? Activation::int8 : Activation::bf16;
 }
 
 DType chosen_kv_dtype(const ModelOptions& options, Activation activation) {

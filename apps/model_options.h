@@ -19,6 +19,9 @@ namespace quern {
 struct ModelOptions {
   std::string model;           // folder, .gguf file, Hugging Face cache id or the embedded name
   std::string dtype = "auto";  // auto, float32, bfloat16, float16 (and short forms): activations
+  // What inputs become before they meet weights of whole numbers: auto, bf16, int8. Where weights
+  // are floats, `dtype` alone decides.
+  std::string cpu_activation = "auto";
   std::string kv_cache_dtype = "auto";
   std::string isa;                     // caps the instruction sets; empty: the best there is
   std::string max_model_len = "auto";  // tokens of prompt and answer
@@ -47,6 +50,7 @@ void add_media_options(CLI::App& command, MediaLimits& limits);
 // The choices behind "auto". They throw invalid_argument or unsupported naming the flag.
 Isa chosen_isa(const ModelOptions& options, const Topology& machine);
 Activation chosen_activation(std::string_view dtype, Isa isa);
+Activation chosen_activation(const ModelOptions& options, Isa isa);
 DType chosen_kv_dtype(const ModelOptions& options, Activation activation);
 // Throws unsupported for more ranks than this build runs.
 void check_parallel_sizes(const ModelOptions& options);

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/half.h"
+#include "ops/pack.h"
 
 namespace quern::ops {
 namespace {
@@ -38,7 +39,7 @@ bool is_line_dtype(const Tensor& t) {
 }
 
 // Kind, shift, centre and values.
-bool read_coding(const QuantMatrix& w, Activation activation, CodeSpec& out) {
+bool read_coding(const QuantMatrix& w, bool rounds, CodeSpec& out) {
   if (w.coding == Coding::plain) {
     out.kind = CodeKind::e4m3;
     return w.codes.dtype() == DType::f8_e4m3;
@@ -50,7 +51,7 @@ bool read_coding(const QuantMatrix& w, Activation activation, CodeSpec& out) {
     out.is_table = true;
     out.values = w.table;
     out.values.resize(16);
-    if (activation == Activation::bf16 || activation == Activation::int8)
+    if (rounds)
       for (float& value : out.values) value = bf16_to_float(float_to_bf16(value));
     return true;
   }
@@ -78,9 +79,10 @@ bool read_blocks(const QuantMatrix& w, CodeSpec& out) {
 
 }  // namespace
 
-std::optional<CodeSpec> code_spec(const QuantMatrix& w, Activation activation) {
+std::optional<CodeSpec> code_spec(const QuantMatrix& w, Activation activation, Isa isa) {
   CodeSpec out;
-  if (!read_coding(w, activation, out) || !read_blocks(w, out)) return std::nullopt;
+  if (!read_coding(w, x_dtype(activation, isa) == DType::bf16, out) || !read_blocks(w, out))
+    return std::nullopt;
   if (!w.scales.defined() && w.offset != Offset::none) return std::nullopt;
   for (const Tensor* line : {&w.scales, &w.super_scales, &w.minimums, &w.super_minimums})
     if (!is_line_dtype(*line)) return std::nullopt;

@@ -36,6 +36,6 @@ struct CodeSpec {
 // Null where the matrix cannot be kept compact: plain floats of 16 bits and more, tables of more
 // than 16 values, blocks whose width is no multiple of 8. A table's values are rounded to bf16
 // unless activations are float32 or f16.
-std::optional<CodeSpec> code_spec(const QuantMatrix& w, Activation activation);
+std::optional<CodeSpec> code_spec(const QuantMatrix& w, Activation activation, Isa isa);
 
 }  // namespace quern::ops

@@ -48,10 +48,10 @@ std::unique_ptr<PackedWeight> pack_segment(const Ctx& ctx, const Segment& segmen
 }
 
 // Parts of one kind that follow each other become one segment.
-std::vector<Segment> segments_of(std::vector<QuantMatrix> parts, Activation activation) {
+std::vector<Segment> segments_of(const Ctx& ctx, std::vector<QuantMatrix> parts) {
   std::vector<Segment> out;
   for (QuantMatrix& part : parts) {
-    std::optional<CodeSpec> spec = code_spec(part, activation);
+    std::optional<CodeSpec> spec = code_spec(part, ctx.activation, ctx.isa);
     if (out.empty() || out.back().spec != spec) out.push_back({{}, std::move(spec)});
     out.back().parts.push_back(std::move(part));
   }
@@ -128,7 +128,7 @@ std::unique_ptr<PackedWeight> pack_weight(const Ctx& ctx, std::vector<QuantMatri
                 parts[0].codes.shape().text());
   if (!ctx.device.is_meta()) require_cpu(ctx, "pack_weight", parts[0].codes.dtype());
   std::vector<std::unique_ptr<PackedWeight>> packed;
-  for (const Segment& segment : segments_of(std::move(parts), ctx.activation))
+  for (const Segment& segment : segments_of(ctx, std::move(parts)))
     packed.push_back(pack_segment(ctx, segment));
   return stack_weights(std::move(packed));
 }

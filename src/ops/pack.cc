@@ -42,20 +42,21 @@ DType storage_of(const std::vector<QuantMatrix>& parts, Activation activation) {
     return part.is_plain() && part.codes.dtype() == first;
   });
   if (plain && (first == DType::bf16 || first == DType::f16)) return first;
-  return activation == Activation::f32 ? DType::f32 : DType::bf16;
+  return activation == Activation::f32 || activation == Activation::int8 ? DType::f32 : DType::bf16;
 }
 
-DType x_dtype(Activation activation) {
+DType x_dtype(Activation activation, Isa isa) {
   switch (activation) {
     case Activation::f32:
       return DType::f32;
     case Activation::f16:
       return DType::f16;
     case Activation::bf16:
+      return DType::bf16;
     case Activation::int8:
       break;
   }
-  return DType::bf16;
+  return isa >= Isa::avx512_bf16 ? DType::bf16 : DType::f32;
 }
 
 RowDecoder::RowDecoder(const QuantMatrix& w)

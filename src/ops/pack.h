@@ -11,14 +11,14 @@ namespace quern::ops {
 
 int64_t stacked_rows(const std::vector<QuantMatrix>& parts);
 
-// How the stacked weight is kept: plain bf16 and f16 as they are; everything else (float32,
-// quantized or mixed parts) as f32 when activations are float32, so that nothing rounds, and as
-// bf16 otherwise.
+// How a stacked weight of floats is kept: bf16 and f16 as they are; everything else (float32, mixed
+// parts, what code_spec.h cannot hold) as bf16 where activations are bf16 or f16, and as f32
+// otherwise, so that nothing rounds.
 DType storage_of(const std::vector<QuantMatrix>& parts, Activation activation);
 
-// The kind that activations are rounded to before a product of floats: f32 (none), bf16 or f16.
-// Under int8 it is bf16: weights that are no whole numbers gain nothing from coarser inputs.
-DType x_dtype(Activation activation);
+// The kind that inputs are rounded to before they meet weights of floats: f32 (none), bf16 or f16.
+// Under int8, which is for whole numbers, bf16 where the tier multiplies it and none elsewhere.
+DType x_dtype(Activation activation, Isa isa);
 
 // Rows of a QuantMatrix as float32 in input order: the values of dequantize_rows, bit for bit, but
 // block by block.

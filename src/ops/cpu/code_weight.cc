@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/half.h"
 #include "ops/cpu/code_panels.h"
+#include "ops/pack.h"
 #include "ops/row_kernels.h"
 #include "tensor/shard.h"
 
@@ -33,20 +34,17 @@ struct Plan {
   const CodeFamily* family;
   DType x;  // what inputs are rounded to where they stay floats
 
-  Plan(const CodeSpec& spec, Activation activation, Isa isa) {
-    const bool wants_int8 = activation == Activation::int8 && spec.takes_int8();
-    const bool wants_bf16 =
-        activation == Activation::bf16 || (activation == Activation::int8 && !wants_int8);
-    x = wants_bf16 ? DType::bf16 : activation == Activation::f16 ? DType::f16 : DType::f32;
-    mode = wants_int8                              ? CodeMode::int8
-           : wants_bf16 && isa >= Isa::avx512_bf16 ? CodeMode::bf16_dot
-                                                   : CodeMode::f32;
-    if (mode == CodeMode::int8)
+  Plan(const CodeSpec& spec, Activation activation, Isa isa) : x(x_dtype(activation, isa)) {
+    if (activation == Activation::int8 && spec.takes_int8()) {
+      mode = CodeMode::int8;
       family = isa >= Isa::avx512_vnni ? &kCodesInt8Vnni : &kCodesInt8Avx2;
-    else if (mode == CodeMode::bf16_dot)
+    } else if (x == DType::bf16 && isa >= Isa::avx512_bf16) {
+      mode = CodeMode::bf16_dot;
       family = &kCodesBf16;
-    else
+    } else {
+      mode = CodeMode::f32;
       family = isa >= Isa::avx512 ? &kCodesF32Avx512 : &kCodesF32Avx2;
+    }
   }
 
   int64_t element() const {

@@ -149,7 +149,7 @@ void run_job(
 
 void PanelWeight::multiply(Ctx& ctx, const Tensor& x, const Tensor& bias, const Tensor& y) const {
   const MatmulTiles& tiles = tiles_for(ctx.isa);
-  const DType kind = x_dtype(ctx.activation);
+  const DType kind = x_dtype(ctx.activation, ctx.isa);
   const bool is_dot =
       kind == DType::bf16 && data_.dtype() == DType::bf16 && tiles.bf16_dot != nullptr;
   const TileFamily& family = is_dot                         ? *tiles.bf16_dot

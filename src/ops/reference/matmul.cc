@@ -47,20 +47,20 @@ class PlainWeight final : public PackedWeight {
     if (ctx.device.is_meta()) return;
     ctx.pool->parallel_for(x.dim(0), 1, [&](int64_t begin, int64_t end, int) {
       for (int64_t t = begin; t < end; ++t)
-        multiply_row(x.data<float>() + t * x.stride(0),
-                     ctx.activation,
+        multiply_row(ctx,
+                     x.data<float>() + t * x.stride(0),
                      bias.data<float>(),
                      y.data<float>() + t * y.stride(0));
     });
   }
 
  private:
-  void multiply_row(const float* x, Activation activation, const float* bias, float* y) const {
+  void multiply_row(const Ctx& ctx, const float* x, const float* bias, float* y) const {
     std::vector<float> input(x, x + cols());
-    if (activation == Activation::int8 && spec_ && spec_->takes_int8())
+    if (ctx.activation == Activation::int8 && spec_ && spec_->takes_int8())
       round_to_int8(input, *spec_);
     else
-      for (float& value : input) value = rounded(value, x_dtype(activation));
+      for (float& value : input) value = rounded(value, x_dtype(ctx.activation, ctx.isa));
     const float* w = values_.data<float>();
     for (int64_t n = 0; n < rows(); ++n, w += cols()) {
       double sum = 0;
