@@ -55,9 +55,9 @@ int verify(const VerifyOptions& o) {
   try {
     judge(o, report);
   } catch (const Error& error) {
-    report.add_error("case", error);
+    report.add_obstacle("case", error);
   } catch (const std::exception& error) {  // a stored field of a wrong type
-    report.add_error("case", Error(ErrorCode::data_loss, error.what()));
+    report.add_obstacle("case", Error(ErrorCode::data_loss, error.what()));
   }
   std::fputs(o.json ? (report.json(o.folder) + "\n").c_str() : report.text().c_str(), stdout);
   return report.exit_code();

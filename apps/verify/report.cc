@@ -51,9 +51,13 @@ void Report::add_exact(std::string field,
 }
 
 void Report::add_error(std::string field, const Error& error) {
+  if (wants(field)) add_obstacle(std::move(field), error);
+}
+
+void Report::add_obstacle(std::string field, const Error& error) {
   const Verdict verdict =
       error.code() == ErrorCode::unsupported ? Verdict::unsupported : Verdict::unreadable;
-  add({.field = std::move(field), .verdict = verdict, .note = error.what()});
+  findings_.push_back({.field = std::move(field), .verdict = verdict, .note = error.what()});
 }
 
 int64_t Report::count(Verdict verdict) const {

@@ -43,6 +43,8 @@ class Report {
                  int64_t different,
                  std::string first_difference);
   void add_error(std::string field, const Error& error);
+  // The same for what keeps wanted fields from being judged: said whatever `only` names.
+  void add_obstacle(std::string field, const Error& error);
 
   const std::vector<Finding>& findings() const { return findings_; }
   // 0: every comparison holds and there is one; 1: something differs; 3: a part is unsupported or
