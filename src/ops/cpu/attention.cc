@@ -188,10 +188,16 @@ int64_t tile_rows(int64_t rows, int64_t group, int threads) {
   return std::max<int64_t>(1, share / group);
 }
 
-void cut_tiles(Tile whole, int64_t tile, std::vector<Tile>& tiles) {
-  for (int64_t row = (whole.count - 1) / tile * tile; row >= 0; row -= tile)  // the longest first
-    tiles.push_back(
-        {whole.sequence, whole.head, whole.first + row, std::min(tile, whole.count - row)});
+// Into tiles of up to `most` step rows, about as many each.
+void cut_tiles(Tile whole, int64_t most, std::vector<Tile>& tiles) {
+  const int64_t parts = (whole.count + most - 1) / most;
+  const int64_t tile = parts == 0 ? 0 : (whole.count + parts - 1) / parts;
+  for (int64_t part = parts - 1; part >= 0; --part) {  // the longest first
+    const int64_t row = part * tile;
+    if (row < whole.count)
+      tiles.push_back(
+          {whole.sequence, whole.head, whole.first + row, std::min(tile, whole.count - row)});
+  }
 }
 
 void cut_strips(const Strip& whole, int64_t rows, int64_t chunk, std::vector<Strip>& strips) {

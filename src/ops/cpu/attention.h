@@ -30,7 +30,7 @@
 
 namespace quern::ops::cpu {
 
-constexpr int kRows = 192;      // of one task; a multiple of every tile height
+constexpr int kRows = 768;      // of one task; a multiple of every tile height
 constexpr int kSplit = 256;     // keys; a multiple of every panel
 constexpr int kMostSize = 256;  // head size
 constexpr int kGroup = 16;      // at least the height of any register tile

@@ -64,10 +64,13 @@ struct Dot {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
                         reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(x)));
   }
-  // Within 2^-18 of itself, a five-hundredth of what rounding p to bf16 takes.
+  static void store(int32_t* p, Reg x, Reg y) { _mm512_storeu_si512(p, narrow(x, y)); }
+  // 2^x = 2^n 2^r, n the whole number below x, 0 <= r < 1. Within 2^-18 of itself, far less
+  // than what rounding p to bf16 takes; exactly 1 at 0.
   static Reg power(Reg x) {
-    constexpr float kC[] = {6.931241751e-01f, 2.402409911e-01f, 5.590642616e-02f, 9.582852945e-03f};
-    return power_of_two(kC, Simd::max(Simd::set(-200.0f), x));
+    constexpr float kC[] = {6.930448413e-01f, 2.412802130e-01f, 5.224246904e-02f, 1.342668757e-02f};
+    const Reg r = _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+    return _mm512_scalef_ps(Simd::fma(polynomial(kC, r), r, Simd::set(1.0f)), x);
   }
 };
 
