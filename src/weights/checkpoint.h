@@ -40,6 +40,11 @@ enum class Stored : uint8_t {
   q4_k,
   q5_k,
   q6_k,
+  q2_k,
+  q3_k,
+  iq4_nl,
+  iq4_xs,
+  mxfp4,
 };
 
 std::string_view name_of(Stored stored);

@@ -22,7 +22,7 @@ namespace fs = std::filesystem;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-constexpr uint32_t kF32 = 0, kF16 = 1, kQ2K = 10, kQ4K = 12;
+constexpr uint32_t kF32 = 0, kF16 = 1, kTq1 = 34, kQ4K = 12;
 
 std::string floats(int count) {
   std::string out;
@@ -167,8 +167,8 @@ TEST(GgufHeader, RefusesBadTensors) {
   EXPECT_THAT(one({0, uint64_t{1} << 47}, kF32, 0), HasSubstr("a dimension of 0"));
   EXPECT_THAT(one({1, 1, 1, 1, 1}, kF32, 0), HasSubstr("5 dimensions, the limit is 4"));
   EXPECT_THAT(one({100}, kQ4K, 0), HasSubstr("rows of 100 elements are no multiple of the 256"));
-  EXPECT_THAT(one({256}, kQ2K, 0),
-              HasSubstr("unsupported: x.gguf: tensor t: stored as Q2_K; this build reads F32"));
+  EXPECT_THAT(one({256}, kTq1, 0),
+              HasSubstr("unsupported: x.gguf: tensor t: stored as TQ1_0; this build reads F32"));
   EXPECT_THAT(one({256}, 4711, 0), HasSubstr("unknown type 4711"));
   EXPECT_THAT(
       header_error(

@@ -38,8 +38,13 @@ constexpr StoredKind kKinds[] = {
     {"q4_k", 256, 144, {}},
     {"q5_k", 256, 176, {}},
     {"q6_k", 256, 210, {}},
+    {"q2_k", 256, 84, {}},
+    {"q3_k", 256, 110, {}},
+    {"iq4_nl", 32, 18, {}},
+    {"iq4_xs", 256, 136, {}},
+    {"mxfp4", 32, 17, {}},
 };
-static_assert(std::size(kKinds) == static_cast<size_t>(Stored::q6_k) + 1);
+static_assert(std::size(kKinds) == static_cast<size_t>(Stored::mxfp4) + 1);
 
 const StoredKind& kind_of(Stored stored) {
   return kKinds[static_cast<size_t>(stored)];

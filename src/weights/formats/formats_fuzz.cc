@@ -20,7 +20,7 @@ namespace {
 constexpr int64_t kMaxElements = 1 << 14;
 
 std::optional<Stored> kind_of(const std::string& name) {
-  for (int i = 0; i <= static_cast<int>(Stored::q6_k); ++i)
+  for (int i = 0; i <= static_cast<int>(Stored::mxfp4); ++i)
     if (name_of(static_cast<Stored>(i)) == name) return static_cast<Stored>(i);
   return std::nullopt;
 }

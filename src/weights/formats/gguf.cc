@@ -11,11 +11,17 @@
 //   q4_k   d:f16 m:f16  s[12]             q[128]         w = (d s_j) q - (m m_j)   j = element / 32; 6 bits
 //   q5_k   d:f16 m:f16  s[12]   h[32]     q[128]         the same with 5 bits
 //   q6_k   l[128] h[64] s[16] i8 d:f16                   w = (d s_j) (q - 32)      j = element / 16
+//   q2_k   s[16] q[64] d:f16 m:f16                       w = (d s_j) q - (m m_j)   j = element / 16; 4 bits each in s
+//   q3_k   h[32] q[64] s[12] d:f16                       w = (d (s_j - 32)) (q - 4)   j = element / 16; 6 bits
+//   iq4_nl d:f16                q[16]                    w = d table[q]            as q4_0
+//   iq4_xs d:f16 h:u16 s[4]     q[128]                   w = (d (s_j - 32)) table[q]  j = element / 32; 6 bits
+//   mxfp4  e:u8                 q[16]                    w = 2^(e - 128) table[q]  e2m1, doubled
 // clang-format on
 //
-// The first five have one level of scales, the K types two. Minimums are stored as what is
+// Those of 32 elements have one level of scales, those of 256 two. Minimums are stored as what is
 // subtracted; QuantMatrix adds, so the sign bit of `m` is turned. Source: the block layouts of ggml
 // as documented by the gguf Python package (quants.py).
+#include <array>
 #include <cstring>
 
 #include "base/error.h"
@@ -37,13 +43,14 @@ uint32_t load_u32(const uint8_t* p) {
 // Where one block's parts go.
 struct BlockOut {
   uint8_t* codes;
-  uint8_t* scales;  // f16, u8 or i8
+  uint8_t* scales;  // f16, bf16, u8 or i8
   uint8_t* minimums;
   uint16_t* super_scale;
   uint16_t* super_minimum;
 };
 
-void put_f16(uint8_t* out, uint16_t bits) {
+void put_half(uint8_t* out, int bits16) {
+  const auto bits = static_cast<uint16_t>(bits16);
   std::memcpy(out, &bits, sizeof bits);
 }
 
@@ -60,31 +67,31 @@ void add_fifth_bits(uint32_t high, uint8_t* codes) {
 }
 
 void decode_q4_0(const uint8_t* in, const BlockOut& out) {
-  put_f16(out.scales, load_u16(in));
+  put_half(out.scales, load_u16(in));
   unpack_nibbles(in + 2, 8, out.codes);
 }
 
 void decode_q4_1(const uint8_t* in, const BlockOut& out) {
-  put_f16(out.scales, load_u16(in));
-  put_f16(out.minimums, load_u16(in + 2));
+  put_half(out.scales, load_u16(in));
+  put_half(out.minimums, load_u16(in + 2));
   unpack_nibbles(in + 4, 0, out.codes);
 }
 
 void decode_q5_0(const uint8_t* in, const BlockOut& out) {
-  put_f16(out.scales, load_u16(in));
+  put_half(out.scales, load_u16(in));
   unpack_nibbles(in + 6, 16, out.codes);
   add_fifth_bits(load_u32(in + 2), out.codes);
 }
 
 void decode_q5_1(const uint8_t* in, const BlockOut& out) {
-  put_f16(out.scales, load_u16(in));
-  put_f16(out.minimums, load_u16(in + 2));
+  put_half(out.scales, load_u16(in));
+  put_half(out.minimums, load_u16(in + 2));
   unpack_nibbles(in + 8, 0, out.codes);
   add_fifth_bits(load_u32(in + 4), out.codes);
 }
 
 void decode_q8_0(const uint8_t* in, const BlockOut& out) {
-  put_f16(out.scales, load_u16(in));
+  put_half(out.scales, load_u16(in));
   std::memcpy(out.codes, in + 2, 32);
 }
 
@@ -147,6 +154,63 @@ void decode_q6_k(const uint8_t* in, const BlockOut& out) {
   *out.super_scale = load_u16(in + 208);
 }
 
+// Four parts of 2 bits of each of 32 bytes make four runs of 32 elements; twice.
+void unpack_two_bits(const uint8_t* q, uint8_t* codes) {
+  for (int run = 0; run < 8; ++run)
+    for (int i = 0; i < 32; ++i) codes[32 * run + i] = q[run / 4 * 32 + i] >> (2 * (run % 4)) & 3;
+}
+
+void decode_q2_k(const uint8_t* in, const BlockOut& out) {
+  for (int j = 0; j < 16; ++j) out.scales[j] = in[j] & 15;
+  for (int j = 0; j < 16; ++j) out.minimums[j] = in[j] >> 4;
+  unpack_two_bits(in + 16, out.codes);
+  *out.super_scale = load_u16(in + 80);
+  *out.super_minimum = load_u16(in + 82) ^ kSignBit;
+}
+
+// Bit `run` of byte i of `h` is the third bit of element i of that run. The low four bits of the
+// scales lie as nibbles in bytes 0..7 (the first eight low), the top two in bytes 8..11.
+void decode_q3_k(const uint8_t* in, const BlockOut& out) {
+  const uint8_t* s = in + 96;
+  unpack_two_bits(in + 32, out.codes);
+  for (int run = 0; run < 8; ++run)
+    for (int i = 0; i < 32; ++i) {
+      uint8_t& code = out.codes[32 * run + i];
+      code = static_cast<uint8_t>((code | (in[i] >> run & 1) << 2) - 4);
+    }
+  for (int j = 0; j < 16; ++j) {
+    const int low = s[j % 8] >> (j < 8 ? 0 : 4) & 15, high = s[8 + j % 4] >> (2 * (j / 4)) & 3;
+    out.scales[j] = static_cast<uint8_t>((low | high << 4) - 32);
+  }
+  *out.super_scale = load_u16(in + 108);
+}
+
+void decode_iq4_nl(const uint8_t* in, const BlockOut& out) {
+  put_half(out.scales, load_u16(in));
+  unpack_nibbles(in + 2, 0, out.codes);
+}
+
+void decode_iq4_xs(const uint8_t* in, const BlockOut& out) {
+  *out.super_scale = load_u16(in);
+  const uint16_t high = load_u16(in + 2);
+  for (int j = 0; j < 8; ++j) {
+    const int low = in[4 + j / 2] >> (4 * (j % 2)) & 15;
+    out.scales[j] = static_cast<uint8_t>((low | (high >> (2 * j) & 3) << 4) - 32);
+    unpack_nibbles(in + 8 + 16 * j, 0, out.codes + 32 * j);
+  }
+}
+
+// 2^(e - 128) as bf16: the exponent one lower; below 2 it is subnormal. 255 is a number here.
+void decode_mxfp4(const uint8_t* in, const BlockOut& out) {
+  put_half(out.scales, in[0] < 2 ? 0x0020 << in[0] : (in[0] - 1) << 7);
+  unpack_nibbles(in + 1, 0, out.codes);
+}
+
+using Table = std::array<float, 16>;
+constexpr Table kNonlinear = {
+    -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+constexpr Table kDoubledE2m1 = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+
 struct BlockType {
   Stored stored;
   int code_bits;
@@ -155,6 +219,7 @@ struct BlockType {
   DType scales;
   bool has_minimum, has_super;
   void (*decode)(const uint8_t* in, const BlockOut& out);
+  const Table* table = nullptr;  // of what codes mean, if not themselves
 };
 
 constexpr BlockType kTypes[] = {
@@ -166,6 +231,11 @@ constexpr BlockType kTypes[] = {
     {Stored::q4_k, 4, DType::u8, 32, DType::u8, true, true, decode_q4_k},
     {Stored::q5_k, 5, DType::u8, 32, DType::u8, true, true, decode_q5_k},
     {Stored::q6_k, 6, DType::i8, 16, DType::i8, false, true, decode_q6_k},
+    {Stored::q2_k, 2, DType::u8, 16, DType::u8, true, true, decode_q2_k},
+    {Stored::q3_k, 3, DType::i8, 16, DType::i8, false, true, decode_q3_k},
+    {Stored::iq4_nl, 4, DType::u8, 32, DType::f16, false, false, decode_iq4_nl, &kNonlinear},
+    {Stored::iq4_xs, 4, DType::u8, 32, DType::i8, false, true, decode_iq4_xs, &kNonlinear},
+    {Stored::mxfp4, 4, DType::u8, 32, DType::bf16, false, false, decode_mxfp4, &kDoubledE2m1},
 };
 
 const BlockType* find_type(Stored stored) {
@@ -178,7 +248,8 @@ QuantMatrix allocate(const BlockType& type, int64_t rows, int64_t cols, Device d
   const Shape grid{rows, cols / type.scale_cols};
   QuantMatrix w;
   w.codes = Tensor::empty({rows, cols}, type.codes, device);
-  w.coding = Coding::integer;
+  w.coding = type.table == nullptr ? Coding::integer : Coding::table;
+  if (type.table != nullptr) w.table.assign(type.table->begin(), type.table->end());
   w.code_bits = type.code_bits;
   w.block_cols = type.scale_cols;
   w.scales = Tensor::empty(grid, type.scales, device);

@@ -36,6 +36,11 @@ const Case kCases[] = {
     {Stored::q4_k, 12, {0, 2}, -0x1.1942p+4f, -0x1.155ap+4f, 0x1.628588p-1f, 0x31d42cf043de284d},
     {Stored::q5_k, 13, {0, 2}, -0x1.04f2p+4f, -0x1.1302p+4f, 0x1.4fb7p-4f, 0xd83e5e82feacf3d8},
     {Stored::q6_k, 14, {208}, -0x1.fe03p-4f, -0x1.2ea3fp-4f, 0x1.b5f58p+6f, 0xccba21af41eb4f2c},
+    {Stored::q2_k, 10, {80, 82}, 0x1.ac8p-8f, 0x1.ac8p-10f, -0x1.82ep-11f, 0x912255c8159e92c1},
+    {Stored::q3_k, 11, {108}, -0x1.103p-9f, -0x1.9848p-9f, 0x1.696p+0f, 0x6d17e71ae8a6e78},
+    {Stored::iq4_nl, 20, {0}, -0x1.964p-4f, -0x1.964p-4f, 0x1.f68p-12f, 0x60ec57bc847f652b},
+    {Stored::iq4_xs, 23, {0}, 0x1.612p+1f, 0x1.612p+1f, -0x1.391bp+7f, 0xbff3a2483c27d759},
+    {Stored::mxfp4, 39, {}, 0x1p-61f, -0x1p-64f, 0x1.8p+19f, 0x7bd191ee44292014},
 };
 
 std::string blocks_of(const Case& c) {
