@@ -230,6 +230,26 @@ TEST(PackQuantized, RefusesGroupsThatDoNotFit) {
   EXPECT_THAT(refusal_of({0, 1}), HasSubstr("expected i32 [8], got i32 [2]"));
 }
 
+// A model on meta is built from shapes: K and the order of columns are then told by the config.
+TEST(PackQuantized, ShapesAloneSuffice) {
+  for (const bool is_ordered : {false, true}) {
+    const std::string text = config(format(R"({{"num_bits": 4, "group_size": 32, "actorder": {}}})",
+                                           is_ordered ? R"("group")" : "null"));
+    std::vector<TensorInfo> infos = {{"p.weight_packed", Stored::i32, {6, 12}, {}},
+                                     {"p.weight_scale", Stored::bf16, {6, 3}, {}},
+                                     {"p.weight_shape", Stored::i64, {2}, {}},
+                                     {"p.weight_zero_point", Stored::i32, {1, 3}, {}}};
+    if (is_ordered) infos.push_back({"p.weight_g_idx", Stored::i32, {96}, {}});
+    const auto checkpoint = shapes_only_checkpoint(Config::parse(text, "config.json"), infos);
+    const WeightFormat& found = format_of(*checkpoint, "p");
+    EXPECT_EQ(found.shape(*checkpoint, "p"), (Shape{6, 96}));
+    EXPECT_EQ(found.granule(*checkpoint, "p").cols, is_ordered ? 96 : 32);
+    const QuantMatrix w = found.read(*checkpoint, "p", {0, 6}, {0, 96}, Device::meta());
+    validate(w);
+    EXPECT_EQ(w.zeros.shape(), (Shape{6, 3}));
+  }
+}
+
 TEST(IntQuantized, IsBorrowedFromTheFile) {
   for (const bool has_zeros : {false, true}) {
     MemoryCheckpoint checkpoint;
