@@ -228,7 +228,10 @@ std::vector<QuantMatrix> Builder::read_bands(std::span<const Band> bands, const 
 std::unique_ptr<ops::PackedWeight> Builder::pack(const std::vector<RowPart>& parts,
                                                  const Cut& k) const {
   int64_t n = 0;
-  for (const RowPart& part : parts) n += row_count(part.rows);
+  for (const RowPart& part : parts) {
+    n += row_count(part.rows);
+    if (ctx().pool != nullptr) loading_->checkpoint->read_ahead(path_of(part.name));
+  }
   const int64_t cols = k.part.size(), piece = piece_elements(n * cols);
   std::vector<Band> bands;
   for (const RowPart& part : parts) {
