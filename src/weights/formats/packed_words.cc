@@ -79,37 +79,55 @@ void unpack_pairs(uint64_t offsets, const uint32_t* words, int64_t count, uint8_
   }
 }
 
-// Exchanges the upper half of each `shift`-bit pair of `a` with the lower half of `b`'s.
-void exchange(uint64_t& a, uint64_t& b, int shift, uint64_t low_halves) {
-  const uint64_t swap = (a >> shift ^ b) & low_halves;
-  a ^= swap << shift;
-  b ^= swap;
-}
-
-// Byte j of word i becomes byte i of word j.
-void transpose(std::array<uint64_t, 8>& m) {
-  for (size_t i = 0; i < 4; ++i) exchange(m[i], m[i + 4], 32, 0x00000000ffffffff);
-  for (const size_t i : {0, 1, 4, 5}) exchange(m[i], m[i + 2], 16, 0x0000ffff0000ffff);
-  for (const size_t i : {0, 2, 4, 6}) exchange(m[i], m[i + 1], 8, 0x00ff00ff00ff00ff);
-}
-
-constexpr int64_t kTileK = 64, kTileWords = 16;  // of AWQ's words: 16 make a cache line
+// Of AWQ's words: 16 make a cache line; four make a vector, and 32 rows of codes.
+constexpr int64_t kTileK = 128, kTileWords = 16, kTileColumns = 4, kTileRows = 32;
 constexpr std::array<int64_t, 8> kAwqOrder = {0, 2, 4, 6, 1, 3, 5, 7};  // output in nibble i
 
-// One tile: `depth` rows of words lie kTileWords apart in `tile`; column w of it becomes eight rows
-// of `out`.
-void unpack_awq_column(
-    uint64_t offsets, const uint32_t* tile, int64_t depth, uint8_t* out, int64_t stride) {
-  for (int64_t k = 0; k < depth; k += 8) {
-    const int64_t count = std::min<int64_t>(8, depth - k);
-    std::array<uint64_t, 8> m{};
-    for (int64_t i = 0; i < count; ++i)
-      m[static_cast<size_t>(i)] = subtract(spread_nibbles(tile[(k + i) * kTileWords]), offsets);
-    transpose(m);
-    for (size_t i = 0; i < 8; ++i)
-      std::memcpy(out + kAwqOrder[i] * stride + k, &m[i], static_cast<size_t>(count));
+using Bytes = uint8_t __attribute__((vector_size(16)));
+
+// Eight rows of 16 bytes to 16 columns of eight: interleaving the halves turns the address of each
+// byte (row, then column) left by one bit; three turns put the row last. Vector v then holds column
+// 2 v, top to bottom, and column 2 v + 1.
+std::array<Bytes, 8> transposed(std::array<Bytes, 8> rows) {
+  for (int turn = 0; turn < 3; ++turn) {
+    std::array<Bytes, 8> next;
+    for (size_t i = 0; i < 4; ++i) {
+      const Bytes a = rows[i], b = rows[i + 4];
+      next[2 * i] =
+          __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+      next[2 * i + 1] = __builtin_shufflevector(
+          a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+    }
+    rows = next;
   }
+  return rows;
 }
+
+// A tile of words on their way to codes. Its rows of codes are written out as whole cache lines:
+// rows of the matrix lie a power of two apart, and eight bytes at a time would evict one another.
+struct AwqTile {
+  std::array<uint32_t, kTileK * kTileWords> words{};
+  std::array<uint8_t, kTileRows * kTileK> codes;  // of kTileColumns words
+
+  // Four columns of words from j on, eight rows from k on: byte b of word c holds, of each k, a
+  // code of the outputs 8 c + kAwqOrder[2 b] and 8 c + kAwqOrder[2 b + 1].
+  void unpack(uint8_t offset, int64_t k, int64_t j) {
+    std::array<Bytes, 8> m;
+    for (int64_t i = 0; i < 8; ++i)
+      std::memcpy(
+          &m[static_cast<size_t>(i)], words.data() + (k + i) * kTileWords + j, sizeof(Bytes));
+    m = transposed(m);
+    for (size_t v = 0; v < 8; ++v) {
+      const Bytes low = (m[v] & 15) - offset, high = (m[v] >> 4) - offset;
+      uint8_t* out = codes.data() + 8 * static_cast<int64_t>(v / 2) * kTileK + k;
+      const int64_t* order = kAwqOrder.data() + v % 2 * 4;
+      std::memcpy(out + order[0] * kTileK, &low, 8);
+      std::memcpy(out + order[1] * kTileK, &high, 8);
+      std::memcpy(out + order[2] * kTileK, reinterpret_cast<const uint8_t*>(&low) + 8, 8);
+      std::memcpy(out + order[3] * kTileK, reinterpret_cast<const uint8_t*>(&high) + 8, 8);
+    }
+  }
+};
 
 }  // namespace
 
@@ -160,21 +178,20 @@ void unpack_awq(uint8_t offset, const Tensor& words, Range columns, const Tensor
               "words {}, codes {}",
               words.shape().text(),
               codes.shape().text());
-  const uint64_t offsets = offset * kEachByte;
-  std::array<uint32_t, kTileK * kTileWords> tile;
+  AwqTile tile;
   for (int64_t w = 0; w < columns.size(); w += kTileWords)
     for (int64_t k = 0; k < depth; k += kTileK) {
       const int64_t wide = std::min(kTileWords, columns.size() - w),
                     deep = std::min(kTileK, depth - k);
       const uint32_t* in = words.data<uint32_t>() + k * width + columns.begin + w;
       for (int64_t i = 0; i < deep; ++i)
-        std::copy_n(in + i * width, wide, tile.data() + i * kTileWords);
-      for (int64_t j = 0; j < wide; ++j)
-        unpack_awq_column(offsets,
-                          tile.data() + j,
-                          deep,
-                          codes.data<uint8_t>() + 8 * (w + j) * stride + k,
-                          stride);
+        std::copy_n(in + i * width, wide, tile.words.data() + i * kTileWords);
+      for (int64_t j = 0; j < wide; j += kTileColumns) {
+        for (int64_t i = 0; i < deep; i += 8) tile.unpack(offset, i, j);
+        uint8_t* out = codes.data<uint8_t>() + 8 * (w + j) * stride + k;
+        for (int64_t r = 0; r < std::min(kTileRows, 8 * (wide - j)); ++r)
+          std::copy_n(tile.codes.data() + r * kTileK, deep, out + r * stride);
+      }
     }
 }
 
