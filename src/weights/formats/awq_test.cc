@@ -253,6 +253,18 @@ TEST(Awq, TheFileWinsOverExclusion) {
               AllOf(HasSubstr("module=p"), HasSubstr("excluded by quantization_config")));
 }
 
+TEST(Awq, PlainLayersThatAreNotExcludedAreNamed) {
+  for (const bool excludes : {false, true}) {
+    LayerCheckpoint checkpoint(format(R"({{"quant_method": "awq", "modules_to_not_convert": {}}})",
+                                      excludes ? R"(["p"])" : "null"));
+    checkpoint.add("p.weight", Stored::f32, {1, 2}, std::vector<float>{1, 2});
+    testing::internal::CaptureStderr();
+    EXPECT_EQ(dequantize(checkpoint.read()).data<float>()[1], 2);
+    const std::string said = testing::internal::GetCapturedStderr();
+    EXPECT_EQ(said.find("module=p ") != std::string::npos, !excludes) << said;
+  }
+}
+
 TEST(Awq, RefusesWhatItDoesNotRead) {
   const Layer layer;
   const auto refusal = [&](const char* config) { return layer.gemm(config).read_error(); };

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "weights/formats/compressed_targets.h"
 #include "weights/formats/formats.h"
+#include "weights/formats/qweight.h"
 #include "weights/stored.h"
 
 namespace quern {
@@ -59,8 +60,10 @@ class PlainFormat final : public WeightFormat {
                    Range cols,
                    Device device) const override {
     const TensorInfo& info = weight_to_read(checkpoint, prefix, rows, cols, {1, 1});
-    if (rows.begin == 0 && cols.begin == 0 && info.shape.rank() == 2)
+    if (rows.begin == 0 && cols.begin == 0 && info.shape.rank() == 2) {  // once a layer
       warn_if_stated_quantized(checkpoint, prefix);
+      warn_if_awq_lists_it(checkpoint.quantization(), prefix);
+    }
     QuantMatrix out;
     out.code_bits = info.stored == Stored::f64 ? 32 : bits_of(*dtype_of(info.stored));
     if (device.is_meta()) {

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "weights/formats/compressed_targets.h"
 
 namespace quern {
 namespace {
@@ -202,6 +203,16 @@ void warn_of_disagreement(const QuantizationConfig& config,
         prefix,
         method,
         config.method());
+}
+
+void warn_if_awq_lists_it(const QuantizationConfig& config, std::string_view prefix) {
+  if (config.method() != "awq" || !is_linear_name(prefix) || prefix.ends_with("lm_head")) return;
+  if (config.is_not_converted(prefix) || config.scheme_of(prefix).is_excluded) return;
+  log(LogLevel::warn,
+      "weights module={} event=\"plain in the file, quantized by modules_to_not_convert, which "
+      "does "
+      "not name it: the file wins\"",
+      prefix);
 }
 
 Tensor transposed_bytes(const Tensor& grid) {

@@ -66,6 +66,10 @@ void warn_of_disagreement(const QuantizationConfig& config,
                           std::string_view prefix,
                           std::string_view method);
 
+// Warns where AutoAWQ's config does not exclude a linear layer that is stored plain (the output
+// matrix apart, which AutoAWQ never quantizes): the files win.
+void warn_if_awq_lists_it(const QuantizationConfig& config, std::string_view prefix);
+
 // Zero points stored [G, N] as bytes, to [N, G].
 Tensor transposed_bytes(const Tensor& grid);
 
