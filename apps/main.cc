@@ -21,7 +21,7 @@ void say(const std::string& message) {
 
 const CLI::App& chosen_command(const CLI::App& app) {
   const auto chosen = app.get_subcommands();
-  return chosen.empty() ? app : *chosen.front();
+  return chosen.empty() ? app : chosen_command(*chosen.front());
 }
 
 // What CLI11 says of a wrong command line, and the flag that was probably meant.
@@ -67,6 +67,7 @@ int run(int argc, char** argv) {
   add_eval_command(app, exit_code);
   add_tokenize_command(app, exit_code);
   add_verify_command(app, exit_code);
+  add_bench_command(app, exit_code);
   for (CLI::App* command : app.get_subcommands({})) read_environment(*command);
 
   std::vector<std::string> arguments =

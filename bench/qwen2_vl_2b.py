@@ -145,7 +145,7 @@ def run_peer(picture, o, dtype):
 
 def show(name, t, patches, roof):
     tower, prefill, decode_bytes = work(patches, t["prompt_tokens"], t["decoded_tokens"])
-    flops, read = roof["fma_gflop_s"] * 1e9, roof["read_gb_s"] * 1e9
+    flops, read = roof["f32_gop_s"] * 1e9, roof["read_gb_s"] * 1e9
     rate = t["decoded_tokens"] / t["decode_s"]
     print(f"{name:24} tower {t['encode_s']:7.2f} s ({tower / t['encode_s'] / flops:6.1%} of FMA)   prefill of {t['prompt_tokens']} {t['prefill_s']:7.2f} s "
           f"({prefill / t['prefill_s'] / flops:6.1%})   decode {rate:6.2f} tok/s ({decode_bytes * rate / read:6.1%} of read)")
@@ -169,7 +169,7 @@ def main():
         ours = run_quern(picture, o)
         after = roofs(o.threads)  # shared machines drift: the better of both is the roof
         roof = {name: max(before[name], after[name]) for name in before}
-        print(f"roofs with {o.threads} threads: read {roof['read_gb_s']} GB/s, FMA {roof['fma_gflop_s']} GFLOP/s")
+        print(f"roofs with {o.threads} threads: read {roof['read_gb_s']:.1f} GB/s, FMA {roof['f32_gop_s']:.0f} GFLOP/s")
         show("quern", ours, side * side, roof)
         if o.no_peer:
             return
