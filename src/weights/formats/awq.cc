@@ -211,36 +211,43 @@ Tensor zeros_from_products(const Layer& layer, const Tensor& scales, Range rows,
 }
 
 Tensor zeros_gemm(const Layer& layer, Range rows, Range groups) {
-  const Tensor words = layer.tensors.read("qzeros").slice(0, groups.begin, groups.end);
+  const WordTable words = layer.tensors.words("qzeros").slice(groups.begin, groups.end);
   const Tensor out = Tensor::empty({rows.size(), groups.size()}, DType::u8);
   unpack_awq(0, words, {rows.begin / 8, rows.end / 8}, out);
   return out;
 }
 
 Tensor zeros_gemv(const Layer& layer, Range rows, Range groups) {
-  const Tensor words = layer.tensors.read("qzeros");
+  const WordTable words = layer.tensors.words("qzeros");
   Tensor out = Tensor::empty({rows.size(), groups.size()}, DType::u8);
-  std::vector<uint8_t> row(static_cast<size_t>(8 * words.dim(1)));
+  std::vector<uint32_t> line(static_cast<size_t>(words.width));
+  std::vector<uint8_t> row(8 * line.size());
   for (int64_t r = 0; r < rows.size(); ++r) {
-    const uint32_t* in = words.data<uint32_t>() + (rows.begin + r) * words.dim(1);
-    unpack_words({}, in, words.dim(1), row.data());
+    words.copy(rows.begin + r, {0, words.width}, line.data());
+    unpack_words({}, line.data(), words.width, row.data());
     std::copy_n(row.data() + groups.begin, groups.size(), out.data<uint8_t>() + r * groups.size());
   }
   return out;
 }
 
+void unpack_gemv(
+    uint8_t offset, const WordTable& words, Range rows, Range cols, const Tensor& codes) {
+  const Range columns{cols.begin / 8, cols.end / 8};
+  std::vector<uint32_t> line(static_cast<size_t>(columns.size()));
+  for (int64_t r = 0; r < rows.size(); ++r) {
+    words.copy(rows.begin + r, columns, line.data());
+    unpack_words(
+        {.offset = offset}, line.data(), columns.size(), codes.data<uint8_t>() + r * cols.size());
+  }
+}
+
 void read_codes(const Layer& layer, Range rows, Range cols, const Tensor& codes) {
   const uint8_t offset = layer.is_symmetric ? kMiddle : 0;
-  const Tensor words = layer.tensors.read("qweight");
-  if (layer.layout == QweightLayout::awq_fast) return unpack_fast(offset, words, rows, cols, codes);
-  if (layer.layout == QweightLayout::awq_gemm)
-    return unpack_awq(
-        offset, words.slice(0, cols.begin, cols.end), {rows.begin / 8, rows.end / 8}, codes);
-  for (int64_t r = 0; r < rows.size(); ++r)
-    unpack_words({.offset = offset},
-                 words.data<uint32_t>() + (rows.begin + r) * words.dim(1) + cols.begin / 8,
-                 cols.size() / 8,
-                 codes.data<uint8_t>() + r * cols.size());
+  if (layer.layout == QweightLayout::awq_fast)
+    return unpack_fast(offset, layer.tensors.read("qweight"), rows, cols, codes);
+  const WordTable words = layer.tensors.words("qweight");
+  if (layer.layout == QweightLayout::awq_gemv) return unpack_gemv(offset, words, rows, cols, codes);
+  unpack_awq(offset, words.slice(cols.begin, cols.end), {rows.begin / 8, rows.end / 8}, codes);
 }
 
 class AwqFormat final : public WeightFormat {

@@ -182,9 +182,11 @@ std::vector<int32_t> column_order(const Layer& layer, bool warns) {
   }
   expect_even(layer, sizes);
   if (std::ranges::is_sorted(g_idx)) return {};
+  std::vector<int64_t> next(sizes.size());
+  std::exclusive_scan(sizes.begin(), sizes.end(), next.begin(), int64_t{0});
   std::vector<int32_t> order(g_idx.size());
-  std::iota(order.begin(), order.end(), 0);
-  std::ranges::stable_sort(order, {}, [&](int32_t k) { return g_idx[static_cast<size_t>(k)]; });
+  for (size_t k = 0; k < g_idx.size(); ++k)
+    order[static_cast<size_t>(next[static_cast<size_t>(g_idx[k])]++)] = static_cast<int32_t>(k);
   return order;
 }
 
@@ -235,15 +237,18 @@ struct ZeroReader {
 
   // [rows, groups]
   Tensor read(Range rows, Range groups) {
-    const Tensor stored = layer.tensors.read("qzeros");
-    const int64_t width = stored.dim(1);
-    std::vector<uint32_t> words(static_cast<size_t>(width));
-    std::vector<uint8_t> fields(static_cast<size_t>(layer.n));
+    const int64_t unit = layer.fields.unit(), unit_words = layer.fields.unit_words();
+    const WordTable stored = layer.tensors.words("qzeros");
+    const int64_t first = rows.begin / unit;
+    const Range columns{first * unit_words, ((rows.end - 1) / unit + 1) * unit_words};
+    std::vector<uint32_t> words(static_cast<size_t>(columns.size()));
+    std::vector<uint8_t> fields(static_cast<size_t>(columns.size() / unit_words * unit));
     const Tensor grid = Tensor::empty({groups.size(), rows.size()}, DType::u8);
     for (int64_t g = groups.begin; g < groups.end; ++g) {
-      restore(stored.data<uint32_t>() + g * width, words);
-      unpack_words({.bits = layer.fields.bits}, words.data(), width, fields.data());
-      std::copy_n(fields.data() + rows.begin,
+      stored.copy(g, columns, words.data());
+      restore(columns.begin, words);
+      unpack_words({.bits = layer.fields.bits}, words.data(), columns.size(), fields.data());
+      std::copy_n(fields.data() + rows.begin - first * unit,
                   rows.size(),
                   grid.data<uint8_t>() + (g - groups.begin) * rows.size());
     }
@@ -251,10 +256,12 @@ struct ZeroReader {
   }
 
  private:
-  void restore(const uint32_t* stored, std::vector<uint32_t>& words) {
+  // `words` begin at word `begin` of their row.
+  void restore(int64_t begin, std::vector<uint32_t>& words) {
+    if (layer.is_v2) return;
     for (size_t i = 0; i < words.size(); ++i) {
-      flooded += !layer.is_v2 && stored[i] >> 16 == 0xffff;
-      words[i] = stored[i] + (layer.is_v2 ? 0 : taken[i % 3]);
+      flooded += words[i] >> 16 == 0xffff;
+      words[i] += taken[(static_cast<size_t>(begin) + i) % 3];
     }
   }
 };
@@ -356,8 +363,8 @@ class GptqFormat final : public WeightFormat {
 
   static void read_codes(const Layer& layer, Range rows, Range cols, const QuantMatrix& w) {
     const int64_t unit = layer.fields.unit(), words = layer.fields.unit_words();
-    const Tensor stored =
-        layer.tensors.read("qweight").slice(0, cols.begin / unit * words, cols.end / unit * words);
+    const WordTable stored =
+        layer.tensors.words("qweight").slice(cols.begin / unit * words, cols.end / unit * words);
     unpack_columns(layer.fields, stored, rows, w.codes);
     if (!w.column_order.empty()) reorder_columns(w.codes, w.column_order);
   }

@@ -34,9 +34,9 @@ class LayerCheckpoint final : public Checkpoint {
   void add(const std::string& name, Stored stored, const Shape& shape, const std::vector<T>& v) {
     Entry& entry = entries_[name];
     entry.info = {name, stored, shape, {}};
-    entry.bytes.resize(v.size() * sizeof(T));
-    if (!v.empty()) std::memcpy(entry.bytes.data(), v.data(), entry.bytes.size());
-    ASSERT_EQ(stored_bytes(stored, shape, name), static_cast<int64_t>(entry.bytes.size()));
+    entry.bytes.resize(1 + v.size() * sizeof(T));
+    if (!v.empty()) std::memcpy(entry.bytes.data() + 1, v.data(), v.size() * sizeof(T));
+    ASSERT_EQ(stored_bytes(stored, shape, name), static_cast<int64_t>(v.size() * sizeof(T)));
   }
   void add_f16(const std::string& name, const Shape& shape, const std::vector<float>& values) {
     std::vector<uint16_t> halves;
@@ -45,7 +45,7 @@ class LayerCheckpoint final : public Checkpoint {
   }
   void remove(const std::string& name) { entries_.erase(name); }
   void set_byte(const std::string& name, size_t at, uint8_t value) {
-    entries_.at(name).bytes.at(at) = static_cast<std::byte>(value);
+    entries_.at(name).bytes.at(1 + at) = static_cast<std::byte>(value);
   }
 
   const TensorInfo* find(std::string_view name) const override {
@@ -58,7 +58,7 @@ class LayerCheckpoint final : public Checkpoint {
     return out;
   }
   std::span<const std::byte> bytes(std::string_view name) const override {
-    return entries_.find(name)->second.bytes;
+    return std::span(entries_.find(name)->second.bytes).subspan(1);
   }
   const Config& config() const override { return config_; }
   int64_t total_bytes() const override { return 0; }
@@ -86,7 +86,7 @@ class LayerCheckpoint final : public Checkpoint {
  private:
   struct Entry {
     TensorInfo info;
-    std::vector<std::byte> bytes;
+    std::vector<std::byte> bytes;  // behind one byte: at an odd address, as files may have them
   };
   Config config_;
   std::map<std::string, Entry, std::less<>> entries_;

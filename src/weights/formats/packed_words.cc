@@ -147,45 +147,50 @@ void unpack_words(const Fields& fields, const uint32_t* words, int64_t count, ui
   }
 }
 
-void unpack_columns(const Fields& fields, const Tensor& words, Range columns, const Tensor& codes) {
+void unpack_columns(const Fields& fields,
+                    const WordTable& words,
+                    Range columns,
+                    const Tensor& codes) {
   constexpr int64_t kWide = 32, kDeep = 48;  // a whole number of units of every width
-  const int64_t depth = words.dim(0), width = words.dim(1), stride = codes.dim(1);
-  QUERN_CHECK(depth % fields.unit_words() == 0 && codes.dim(0) == columns.size() &&
-                  stride == depth / fields.unit_words() * fields.unit(),
-              "words {}, codes {}",
-              words.shape().text(),
+  const int64_t unit = fields.unit(), unit_words = fields.unit_words(), stride = codes.dim(1);
+  QUERN_CHECK(words.rows % unit_words == 0 && codes.dim(0) == columns.size() &&
+                  stride == words.rows / unit_words * unit,
+              "words [{}, {}], codes {}",
+              words.rows,
+              words.width,
               codes.shape().text());
   std::array<uint32_t, kWide * kDeep> tile;
   for (int64_t n = 0; n < columns.size(); n += kWide)
-    for (int64_t w = 0; w < depth; w += kDeep) {
-      const int64_t wide = std::min(kWide, columns.size() - n), deep = std::min(kDeep, depth - w);
-      const uint32_t* in = words.data<uint32_t>() + w * width + columns.begin + n;
-      for (int64_t i = 0; i < deep; ++i)
+    for (int64_t w = 0; w < words.rows; w += kDeep) {
+      const int64_t wide = std::min(kWide, columns.size() - n),
+                    deep = std::min(kDeep, words.rows - w);
+      for (int64_t i = 0; i < deep; ++i) {
+        const std::byte* in = words.at(w + i, columns.begin + n);
         for (int64_t j = 0; j < wide; ++j)
-          tile[static_cast<size_t>(j * kDeep + i)] = in[i * width + j];
+          std::memcpy(&tile[static_cast<size_t>(j * kDeep + i)], in + 4 * j, 4);
+      }
       for (int64_t j = 0; j < wide; ++j)
-        unpack_words(
-            fields,
-            tile.data() + j * kDeep,
-            deep,
-            codes.data<uint8_t>() + (n + j) * stride + w / fields.unit_words() * fields.unit());
+        unpack_words(fields,
+                     tile.data() + j * kDeep,
+                     deep,
+                     codes.data<uint8_t>() + (n + j) * stride + w / unit_words * unit);
     }
 }
 
-void unpack_awq(uint8_t offset, const Tensor& words, Range columns, const Tensor& codes) {
-  const int64_t depth = words.dim(0), width = words.dim(1), stride = codes.dim(1);
+void unpack_awq(uint8_t offset, const WordTable& words, Range columns, const Tensor& codes) {
+  const int64_t depth = words.rows, stride = codes.dim(1);
   QUERN_CHECK(codes.dim(0) == 8 * columns.size() && stride == depth,
-              "words {}, codes {}",
-              words.shape().text(),
+              "words [{}, {}], codes {}",
+              words.rows,
+              words.width,
               codes.shape().text());
   AwqTile tile;
   for (int64_t w = 0; w < columns.size(); w += kTileWords)
     for (int64_t k = 0; k < depth; k += kTileK) {
       const int64_t wide = std::min(kTileWords, columns.size() - w),
-                    deep = std::min(kTileK, depth - k);
-      const uint32_t* in = words.data<uint32_t>() + k * width + columns.begin + w;
+                    deep = std::min(kTileK, depth - k), column = columns.begin + w;
       for (int64_t i = 0; i < deep; ++i)
-        std::copy_n(in + i * width, wide, tile.words.data() + i * kTileWords);
+        words.copy(k + i, {column, column + wide}, tile.words.data() + i * kTileWords);
       for (int64_t j = 0; j < wide; j += kTileColumns) {
         for (int64_t i = 0; i < deep; i += 8) tile.unpack(offset, i, j);
         uint8_t* out = codes.data<uint8_t>() + 8 * (w + j) * stride + k;

@@ -126,6 +126,11 @@ void QweightTensors::expect_shape(std::string_view part,
        stored.text());
 }
 
+WordTable QweightTensors::words(std::string_view part) const {
+  const Shape& shape = info(part, "i32", 2).shape;
+  return {checkpoint_.bytes(name_of(part)).data(), shape[0], shape[1]};
+}
+
 Tensor QweightTensors::scales(Order stored, Range rows, Range groups) const {
   const Tensor in = read("scales");
   Tensor out = Tensor::empty({rows.size(), groups.size()}, in.dtype());

@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "weights/formats/packed_words.h"
 #include "weights/quantization_config.h"
 #include "weights/weight_format.h"
 
@@ -36,6 +37,7 @@ class QweightTensors {
   const TensorInfo& info(std::string_view part, std::string_view expected, int rank) const;
   void expect_shape(std::string_view part, const Shape& shape, std::string_view why) const;
   Tensor read(std::string_view part) const { return read_tensor(checkpoint_, name_of(part)); }
+  WordTable words(std::string_view part) const;  // of a tensor of i32 and two axes, in place
 
   // A grid stored [G, N] or [N, G], as QuantMatrix wants it: [rows, groups]. Throws data_loss for a
   // scale that is infinite or no number.
