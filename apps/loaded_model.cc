@@ -48,6 +48,7 @@ struct Choice {
   Activation activation;
   DType kv_dtype;
   int threads;
+  BuilderOptions building;
 };
 
 Choice choose(const ModelOptions& options) {
@@ -55,7 +56,8 @@ Choice choose(const ModelOptions& options) {
            .isa = {},
            .activation = {},
            .kv_dtype = {},
-           .threads = options.threads};
+           .threads = options.threads,
+           .building = {.int8_head = options.int8_head}};
   c.isa = chosen_isa(options, c.machine);
   c.activation = chosen_activation(options, c.isa);
   c.kv_dtype = chosen_kv_dtype(options, c.activation);
@@ -96,12 +98,18 @@ void load_weights(OpenedModel& opened, const Choice& choice, int64_t arena_bytes
                                                             .isa = choice.isa,
                                                             .activation = choice.activation,
                                                             .arena_bytes = arena_bytes});
-  opened.model = make_model(Builder(opened.checkpoint, opened.ctx->ctx()));
+  const Builder builder(opened.checkpoint, opened.ctx->ctx(), {}, choice.building);
+  opened.model = make_model(builder);
   malloc_trim(0);  // what unpacking left in the heap
   log(LogLevel::info,
       "loading weights took {:.2f} seconds and {:.2f} GiB",
       static_cast<double>(clock.now_us() - begin) * 1e-6,
       gib(opened.model->weight_bytes()));
+  log(LogLevel::info, "matrix products: {}", builder.kernels());
+  if (builder.head_error() > 0)
+    log(LogLevel::info,
+        "the head was rounded to int8: relative error {:.4f} (root mean square)",
+        builder.head_error());
 }
 
 void log_ready(const OpenedModel& opened, int64_t took_us) {
@@ -120,7 +128,7 @@ class Planner {
       : opened_(opened),
         options_(options),
         ctx_(OwnedCtx::meta(choice.isa, choice.activation)),
-        model_(make_model(Builder(opened.checkpoint, ctx_.ctx()))) {
+        model_(make_model(Builder(opened.checkpoint, ctx_.ctx(), {}, choice.building))) {
     spec_ = model_->kv_spec();
     spec_.dtype = choice.kv_dtype;
     budget_ = static_cast<int64_t>(options.memory_utilization *

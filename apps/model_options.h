@@ -22,6 +22,7 @@ struct ModelOptions {
   // What inputs become before they meet weights of whole numbers: auto, bf16, int8. Where weights
   // are floats, `dtype` alone decides.
   std::string cpu_activation = "auto";
+  bool int8_head = false;  // round the output matrix to int8 when it is loaded
   std::string kv_cache_dtype = "auto";
   std::string isa;                     // caps the instruction sets; empty: the best there is
   std::string max_model_len = "auto";  // tokens of prompt and answer

@@ -3,12 +3,15 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <cstring>
 #include <exception>
 #include <limits>
+#include <map>
 #include <numeric>
 
 #include "base/error.h"
+#include "ops/round.h"
 
 namespace quern {
 namespace {
@@ -67,10 +70,16 @@ struct Builder::Loading {
   Shard shard;
   bool has_weights;
   DType stated;  // without weights: of every matrix
+  BuilderOptions options;
+  std::map<std::string, int64_t> kernels;         // bytes
+  double squared_change = 0, squared_weight = 0;  // by rounding
   std::atomic<int64_t> bytes{0};
 };
 
-Builder::Builder(std::shared_ptr<const Checkpoint> checkpoint, const Ctx& ctx, Shard shard)
+Builder::Builder(std::shared_ptr<const Checkpoint> checkpoint,
+                 const Ctx& ctx,
+                 Shard shard,
+                 const BuilderOptions& options)
     : loading_(std::make_shared<Loading>()) {
   const bool has_weights = !checkpoint->names().empty();
   if (!has_weights && !ctx.device.is_meta())
@@ -80,6 +89,7 @@ Builder::Builder(std::shared_ptr<const Checkpoint> checkpoint, const Ctx& ctx, S
   loading_->ctx = &ctx;
   loading_->shard = std::move(shard);
   loading_->has_weights = has_weights;
+  loading_->options = options;
 }
 
 Builder Builder::operator/(std::string_view part) const {
@@ -112,6 +122,19 @@ bool Builder::has(std::string_view name) const {
 }
 int64_t Builder::loaded_bytes() const {
   return loading_->bytes;
+}
+
+std::string Builder::kernels() const {
+  std::string out;
+  for (const auto& [kernel, bytes] : loading_->kernels)
+    out += format(
+        "{}{} {:.2f} GB", out.empty() ? "" : ", ", kernel, static_cast<double>(bytes) * 1e-9);
+  return out;
+}
+
+double Builder::head_error() const {
+  const Loading& l = *loading_;
+  return l.squared_weight > 0 ? std::sqrt(l.squared_change / l.squared_weight) : 0;
 }
 
 std::string Builder::path_of(std::string_view name) const {
@@ -225,8 +248,20 @@ std::vector<QuantMatrix> Builder::read_bands(std::span<const Band> bands, const 
   return out;
 }
 
+// Matrices of floats; what is quantized already stays as it is.
+void Builder::round(std::vector<QuantMatrix>& parts) const {
+  for (QuantMatrix& part : parts) {
+    if (!part.is_plain() || bits_of(part.codes.dtype()) < 16) continue;
+    ops::RoundedWeight rounded = ops::round_to_int8(ctx(), part);
+    loading_->squared_change += rounded.squared_change;
+    loading_->squared_weight += rounded.squared_weight;
+    part = std::move(rounded.weight);
+  }
+}
+
 std::unique_ptr<ops::PackedWeight> Builder::pack(const std::vector<RowPart>& parts,
-                                                 const Cut& k) const {
+                                                 const Cut& k,
+                                                 Keep keep) const {
   int64_t n = 0;
   for (const RowPart& part : parts) {
     n += row_count(part.rows);
@@ -246,14 +281,15 @@ std::unique_ptr<ops::PackedWeight> Builder::pack(const std::vector<RowPart>& par
       rows += bands[end].rows.size();
       if (end > begin && rows > piece / cols) break;
     }
-    pieces.push_back(
-        ops::pack_weight(ctx(), read_bands(std::span(bands).subspan(begin, end - begin), k)));
+    std::vector<QuantMatrix> read = read_bands(std::span(bands).subspan(begin, end - begin), k);
+    if (keep == Keep::as_int8) round(read);
+    pieces.push_back(ops::pack_weight(ctx(), std::move(read)));
     for (const RowPart& part : parts) loading_->checkpoint->give_back(path_of(part.name));
   }
   return ops::stack_weights(std::move(pieces));
 }
 
-Linear Builder::load(const std::vector<RowPart>& parts, const Cut& k, Bias bias) const {
+Linear Builder::load(const std::vector<RowPart>& parts, const Cut& k, Bias bias, Keep keep) const {
   int64_t n = 0;
   for (const RowPart& part : parts) {
     if (has_weights()) check_shape(path_of(part.name), part.length, k.length);
@@ -262,10 +298,16 @@ Linear Builder::load(const std::vector<RowPart>& parts, const Cut& k, Bias bias)
   Tensor b = bias == Bias::present ? bias_of(parts) : Tensor();
   std::unique_ptr<ops::PackedWeight> packed;
   if (n > 0 && !k.part.is_empty()) {
-    packed = pack(parts, k);
+    packed = pack(parts, k, keep);
     loading_->bytes += packed->bytes();
+    loading_->kernels[packed->kernel()] += packed->bytes();
   }
   return Linear(std::move(packed), std::move(b), n, k.part.size());
+}
+
+Linear Builder::head(std::string_view name, const Cut& n, int64_t k) const {
+  const Keep keep = loading_->options.int8_head ? Keep::as_int8 : Keep::as_stored;
+  return load({{std::string(name), n.length, {n.part}}}, {k, {0, k}}, Bias::none, keep);
 }
 
 Linear Builder::stack(const std::vector<RowPart>& parts, int64_t k, Bias bias) const {

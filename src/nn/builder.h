@@ -59,13 +59,21 @@ class Table {
   Tensor floats_;
 };
 
+struct BuilderOptions {
+  bool int8_head =
+      false;  // output matrices of floats are rounded to int8 when loaded; see ops/round.h
+};
+
 class Builder {
  public:
   using Names = std::initializer_list<std::string_view>;
 
   // Layers are packed for ctx (its device and ISA) with ctx.pool; ctx must outlive the Builder, not
   // the layers.
-  Builder(std::shared_ptr<const Checkpoint> checkpoint, const Ctx& ctx, Shard shard = {});
+  Builder(std::shared_ptr<const Checkpoint> checkpoint,
+          const Ctx& ctx,
+          Shard shard = {},
+          const BuilderOptions& options = {});
 
   Builder operator/(std::string_view part) const;  // may hold dots: b / "mlp.0"
   Builder operator/(int64_t index) const;
@@ -95,6 +103,8 @@ class Builder {
               int64_t n,
               const Cut& k,
               Bias bias = Bias::none) const;  // summed over ranks
+  // The matrix that makes logits, this rank's outputs: rounded if the options ask for it.
+  Linear head(std::string_view name, const Cut& n, int64_t k) const;
   Linear stack(const std::vector<RowPart>& parts, int64_t k, Bias bias = Bias::none) const;
 
   // This rank's rows of a matrix that is looked up and not multiplied: embedding tables.
@@ -106,6 +116,10 @@ class Builder {
   // Bytes of all that was loaded through this Builder and its copies, as packed; tables that are
   // borrowed count too.
   int64_t loaded_bytes() const;
+  // The kernels that were chosen for what was loaded, with the bytes that each will read.
+  std::string kernels() const;
+  // What rounding the head changed: root mean square over that of its weights; 0 if nothing was.
+  double head_error() const;
 
  private:
   struct Band;
@@ -117,9 +131,16 @@ class Builder {
   int64_t piece_elements(int64_t elements) const;
   int64_t band_height(const RowPart& part, int64_t cols, int64_t piece) const;
   std::vector<QuantMatrix> read_bands(std::span<const Band> bands, const Cut& k) const;
-  std::unique_ptr<ops::PackedWeight> pack(const std::vector<RowPart>& parts, const Cut& k) const;
+  enum class Keep : uint8_t { as_stored, as_int8 };
+  void round(std::vector<QuantMatrix>& parts) const;
+  std::unique_ptr<ops::PackedWeight> pack(const std::vector<RowPart>& parts,
+                                          const Cut& k,
+                                          Keep keep) const;
   Tensor bias_of(const std::vector<RowPart>& parts) const;
-  Linear load(const std::vector<RowPart>& parts, const Cut& k, Bias bias) const;
+  Linear load(const std::vector<RowPart>& parts,
+              const Cut& k,
+              Bias bias,
+              Keep keep = Keep::as_stored) const;
 
   std::shared_ptr<Loading> loading_;
   std::string prefix_;

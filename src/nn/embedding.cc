@@ -51,7 +51,7 @@ Tensor Embedding::operator()(Ctx& ctx, std::span<const int32_t> ids) const {
 }
 
 LmHead::LmHead(const Builder& b, std::string_view name, int64_t vocab, int64_t hidden)
-    : linear_(b.columns({name}, {vocab, b.shard().range(vocab)}, hidden)),
+    : linear_(b.head(name, {vocab, b.shard().range(vocab)}, hidden)),
       vocab_(vocab),
       shard_(b.shard()) {}
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ops/matmul.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "ops/code_spec.h"
@@ -68,12 +69,12 @@ class StackedWeight final : public PackedWeight {
   int64_t cols() const override { return parts_[0]->cols(); }
   int64_t bytes() const override { return total(&PackedWeight::bytes); }
   std::string kernel() const override {
-    std::string out, last;
-    for (const auto& part : parts_) {
-      if (part->kernel() == last) continue;
-      last = part->kernel();
-      out += (out.empty() ? "" : " + ") + last;
-    }
+    std::vector<std::string> names;
+    for (const auto& part : parts_)
+      if (std::string name = part->kernel(); std::ranges::find(names, name) == names.end())
+        names.push_back(std::move(name));
+    std::string out;
+    for (const std::string& name : names) out += (out.empty() ? "" : " + ") + name;
     return out;
   }
   void multiply(Ctx& ctx, const Tensor& x, const Tensor& bias, const Tensor& y) const override {

@@ -13,7 +13,7 @@ namespace quern::ops {
 namespace {
 
 struct Squares {
-  double difference = 0, weight = 0;
+  double change = 0, weight = 0;
 };
 
 // One group of one row; false if its scale is no finite f16.
@@ -29,7 +29,7 @@ bool round_group(std::span<const float> w, int8_t* codes, uint16_t* scale, Squar
     const float whole = step > 0 ? std::clamp(std::nearbyint(w[i] / step), -127.0f, 127.0f) : 0.0f;
     codes[i] = static_cast<int8_t>(whole);
     const double difference = double{w[i]} - double{whole} * step;
-    squares.difference += difference * difference;
+    squares.change += difference * difference;
     squares.weight += double{w[i]} * w[i];
   }
   return true;
@@ -69,9 +69,10 @@ RoundedWeight round_to_int8(const Ctx& ctx, const QuantMatrix& w, int64_t group)
          "a weight of [{}, {}] holds values that are not finite or too large to round",
          rows,
          cols);
-  Squares sum;  // in order of rows: the same for any number of threads
-  for (const Squares& s : squares) sum.difference += s.difference, sum.weight += s.weight;
-  out.error = sum.weight > 0 ? std::sqrt(sum.difference / sum.weight) : 0;
+  for (const Squares& s : squares) {  // in order of rows: the same for any number of threads
+    out.squared_change += s.change;
+    out.squared_weight += s.weight;
+  }
   return out;
 }
 

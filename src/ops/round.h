@@ -9,7 +9,8 @@ namespace quern::ops {
 
 struct RoundedWeight {
   QuantMatrix weight;  // i8 codes, f16 scales
-  double error = 0;    // root mean square of what rounding changed, over that of the weights
+  // Sums of squares: of what rounding changed, and of the weights.
+  double squared_change = 0, squared_weight = 0;
 };
 
 // To the nearest of 255 whole numbers, symmetric about 0, with a scale for each row and `group`

@@ -56,6 +56,8 @@ const CodeRowKernels& row_kernels_for(Isa isa) {
   return isa >= Isa::avx512 ? kCodeRowsAvx512 : kCodeRowsAvx2;
 }
 
+struct Results;
+
 class CodeWeight final : public PackedWeight {
  public:
   CodeWeight(const Ctx& ctx, const CodeSpec& spec, int64_t rows, int64_t cols)
@@ -170,13 +172,12 @@ struct CodeWeight::Pass {
   CodeGroup lay_out_group(const float* x, int64_t count, std::byte* out) const;
   CodeGroup lay_out_int8(const float* x, int64_t count, int8_t* out) const;
   void lay_out_bf16(const float* x, uint16_t* out) const;
-  void ask_for_lines(int64_t panel, Range range) const;
   void widen(const CodeLines& lines, int64_t panel, Range range, float* out) const;
   void widen_both(
       const CodeLines& lines, const CodeLines& super, int64_t panel, Range range, float* out) const;
   void decode_lines(int64_t panel, Range groups, float* scales, float* offsets) const;
   bool has_offsets() const { return w.panels_.has_zeros() || w.spec_.offset == Offset::minimum; }
-  void run_job(int64_t first_row, int64_t panel, const float* bias, const Tensor& y) const;
+  void run_job(int64_t first_row, int64_t panel, const Results& out) const;
 };
 
 CodeGroup CodeWeight::Pass::lay_out_int8(const float* x, int64_t count, int8_t* out) const {
@@ -230,18 +231,6 @@ void CodeWeight::Pass::lay_out(const float* x, int64_t row) const {
   }
 }
 
-// Lines lie apart from the codes, a little for each panel: the hardware does not foresee them.
-void CodeWeight::Pass::ask_for_lines(int64_t panel, Range range) const {
-  const CodePanels& p = w.panels_;
-  if (panel >= p.panels) return;
-  for (const CodeLines* lines :
-       {&p.scales, &p.super_scales, &p.minimums, &p.super_minimums, &p.zeros}) {
-    if (!lines->data.defined()) continue;
-    const std::byte *begin = lines->at(panel, range.begin), *end = lines->at(panel, range.end - 1);
-    for (; begin <= end; begin += 64) __builtin_prefetch(begin);
-  }
-}
-
 // The lines of some groups, one after the other in `out`.
 void CodeWeight::Pass::widen(const CodeLines& lines, int64_t panel, Range range, float* out) const {
   const DType dtype = lines.data.dtype();
@@ -281,19 +270,24 @@ void CodeWeight::Pass::decode_lines(int64_t panel,
   kernels.multiply(offsets, scales, range.size() * kCodePanel);
 }
 
+// Where a pass leaves its results: [rows, N], with the bias of each column.
+struct Results {
+  float* y;
+  int64_t stride;
+  const float* bias;  // null: none
+};
+
 // Copies a panel's sums, with the bias, to their columns of y.
-void write_out(const float* sums, int64_t rows, const float* bias, const Tensor& y) {
-  const int64_t columns = y.dim(1);
-  for (int64_t row = 0; row < rows; ++row, sums += kCodePanel) {
-    float* out = y.data<float>() + row * y.stride(0);
-    for (int64_t n = 0; n < columns; ++n) out[n] = bias != nullptr ? sums[n] + bias[n] : sums[n];
-  }
+void write_out(
+    const float* sums, int64_t rows, Range columns, const Results& out, int64_t first_row) {
+  const float* bias = out.bias != nullptr ? out.bias + columns.begin : nullptr;
+  float* y = out.y + first_row * out.stride + columns.begin;
+  for (int64_t row = 0; row < rows; ++row, sums += kCodePanel, y += out.stride)
+    for (int64_t n = 0; n < columns.size(); ++n)
+      y[n] = bias != nullptr ? sums[n] + bias[n] : sums[n];
 }
 
-void CodeWeight::Pass::run_job(int64_t first_row,
-                               int64_t panel,
-                               const float* bias,
-                               const Tensor& y) const {
+void CodeWeight::Pass::run_job(int64_t first_row, int64_t panel, const Results& out) const {
   alignas(64) float sums[kJobRows * kCodePanel], scales[kMostGroups * kCodePanel],
       offsets[kMostGroups * kCodePanel];
   const int64_t count = std::min(kJobRows, rows - first_row);
@@ -313,7 +307,6 @@ void CodeWeight::Pass::run_job(int64_t first_row,
   for (int64_t block = 0; block < blocks(); ++block) {
     const Range range{block * block_groups(),
                       std::min(w.panels_.groups, (block + 1) * block_groups())};
-    if (first_row == 0) ask_for_lines(panel + 1, range);
     decode_lines(panel, range, scales, offsets);
     part.codes = codes + range.begin * group_bytes;
     part.groups = range.size();
@@ -324,11 +317,7 @@ void CodeWeight::Pass::run_job(int64_t first_row,
     }
   }
   const int64_t n = panel * kCodePanel;
-  write_out(
-      sums,
-      count,
-      bias != nullptr ? bias + n : nullptr,
-      y.slice(0, first_row, first_row + count).slice(1, n, std::min(n + kCodePanel, w.rows_)));
+  write_out(sums, count, {n, std::min(n + kCodePanel, w.rows_)}, out, first_row);
 }
 
 void CodeWeight::multiply(Ctx& ctx, const Tensor& x, const Tensor& bias, const Tensor& y) const {
@@ -341,13 +330,14 @@ void CodeWeight::multiply(Ctx& ctx, const Tensor& x, const Tensor& bias, const T
       for (int64_t t = begin; t < end; ++t)
         pass.lay_out(x.data<float>() + (first + t) * x.stride(0), t);
     });
-    const Tensor out = y.slice(0, first, first + pass.rows);
-    ctx.pool->parallel_for(
-        ceil_div(pass.rows, kJobRows) * panels_.panels, 1, [&](int64_t begin, int64_t end, int) {
-          for (int64_t job = begin; job < end; ++job)
-            pass.run_job(
-                job / panels_.panels * kJobRows, job % panels_.panels, bias.data<float>(), out);
-        });
+    const Results out{y.data<float>() + first * y.stride(0), y.stride(0), bias.data<float>()};
+    ctx.pool->parallel_for(ceil_div(pass.rows, kJobRows) * panels_.panels,
+                           panels_at_a_time(*ctx.pool, pass.rows),
+                           [&](int64_t begin, int64_t end, int) {
+                             for (int64_t job = begin; job < end; ++job)
+                               pass.run_job(
+                                   job / panels_.panels * kJobRows, job % panels_.panels, out);
+                           });
   }
 }
 

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Codes times bf16 by VDPBF16PS. A code is at most 8 bits wide, so it is exact in bf16, and so is
 // its product with an input; scales come in only when a group is done.
+#include <utility>
+
 #include "ops/cpu/codes.h"
 #include "ops/cpu/intrinsics.h"
-#include "ops/cpu/tiles.h"
 
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma,f16c")
 
@@ -14,10 +15,19 @@ using Sum = __m512;
 using Input = uint16_t;
 
 // In assembly because g++ 12 otherwise copies the accumulators around and spills them.
+inline void dot(Sum& sum, __m512i codes, __m512i inputs) {
+  asm("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(codes), "v"(inputs));
+}
 inline void dot(Sum& sum, __m512i codes, const std::byte* inputs) {
   asm("vdpbf16ps %2%{1to16%}, %1, %0"
       : "+v"(sum)
       : "v"(codes), "m"(*reinterpret_cast<const int32_t*>(inputs)));
+}
+// A load that stays one: g++ 12 would rather read memory again than hold it.
+inline __m512i load(const std::byte* p) {
+  __m512i x = _mm512_loadu_si512(p);
+  asm("" : "+v"(x));
+  return x;
 }
 
 // Always two, whatever the rows: a sum of floats depends on its order.
@@ -95,6 +105,8 @@ inline __m512i widen_e4m3(__m512i code) {
   return _mm512_or_si512(value, sign);
 }
 
+#include "ops/cpu/codes_dot.inc"
+
 template <CodeKind kind>
 struct Decoder {
   explicit Decoder(const CodePanel& w)
@@ -102,43 +114,36 @@ struct Decoder {
                                        : _mm512_setzero_si512()),
         centre(_mm512_set1_ps(w.centre)) {}
 
-  // Pair `p` of one step of 16 columns. Of an index into `values` only five bits count, and bit 4
+  // Pair p of a step from its lanes. Of an index into `values` only five bits count, and bit 4
   // makes no difference.
   template <int p>
-  __m512i pair(const std::byte* codes) const {
-    if constexpr (kind == CodeKind::bits4) {
-      constexpr int kShift[] = {0, 8, 4, 12};
-      const __m512i lanes = _mm512_loadu_si512(codes);
+  __m512i pair(__m512i lanes) const {
+    constexpr int kShift[] = {0, 8, 4, 12};
+    if constexpr (kind == CodeKind::bits4)
       return _mm512_permutexvar_epi16(p == 0 ? lanes : _mm512_srli_epi16(lanes, kShift[p]), values);
-    }
-    const __m512i lanes = _mm512_loadu_si512(codes + p / 2 * kCodePanel * 4);
     if constexpr (kind == CodeKind::bits8)
       return side_by_side(byte_of<p % 2>(lanes, centre), byte_of<p % 2 + 2>(lanes, centre));
     return widen_e4m3(p % 2 == 0 ? lanes : _mm512_srli_epi16(lanes, 8));
   }
 
-  template <int p, int R, int V>
-  void multiply(const std::byte* codes, const std::byte* x, int v, Sum (&sum)[R][V]) const {
-    const __m512i now = pair<p>(codes);
-#pragma GCC unroll 12
-    for (int r = 0; r < R; ++r) dot(sum[r][v], now, x + r * kRowBytes<Input> + 4 * p);
-  }
-
-  // One step of 16 columns times R rows.
+  // One step of 16 V columns times R rows.
   template <int R, int V>
-  void step(const std::byte* codes, const std::byte* x, int v, Sum (&low)[R][V], Sum (&high)[R][V])
-      const {
-    multiply<0>(codes, x, v, low);
-    multiply<1>(codes, x, v, low);
-    multiply<2>(codes, x, v, high);
-    multiply<3>(codes, x, v, high);
+  void step(const std::byte* codes, const std::byte* x, Sum (&low)[R][V], Sum (&high)[R][V]) const {
+    const InputLane<R> x0(x, 0), x1(x, 1), x2(x, 2), x3(x, 3);
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) {
+      const __m512i lanes = load(codes + v * 64);
+      x0.multiply(pair<0>(lanes), v, low);
+      x1.multiply(pair<1>(lanes), v, low);
+      const __m512i more = kind == CodeKind::bits4 ? lanes : load(codes + kCodePanel * 4 + v * 64);
+      x2.multiply(pair<2>(more), v, high);
+      x3.multiply(pair<3>(more), v, high);
+    }
   }
 
   __m512i values;  // bits4: 16 bf16 values, twice
   __m512 centre;   // bits8
 };
-
-#include "ops/cpu/codes_dot.inc"
 
 template <int... r>
 constexpr CodeFamily family(std::integer_sequence<int, r...>) {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Codes times int8 by VPDPBUSD: four products of an unsigned and a signed byte added to each 32-bit
 // lane, nothing saturates.
+#include <utility>
+
 #include "ops/cpu/codes.h"
 #include "ops/cpu/intrinsics.h"
-#include "ops/cpu/tiles.h"
 
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")
 
@@ -14,10 +15,19 @@ using Sum = __m512i;
 using Input = int8_t;
 
 // In assembly because g++ 12 otherwise copies the accumulators around and spills them.
+inline void dot(Sum& sum, __m512i codes, __m512i inputs) {
+  asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(codes), "v"(inputs));
+}
 inline void dot(Sum& sum, __m512i codes, const std::byte* inputs) {
   asm("vpdpbusd %2%{1to16%}, %1, %0"
       : "+v"(sum)
       : "v"(codes), "m"(*reinterpret_cast<const int32_t*>(inputs)));
+}
+// A load that stays one: g++ 12 would rather read memory again than hold it.
+inline __m512i load(const std::byte* p) {
+  __m512i x = _mm512_loadu_si512(p);
+  asm("" : "+v"(x));
+  return x;
 }
 
 // Whole numbers add up the same in any order: many rows need no second chain.
@@ -39,32 +49,31 @@ inline __m512 scaled(Sum sum, const CodeGroup& group, __m512 scale, __m512 y) {
       _mm512_cvtepi32_ps(sum), _mm512_mul_ps(_mm512_set1_ps(group.scale), scale), y);
 }
 
+#include "ops/cpu/codes_dot.inc"
+
 template <CodeKind kind>
 struct Decoder {
   explicit Decoder(const CodePanel&) {}
-  const __m512i nibble = _mm512_set1_epi8(15);
 
-  // One step of 16 columns times R rows.
+  // One step of 16 V columns times R rows.
   template <int R, int V>
-  void step(const std::byte* codes, const std::byte* x, int v, Sum (&even)[R][V], Sum (&odd)[R][V])
-      const {
-    const __m512i first = _mm512_loadu_si512(codes);
-    __m512i low = first, high;
-    if constexpr (kind == CodeKind::bits4) {
-      low = _mm512_and_si512(first, nibble);
-      high = _mm512_and_si512(_mm512_srli_epi16(first, 4), nibble);
-    } else {
-      high = _mm512_loadu_si512(codes + kCodePanel * 4);
-    }
-#pragma GCC unroll 12
-    for (int r = 0; r < R; ++r) {
-      dot(even[r][v], low, x + r * kRowBytes<Input>);
-      dot(odd[r][v], high, x + r * kRowBytes<Input> + 4);
+  void step(const std::byte* codes, const std::byte* x, Sum (&even)[R][V], Sum (&odd)[R][V]) const {
+    const InputLane<R> first(x, 0), second(x, 1);
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) {
+      const __m512i lanes = load(codes + v * 64);
+      if constexpr (kind == CodeKind::bits4) {
+        first.multiply(_mm512_and_si512(lanes, nibble), v, even);
+        second.multiply(_mm512_and_si512(_mm512_srli_epi16(lanes, 4), nibble), v, odd);
+      } else {
+        first.multiply(lanes, v, even);
+        second.multiply(load(codes + kCodePanel * 4 + v * 64), v, odd);
+      }
     }
   }
-};
 
-#include "ops/cpu/codes_dot.inc"
+  const __m512i nibble = _mm512_set1_epi8(15);
+};
 
 template <int... r>
 constexpr CodeFamily family(std::integer_sequence<int, r...>) {
