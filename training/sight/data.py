@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Samples for quern-sight, drawn on the fly: a picture, a question, an answer.
 
-Every batch has one picture size and one task, so that the training step needs no padding inside the tower. A curriculum
-level in 0..1 makes text longer and pictures dirtier. Held-out fonts are never seen by training: see HELD_OUT.
+Every batch has one picture size and one task, so that the training step needs no padding inside the tower. Two levels in
+0..1 set how hard it is: `reach` how long the text is and which tasks come, `dirt` which faces, colours and noise. A line
+also says which character covers each narrow slot of its width: the tower learns letters from that, see `slots`.
+Held-out fonts are never seen by training: see HELD_OUT.
 """
 import glob
 import os
@@ -14,8 +16,14 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 # Font families (by file name prefix) that only evaluation uses.
 HELD_OUT = ("Lato", "OpenSans", "LinLibertine")
 # Faces that a reader could not tell from others or that draw no ordinary letters.
-UNUSABLE = ("LinLibertine_K", "LinBiolinum_K", "LinLibertine_I", "Symbol", "Dingbats", "LinLibertine_DR")
+UNUSABLE = ("LinLibertine_K", "LinBiolinum_K", "LinLibertine_I", "LinLibertine_DR", "Symbol", "StandardSymbols",
+            "Dingbats", "D050000L", "DroidSansFallback")
+# What makes a face hard to read at 12 pixels; such faces come late in the curriculum.
+HARD = ("Thin", "Hairline", "ExtraLight", "Light", "Z003", "Black", "Heavy", "Ital", "Oblique", "_RI", "_RBI", "_RZ",
+        "Cond", "Narrow", "BoldIt", "BdIta")
 CELL = 28  # pixels of one language-model token on each side
+SLOTS = 4  # per patch column of 14 pixels: a slot is 3.5 pixels wide, about the narrowest letter
+FACES = 400  # opened (face, size) pairs kept; each costs some 100 KB
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 DIGITS = "0123456789"
@@ -31,13 +39,26 @@ READ = ("What does it say?", "Read the text.", "Read it.", "What is written here
 
 
 def fonts(held_out):
+    """Paths of usable faces, the easy ones first, otherwise mixed."""
     found = []
     for path in sorted(glob.glob("/usr/share/fonts/truetype/**/*.ttf", recursive=True)
                        + glob.glob("/usr/share/fonts/opentype/**/*.otf", recursive=True)):
         name = os.path.basename(path)
         if not name.startswith(UNUSABLE) and name.startswith(HELD_OUT) == held_out:
             found.append(path)
-    return found
+    random.Random(7).shuffle(found)
+    return sorted(found, key=lambda path: any(mark in os.path.basename(path) for mark in HARD))
+
+
+def luminance(colour):
+    return 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
+
+
+def slots(text, font, x, width):
+    """uint8 [width / 3.5]: 1 + the index among printable ASCII of the character that covers the slot's centre, or 0."""
+    ends = [x + font.getlength(text[:i]) for i in range(len(text) + 1)]
+    at = np.searchsorted(ends, (np.arange(width * SLOTS // 14) + 0.5) * 14 / SLOTS, side="right")
+    return np.array([0, *(ord(c) - 31 for c in text), 0], dtype=np.uint8)[at]
 
 
 class Painter:
@@ -47,17 +68,23 @@ class Painter:
         self.rng = random.Random(seed)
         self.paths = fonts(held_out)
         self.cache = {}
+        self.grain = np.random.default_rng(seed).normal(0, 1, 1 << 20).astype(np.float32)
 
-    def font(self, size):
-        key = (self.rng.choice(self.paths), size)
+    def font(self, size, dirt=1.0):
+        usable = max(8, int(len(self.paths) * min(1, 0.1 + 1.8 * dirt)))
+        key = (self.paths[self.rng.randrange(min(usable, len(self.paths)))], size)
         if key not in self.cache:
-            if len(self.cache) > 600:
-                self.cache.clear()
-            self.cache[key] = ImageFont.truetype(*key)
+            if len(self.cache) >= FACES:
+                del self.cache[self.rng.choice(list(self.cache))]
+            self.cache[key] = ImageFont.truetype(*key, layout_engine=ImageFont.Layout.BASIC)
         return self.cache[key]
 
     def text(self, length):
-        """About `length` characters: words, digits, mixed strings."""
+        """About `length` characters: words, digits, mixed strings.
+
+        Mixed strings leave out what faces draw alike (I l |, O 0), and very short ones also the letters whose two cases
+        differ in size alone: nobody can read those.
+        """
         r = self.rng
         kind = r.random()
         if kind < 0.45:
@@ -65,50 +92,51 @@ class Painter:
             while len(out) < length and r.random() < 0.8:
                 out += " " + r.choice(WORDS)
             out = out[:length].strip()
-            style = r.random()
+            style = r.random() if len(out) > 2 else 1
             out = out.upper() if style < 0.15 else out.capitalize() if style < 0.4 else out.title() if style < 0.5 else out
             return out or r.choice(LETTERS)
         if kind < 0.65:
             return "".join(r.choice(DIGITS) for _ in range(length))
-        alphabet = LETTERS + LETTERS.upper() + DIGITS
-        if kind < 0.9:
-            return "".join(r.choice(alphabet) for _ in range(length))
-        return "".join(r.choice(alphabet + MARKS) for _ in range(length))
+        alike = "lIO0|" if length > 2 else "lIO0|CPSUVWXZ.,'`o"
+        alphabet = [c for c in LETTERS + LETTERS.upper() + DIGITS + MARKS * (kind > 0.9) if c not in alike]
+        return "".join(r.choice(alphabet) for _ in range(length))
 
-    def colours(self):
+    def colours(self, dirt=1.0):
         """A background and a foreground that can be told apart."""
         r = self.rng
-        if r.random() < 0.5:
+        if r.random() > 0.6 * dirt:
             pair = [(255, 255, 255), (0, 0, 0)]
-            return pair if r.random() < 0.8 else pair[::-1]
+            return pair if r.random() > 0.25 * dirt else pair[::-1]
         while True:
             back, front = (tuple(r.randrange(256) for _ in range(3)) for _ in range(2))
-            if abs(sum(back) - sum(front)) > 240:
+            if abs(luminance(back) - luminance(front)) > 140 - 70 * dirt:
                 return back, front
 
-    def line(self, width, height, level):
-        """(picture, text) of one line; `level` sets length and dirt."""
+    def line(self, cells, lengths, dirt):
+        """(picture, text, slots) of one line of `lengths` (least, most) characters in a strip of `cells` cells."""
         r = self.rng
-        longest = 1 + int(level * 15)
+        width, (least, most) = cells * CELL, lengths
         for _ in range(20):
-            text = self.text(r.randint(1, longest))
-            font = self.font(r.randint(int(height * 0.45), int(height * 0.86)))
+            text = self.text(r.randint(least, most))
+            font = self.font(r.randint(18 - int(6 * dirt), 24), dirt)
             left, top, right, bottom = font.getbbox(text)
-            if right - left <= width - 4 and bottom - top <= height - 1:
+            if right - left <= width - 4 and bottom - top <= CELL - 1:
                 break
+            most = max(least, most - 1)
         else:
-            text, font = "7", self.font(int(height * 0.5))
+            text, font = "7", self.font(14, dirt)
             left, top, right, bottom = font.getbbox(text)
-        back, front = self.colours()
-        image = Image.new("RGB", (width, height), back)
+        back, front = self.colours(dirt)
+        image = Image.new("RGB", (width, CELL), back)
         x = r.randint(2, max(2, width - (right - left) - 2)) - left
-        y = r.randint(0, max(0, height - (bottom - top))) - top
+        slack = max(0, CELL - (bottom - top))
+        y = int(slack * (0.5 + (0.2 + 0.8 * dirt) * (r.random() - 0.5)) + 0.5) - top
         ImageDraw.Draw(image).text((x, y), text, font=font, fill=front)
-        if r.random() < 0.4 * level:
+        if r.random() < 0.3 * dirt:
             image = image.rotate(r.uniform(-2.5, 2.5), Image.BILINEAR, fillcolor=back)
-        if r.random() < 0.2 * level:
+        if r.random() < 0.15 * dirt:
             image = image.filter(ImageFilter.GaussianBlur(r.uniform(0.2, 0.8)))
-        return image, text
+        return image, text, slots(text, font, x, width)
 
     def shapes(self, size):
         """(picture, question, answer): count shapes of one kind, or name a colour."""
@@ -158,24 +186,28 @@ class Painter:
             return image, f"Where is {words[i]}?", places[i]
         return image, f"What is at the {places[i]}?", words[i]
 
-    def batch(self, count, level):
-        """(pixels uint8 [count, H, W, 3], questions, answers, is_line)."""
+    def lines(self, count, cells, lengths, dirt):
+        """A batch of lines: (pixels uint8 [count, H, W, 3], questions, answers, slots [count, W / 3.5])."""
+        made = [self.line(cells, lengths, dirt) for _ in range(count)]
+        pixels = np.stack([np.asarray(image) for image, _, _ in made])
+        questions = [self.rng.choice(READ) for _ in made]
+        return self.soil(pixels, dirt), questions, [text for _, text, _ in made], np.stack([s for _, _, s in made])
+
+    def soil(self, pixels, dirt):
+        """Adds grain to half of the batches."""
+        if self.rng.random() > 0.5 * dirt:
+            return pixels
+        rolled = np.roll(self.grain, self.rng.randrange(self.grain.size))
+        grain = np.resize(rolled, pixels.shape) * (14 * dirt * self.rng.random())
+        return np.clip(pixels + grain, 0, 255).astype(np.uint8)
+
+    def batch(self, count, reach, dirt):
+        """A batch of any task that `reach` allows, as `lines` gives it; slots is None where the task is not a line."""
         r = self.rng
         draw = r.random()
-        noise = r.random() < 0.5
-        if draw < 0.12 and level > 0.3:
-            made = [self.shapes(112) for _ in range(count)]
-        elif draw < 0.24 and level > 0.5:
-            made = [self.labels(140) for _ in range(count)]
-        else:
-            cells = r.randint(1 + int(level * 4), 2 + int(level * 8))
-            made = []
-            for _ in range(count):
-                image, text = self.line(cells * CELL, CELL, level)
-                made.append((image, r.choice(READ), text))
-        pixels = np.stack([np.asarray(image) for image, _, _ in made])
-        if noise and level > 0.1:
-            generator = np.random.default_rng(r.getrandbits(32))
-            dirt = generator.normal(0, 14 * level, pixels.shape)
-            pixels = np.clip(pixels + dirt, 0, 255).astype(np.uint8)
-        return pixels, [q for _, q, _ in made], [a for _, _, a in made], pixels.shape[1] == CELL
+        if draw < 0.24 and reach > 0.4:
+            made = [self.shapes(112) if draw < 0.12 else self.labels(140) for _ in range(count)]
+            pixels = np.stack([np.asarray(image) for image, _, _ in made])
+            return self.soil(pixels, dirt), [q for _, q, _ in made], [a for _, _, a in made], None
+        most = 1 + int(reach * 15)
+        return self.lines(count, r.randint(1 + most // 4, 2 + most // 2), (1, most), dirt)

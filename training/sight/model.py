@@ -8,38 +8,39 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from data import SLOTS
+from tokens import SIZE, SPECIAL
+
 PATCH, MERGE, TIME = 14, 2, 2
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 
 CONFIG = {
     "architectures": ["Qwen2VLForConditionalGeneration"], "model_type": "qwen2_vl", "torch_dtype": "bfloat16",
-    "hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 4, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "vocab_size": 384, "max_position_embeddings": 4096, "rms_norm_eps": 1e-6,
+    "hidden_size": 256, "intermediate_size": 384, "num_hidden_layers": 4, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "vocab_size": SIZE, "max_position_embeddings": 4096, "rms_norm_eps": 1e-6,
     "rope_theta": 10000.0, "hidden_act": "silu", "tie_word_embeddings": True, "use_sliding_window": False,
     "rope_scaling": {"type": "mrope", "mrope_section": [8, 12, 12]},
-    "bos_token_id": 256, "eos_token_id": 258, "vision_start_token_id": 265, "vision_end_token_id": 266,
-    "vision_token_id": 267, "image_token_id": 268, "video_token_id": 269,
+    "bos_token_id": SPECIAL["<|endoftext|>"], "eos_token_id": SPECIAL["<|im_end|>"],
+    "vision_start_token_id": SPECIAL["<|vision_start|>"], "vision_end_token_id": SPECIAL["<|vision_end|>"],
+    "vision_token_id": SPECIAL["<|vision_pad|>"], "image_token_id": SPECIAL["<|image_pad|>"],
+    "video_token_id": SPECIAL["<|video_pad|>"],
     "vision_config": {"depth": 6, "embed_dim": 128, "num_heads": 4, "mlp_ratio": 4, "in_chans": 3, "hidden_size": 256,
                       "patch_size": PATCH, "spatial_merge_size": MERGE, "temporal_patch_size": TIME,
                       "spatial_patch_size": PATCH},
 }
-# Ids 0..255 are bytes (in GPT-2's order of printable stand-ins); then Qwen's added tokens in their usual order.
-ADDED = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|object_ref_start|>", "<|object_ref_end|>", "<|box_start|>",
-         "<|box_end|>", "<|quad_start|>", "<|quad_end|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>",
-         "<|image_pad|>", "<|video_pad|>"]
-
-
-def byte_order():
-    """GPT-2's table: printable bytes stand for themselves, the others for code points from 256 on; ids follow the table."""
-    printable = list(range(33, 127)) + list(range(161, 173)) + list(range(174, 256))
-    rest = [b for b in range(256) if b not in printable]
-    return {b: i for i, b in enumerate(printable + rest)}
+CHARACTERS = 96  # nothing, then printable ASCII
 
 
 def rotate(x, cos, sin):
     half = x.shape[-1] // 2
     return x * cos + torch.cat((-x[..., half:], x[..., :half]), -1) * sin
+
+
+def attend(q, k, v, causal=False):
+    """In float32 even under autocast: in bfloat16 torch's backward pass of attention is five times slower on a CPU."""
+    with torch.autocast("cpu", enabled=False):
+        return F.scaled_dot_product_attention(q.float(), k.float(), v.float(), is_causal=causal)
 
 
 class VisionBlock(nn.Module):
@@ -53,7 +54,7 @@ class VisionBlock(nn.Module):
     def forward(self, h, cos, sin):
         b, p, d = h.shape
         q, k, v = self.attn["qkv"](self.norm1(h)).view(b, p, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
-        o = F.scaled_dot_product_attention(rotate(q, cos, sin), rotate(k, cos, sin), v)
+        o = attend(rotate(q, cos, sin), rotate(k, cos, sin), v)
         h = h + self.attn["proj"](o.transpose(1, 2).reshape(b, p, d))
         x = self.mlp["fc1"](self.norm2(h))
         return h + self.mlp["fc2"](x * torch.sigmoid(1.702 * x))
@@ -72,7 +73,7 @@ class Tower(nn.Module):
     def forward(self, patches, rows, cols):
         """patches [B, P, 588] (one of the two equal time halves) -> (patch features [B, P, d], tokens [B, P/4, D])."""
         w = self.patch_embed["proj"].weight.sum(2).flatten(1)  # a still picture fills both time slices alike
-        h = F.linear(patches, w)
+        h = F.linear(patches, w).float()  # under autocast too the stream that blocks add to stays float32
         quarter = self.head_dim // 4
         inv = 10000.0 ** (-torch.arange(quarter, dtype=torch.float32) / quarter)
         a = torch.cat((rows[:, None] * inv, cols[:, None] * inv), -1)
@@ -113,7 +114,7 @@ class Layer(nn.Module):
         k = rotate(a["k_proj"](n).view(b, t, self.g, self.e).transpose(1, 2), cos, sin)
         v = a["v_proj"](n).view(b, t, self.g, self.e).transpose(1, 2)
         repeat = self.h // self.g
-        o = F.scaled_dot_product_attention(q, k.repeat_interleave(repeat, 1), v.repeat_interleave(repeat, 1), is_causal=True)
+        o = attend(q, k.repeat_interleave(repeat, 1), v.repeat_interleave(repeat, 1), causal=True)
         h = h + a["o_proj"](o.transpose(1, 2).reshape(b, t, -1))
         n, m = self.post_attention_layernorm(h), self.mlp
         return h + m["down_proj"](F.silu(m["gate_proj"](n)) * m["up_proj"](n))
@@ -128,16 +129,22 @@ class Sight(nn.Module):
             "embed_tokens": nn.Embedding(config["vocab_size"], config["hidden_size"]),
             "layers": nn.ModuleList(Layer(config) for _ in range(config["num_hidden_layers"])),
             "norm": RmsNorm(config["hidden_size"])})
-        # Training only: reads characters from columns of patches, which teaches the tower letters early. Not exported.
-        self.reader = nn.Linear(2 * config["vision_config"]["embed_dim"], 257)
-        for name, p in self.named_parameters():
-            if p.dim() > 1:
-                nn.init.normal_(p, std=0.02 if "embed" in name else (p[0].numel()) ** -0.5)
+        # Training only, not exported: names the character in each slot of a line, which teaches the tower letters.
+        self.reader = nn.Linear(2 * config["vision_config"]["embed_dim"], SLOTS * CHARACTERS)
+        self.apply(initialise)
 
-    def forward(self, patches, grid, ids, positions, first):
-        """ids [B, T] with image_pad at [first, first + n); positions [3, T] -> (logits [B, T, V], patch features)."""
-        rows, cols = patch_coordinates(*grid)
-        features, tokens = self.visual(patches, rows, cols)
+    def look(self, patches, grid):
+        """patches [B, P, 588] -> (patch features [B, P, d], language-model tokens [B, P / 4, D])."""
+        return self.visual(patches, *patch_coordinates(*grid))
+
+    def slots(self, features, grid):
+        """Patch features of lines one cell high -> logits [B, SLOTS * patch columns, CHARACTERS]."""
+        b, _, d = features.shape
+        columns = features.view(b, grid[1] // 2, 2, 2, d).transpose(2, 3).reshape(b, grid[1], 2 * d)
+        return self.reader(columns).view(b, -1, CHARACTERS)
+
+    def answer(self, tokens, ids, positions, first, begin):
+        """ids [B, T] with image_pad at [first, first + n); positions [3, T] -> logits [B, T - begin, V] from `begin` on."""
         h = self.model["embed_tokens"](ids)
         h = torch.cat((h[:, :first], tokens, h[:, first + tokens.shape[1]:]), 1)
         e = self.config["hidden_size"] // self.config["num_attention_heads"]
@@ -148,7 +155,27 @@ class Sight(nn.Module):
         cos, sin = a.cos(), a.sin()
         for layer in self.model["layers"]:
             h = layer(h, cos, sin)
-        return F.linear(self.model["norm"](h), self.model["embed_tokens"].weight), features
+        return F.linear(self.model["norm"](h[:, begin:]), self.model["embed_tokens"].weight)
+
+
+# What is added to the residual stream begins small, so that at first each block passes its input on.
+BRANCH = 0.2
+
+
+def initialise(module):
+    """Unit-variance maps, zero biases, branches scaled down; embeddings of the size of the other rows of the stream."""
+    if isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, std=module.in_features ** -0.5)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.Embedding):
+        nn.init.normal_(module.weight, std=module.embedding_dim ** -0.5)
+    elif isinstance(module, nn.Conv3d):
+        nn.init.normal_(module.weight, std=(module.weight[0].numel() * TIME) ** -0.5)
+    if isinstance(module, (VisionBlock, Layer)):
+        for name, p in module.named_parameters():
+            if name.endswith(("attn.proj.weight", "fc2.weight", "o_proj.weight", "down_proj.weight")):
+                p.data *= BRANCH
 
 
 def patch_coordinates(gh, gw):
