@@ -11,7 +11,8 @@ namespace {
 
 using cpu::CodeKind;
 
-constexpr int64_t kMostInputs = 128;  // in a group
+constexpr int64_t kMostInputs = 128;   // in a group
+constexpr int64_t kSharedInputs = 32;  // under one scale of int8 inputs, where groups are smaller
 
 int64_t ceil_div(int64_t a, int64_t b) {
   return (a + b - 1) / b;
@@ -70,6 +71,7 @@ bool read_blocks(const QuantMatrix& w, CodeSpec& out) {
   const int64_t block = is_one ? std::max<int64_t>(whole, cpu::kCodeStep) : w.block_cols;
   out.group = is_one ? std::min(block, kMostInputs) : group_of(block);
   if (out.group == 0) return false;
+  if (kSharedInputs % out.group == 0) out.input_groups = kSharedInputs / out.group;
   out.scale_groups = ceil_div(block, out.group);
   if (!w.super_scales.defined() && !w.super_minimums.defined()) return true;
   const bool is_one_super = w.super_cols <= 0 || w.super_cols >= w.cols();

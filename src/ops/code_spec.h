@@ -19,8 +19,8 @@ struct CodeSpec {
   bool is_table = false;
   std::vector<float> values;  // bits4: what each of the 16 codes means
 
-  int64_t group = 0;  // inputs that are summed before a scale is applied, and that share the scale
-                      // of int8 inputs
+  int64_t group = 0;         // inputs that are summed before a scale of the weight is applied
+  int64_t input_groups = 1;  // groups that share a scale of int8 inputs
   int64_t scale_groups = 0;  // groups under one scale
   int64_t super_groups = 0;  // groups under one second-level scale; 0: there is none
   DType scale = DType::f32, super_scale = DType::f32;

@@ -95,21 +95,40 @@ int64_t block_row(const Source& source) {
   return source.row / rows;
 }
 
+// A panel of the weight being filled: where each line of a kind lies.
+struct Target {
+  const CodePanels& panels;
+  int64_t panel;
+
+  // Shows every copy of every line of a kind: its index along the row, and where it goes.
+  void each_line(const CodeLines& lines,
+                 FunctionRef<void(int64_t line, std::byte* to)> visit) const {
+    for (int64_t block = 0; block < panels.blocks(); ++block) {
+      const Range range = panels.range(block);
+      for (int64_t line = range.begin / lines.groups; line * lines.groups < range.end; ++line)
+        visit(line, panels.line(lines, panel, block, std::max(range.begin, line * lines.groups)));
+    }
+  }
+};
+
 // The numbers of one column, from a grid of the part: line i is block column i. `absent` is what no
 // grid means; such lines are float32.
-void pack_lines(
-    const Tensor& grid, const Source& source, int64_t column, const CodeLines& out, float absent) {
-  if (!out.data.defined()) return;
-  const int64_t item = bits_of(out.data.dtype()) / 8, lines = out.data.dim(0);
-  std::byte* to = out.data.raw() + column * item;
-  for (int64_t line = 0; line < lines; ++line, to += kCodePanel * item) {
+void pack_lines(const Tensor& grid,
+                const Source& source,
+                int64_t column,
+                const CodeLines& lines,
+                const Target& target,
+                float absent) {
+  if (!lines.is_present()) return;
+  const int64_t item = bits_of(lines.dtype) / 8;
+  target.each_line(lines, [&](int64_t line, std::byte* to) {
     const void* from = &absent;
     if (grid.defined())
       from = grid.raw() + (block_row(source) * grid.stride(0) +
                            std::min(line, grid.dim(1) - 1) * grid.stride(1)) *
                               item;
-    std::memcpy(to, from, static_cast<size_t>(item));
-  }
+    std::memcpy(to + column * item, from, static_cast<size_t>(item));
+  });
 }
 
 // Whole numbers up to 256 are exact in bf16.
@@ -121,110 +140,107 @@ void store(float whole, DType dtype, std::byte* to) {
               static_cast<size_t>(bits_of(dtype) / 8));
 }
 
-bool pack_zeros(const Tensor& zeros,
-                const Source& source,
+bool pack_zeros(const Source& source,
                 const CodeSpec& spec,
                 int64_t column,
-                const Tensor& lines) {
-  const Tensor row = to_f32(zeros.select(0, block_row(source)).contiguous());
+                const CodeLines& lines,
+                const Target& target) {
+  const Tensor& zeros = source.part->zeros;
+  const Tensor row = zeros.defined() ? to_f32(zeros.select(0, block_row(source)).contiguous())
+                                     : Tensor::zeros({1}, DType::f32);
   const auto centre = static_cast<float>(spec.shift != 0 ? 0 : spec.centre);
-  const float most = lines.dtype() == DType::i8 ? 127 : 256;
-  const int64_t item = bits_of(lines.dtype()) / 8;
-  std::byte* to = lines.raw() + column * item;
-  for (const float zero : row.span<float>()) {
-    const float below = centre - zero;
-    if (!(std::abs(below) <= most) || below != std::nearbyint(below)) return false;
-    store(below, lines.dtype(), to);
-    to += kCodePanel * item;
-  }
-  return true;
-}
-
-int64_t lines_for(int64_t groups, int64_t per_line) {
-  return std::max<int64_t>(1, ceil_div(groups, per_line));
+  const float most = lines.dtype == DType::i8 ? 127 : 256;
+  const int64_t item = bits_of(lines.dtype) / 8;
+  bool is_good = true;
+  target.each_line(lines, [&](int64_t line, std::byte* to) {
+    const float below = centre - row.data<float>()[std::min(line, row.numel() - 1)];
+    is_good = is_good && std::abs(below) <= most && below == std::nearbyint(below);
+    store(is_good ? below : 0.0f, lines.dtype, to + column * item);
+  });
+  return is_good;
 }
 
 }  // namespace
 
 CodePanels::CodePanels(const CodeSpec& spec, int64_t rows, int64_t cols, Device device)
-    : panels(ceil_div(rows, kCodePanel)), groups(ceil_div(cols, spec.group)) {
-  codes = Tensor::empty(
-      {panels, groups * spec.group / kCodeStep, step_bytes(spec.kind)}, DType::u8, device);
-  const auto lines = [&](CodeLines& out, DType dtype, int64_t per_line) {
-    out.groups = per_line;
-    out.data = Tensor::empty({panels, lines_for(groups, per_line), kCodePanel}, dtype, device);
-  };
-  lines(scales, spec.scale, spec.scale_groups);
+    : groups_(ceil_div(cols, spec.group)),
+      block_groups_(std::clamp<int64_t>(groups_, 1, kCodeBlock / spec.group)),
+      blocks_(std::max<int64_t>(1, ceil_div(groups_, block_groups_))),
+      group_bytes_(spec.group / kCodeStep * step_bytes(spec.kind)) {
+  add_lines(scales, spec.scale, spec.scale_groups);
   if (spec.offset == Offset::zero_point) {
-    lines(zeros, spec.kind == CodeKind::bits4 ? DType::i8 : DType::bf16, spec.scale_groups);
-    any_zero = Tensor::zeros({1}, DType::u8, device);
+    add_lines(zeros, spec.kind == CodeKind::bits4 ? DType::i8 : DType::bf16, spec.scale_groups);
+    any_zero_ = Tensor::zeros({1}, DType::u8, device);
   }
-  if (spec.offset == Offset::minimum) lines(minimums, spec.minimum, spec.scale_groups);
-  if (spec.super_groups == 0) return;
-  lines(super_scales, spec.super_scale, spec.super_groups);
-  if (spec.offset == Offset::minimum) lines(super_minimums, spec.super_minimum, spec.super_groups);
+  if (spec.offset == Offset::minimum) add_lines(minimums, spec.minimum, spec.scale_groups);
+  if (spec.super_groups > 0) {
+    add_lines(super_scales, spec.super_scale, spec.super_groups);
+    if (spec.offset == Offset::minimum)
+      add_lines(super_minimums, spec.super_minimum, spec.super_groups);
+  }
+  data_ =
+      Tensor::empty({ceil_div(rows, kCodePanel), blocks_ * header_bytes_ + groups_ * group_bytes_},
+                    DType::u8,
+                    device);
+}
+
+void CodePanels::add_lines(CodeLines& lines, DType dtype, int64_t groups) {
+  const bool is_aligned = block_groups_ % groups == 0 || groups % block_groups_ == 0;
+  lines = {.dtype = dtype,
+           .groups = groups,
+           .offset = header_bytes_,
+           .count = is_aligned ? ceil_div(block_groups_, groups) : block_groups_ / groups + 2};
+  header_bytes_ += lines.bytes();
 }
 
 void CodePanels::note_zeros() {
-  if (!zeros.data.defined()) return;
-  const std::byte* begin = zeros.data.raw();
-  *any_zero.data<uint8_t>() =
-      std::any_of(begin, begin + zeros.data.bytes(), [](std::byte b) { return b != std::byte{0}; });
+  if (!zeros.is_present()) return;
+  uint8_t& found = *any_zero_.data<uint8_t>();
+  for (int64_t panel = 0; panel < panels() && found == 0; ++panel)
+    Target{*this, panel}.each_line(zeros, [&](int64_t, const std::byte* line) {
+      found |= std::any_of(
+          line, line + zeros.line_bytes(), [](std::byte b) { return b != std::byte{0}; });
+    });
 }
 
 void CodePanels::each_tensor(FunctionRef<void(Tensor&)> visit) {
-  for (Tensor* t : {&codes,
-                    &scales.data,
-                    &super_scales.data,
-                    &minimums.data,
-                    &super_minimums.data,
-                    &zeros.data,
-                    &any_zero})
-    if (t->defined()) visit(*t);
-}
-
-int64_t CodePanels::bytes() const {
-  int64_t sum = codes.bytes();
-  for (const CodeLines* lines : {&scales, &super_scales, &minimums, &super_minimums, &zeros})
-    if (lines->data.defined()) sum += lines->data.bytes();
-  return sum;
+  visit(data_);
+  if (any_zero_.defined()) visit(any_zero_);
 }
 
 PackFault pack_panel(const std::vector<QuantMatrix>& parts,
                      const CodeSpec& spec,
                      int64_t panel,
                      CodePanels& out) {
-  CodeLines mine[] = {out.scales, out.super_scales, out.minimums, out.super_minimums, out.zeros};
-  for (CodeLines& lines : mine) {
-    if (!lines.data.defined()) continue;
-    lines.data = lines.data.select(0, panel);
-    std::memset(lines.data.raw(), 0, static_cast<size_t>(lines.data.bytes()));
-  }
+  const Target target{out, panel};
   Source sources[kCodePanel];
   int64_t columns = 0;
-  for (; columns < kCodePanel; ++columns) {
-    const Source source = sources[columns] = source_of(parts, panel * kCodePanel + columns);
-    if (source.part == nullptr) break;
+  while (columns < kCodePanel &&
+         (sources[columns] = source_of(parts, panel * kCodePanel + columns)).part != nullptr)
+    ++columns;
+  const int64_t cols = parts[0].cols();
+  if (columns < kCodePanel || out.groups() * spec.group != cols)
+    std::memset(out.block(panel, 0), 0, static_cast<size_t>(out.bytes() / out.panels()));
+  for (int64_t column = 0; column < columns; ++column) {
+    const Source& source = sources[column];
     const QuantMatrix& w = *source.part;
     if (!is_number(source, spec)) return PackFault::not_a_number;
-    pack_lines(w.scales, source, columns, mine[0], 1);
-    pack_lines(w.super_scales, source, columns, mine[1], 1);
-    pack_lines(w.minimums, source, columns, mine[2], 0);
-    pack_lines(w.super_minimums, source, columns, mine[3], 1);
-    if (w.zeros.defined() && !pack_zeros(w.zeros, source, spec, columns, mine[4].data))
+    pack_lines(w.scales, source, column, out.scales, target, 1);
+    pack_lines(w.super_scales, source, column, out.super_scales, target, 1);
+    pack_lines(w.minimums, source, column, out.minimums, target, 0);
+    pack_lines(w.super_minimums, source, column, out.super_minimums, target, 1);
+    if (out.zeros.is_present() && !pack_zeros(source, spec, column, out.zeros, target))
       return PackFault::zero_point;
   }
-  const Tensor codes = out.codes.select(0, panel);
-  const int64_t cols = parts[0].cols();
-  if (columns < kCodePanel || codes.dim(0) * kCodeStep != cols)
-    std::memset(codes.raw(), 0, static_cast<size_t>(codes.bytes()));
-  for (int64_t k = 0; k < cols;
-       k += kCodeBlock)  // a tile of lanes stays in the near cache while its columns come in
+  for (int64_t block = 0; block < out.blocks();
+       ++block) {  // its lanes stay in the near cache while its columns come in
+    const Range range = out.range(block);
     for (int64_t column = 0; column < columns; ++column)
       pack_codes(sources[column],
                  spec,
-                 {k, std::min(k + kCodeBlock, cols)},
-                 codes.raw() + k / kCodeStep * codes.dim(1) + column * 4);
+                 {range.begin * spec.group, std::min(range.end * spec.group, cols)},
+                 out.codes(panel, block) + column * 4);
+  }
   return PackFault::none;
 }
 

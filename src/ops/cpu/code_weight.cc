@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <numeric>
 
 #include "base/error.h"
 #include "base/half.h"
@@ -88,8 +89,8 @@ class CodeWeight final : public PackedWeight {
   int64_t panels_at_a_time(const ThreadPool& pool, int64_t count) const {
     if (count > kJobRows) return 1;
     const int64_t wanted =
-        ceil_div(kChunkBytes, std::max<int64_t>(1, panels_.bytes() / panels_.panels));
-    return std::clamp<int64_t>(panels_.panels / (pool.size() * kChunksPerThread), 1, wanted);
+        ceil_div(kChunkBytes, std::max<int64_t>(1, panels_.bytes() / panels_.panels()));
+    return std::clamp<int64_t>(panels_.panels() / (pool.size() * kChunksPerThread), 1, wanted);
   }
 
   std::string name_for(const Ctx& ctx) const {
@@ -113,7 +114,7 @@ class CodeWeight final : public PackedWeight {
 
 void CodeWeight::pack(const Ctx& ctx, const std::vector<QuantMatrix>& parts) {
   std::atomic<PackFault> fault{PackFault::none};
-  ctx.pool->parallel_for(panels_.panels, 1, [&](int64_t begin, int64_t end, int) {
+  ctx.pool->parallel_for(panels_.panels(), 1, [&](int64_t begin, int64_t end, int) {
     for (int64_t panel = begin; panel < end; ++panel)
       if (const PackFault found = pack_panel(parts, spec_, panel, panels_);
           found != PackFault::none)
@@ -146,16 +147,13 @@ struct CodeWeight::Pass {
         plan(weight.spec_, ctx.activation, ctx.isa),
         convert(row_kernels(ctx.isa)),
         kernels(row_kernels_for(ctx.isa)) {
-    data = ctx.empty({blocks() * most, row_bytes()}, DType::u8);
-    groups = ctx.empty({blocks() * most * block_groups(), static_cast<int64_t>(sizeof(CodeGroup))},
+    data = ctx.empty({w.panels_.blocks() * most, row_bytes()}, DType::u8);
+    groups = ctx.empty({w.panels_.blocks() * most * w.panels_.block_groups(),
+                        static_cast<int64_t>(sizeof(CodeGroup))},
                        DType::u8);
   }
 
   int64_t group() const { return w.spec_.group; }
-  int64_t block_groups() const { return std::max<int64_t>(1, kCodeBlock / group()); }
-  int64_t blocks() const {
-    return std::max<int64_t>(1, ceil_div(w.panels_.groups, block_groups()));
-  }
   int64_t row_bytes() const {
     return plan.mode == CodeMode::int8       ? kRowBytes<int8_t>
            : plan.mode == CodeMode::bf16_dot ? kRowBytes<uint16_t>
@@ -165,30 +163,40 @@ struct CodeWeight::Pass {
     return data.raw() + (block * rows + row) * row_bytes();
   }
   CodeGroup* groups_at(int64_t block, int64_t row) const {
-    return reinterpret_cast<CodeGroup*>(groups.raw()) + (block * rows + row) * block_groups();
+    return reinterpret_cast<CodeGroup*>(groups.raw()) +
+           (block * rows + row) * w.panels_.block_groups();
   }
 
   void lay_out(const float* x, int64_t row) const;
-  CodeGroup lay_out_group(const float* x, int64_t count, std::byte* out) const;
-  CodeGroup lay_out_int8(const float* x, int64_t count, int8_t* out) const;
+  float lay_out_floats(const float* x, int64_t count, std::byte* out) const;
+  void lay_out_int8(const float* x, int64_t count, int8_t* out, CodeGroup* groups) const;
   void lay_out_bf16(const float* x, uint16_t* out) const;
-  void widen(const CodeLines& lines, int64_t panel, Range range, float* out) const;
-  void widen_both(
-      const CodeLines& lines, const CodeLines& super, int64_t panel, Range range, float* out) const;
-  void decode_lines(int64_t panel, Range groups, float* scales, float* offsets) const;
+  void widen(const CodeLines& lines, int64_t panel, int64_t block, float* out) const;
+  void widen_both(const CodeLines& lines,
+                  const CodeLines& super,
+                  int64_t panel,
+                  int64_t block,
+                  float* out) const;
+  void decode_lines(int64_t panel, int64_t block, float* scales, float* offsets) const;
   bool has_offsets() const { return w.panels_.has_zeros() || w.spec_.offset == Offset::minimum; }
   void run_job(int64_t first_row, int64_t panel, const Results& out) const;
 };
 
-CodeGroup CodeWeight::Pass::lay_out_int8(const float* x, int64_t count, int8_t* out) const {
-  CodeGroup group{};
-  int32_t sum = 0;
-  group.scale = kernels.quantize(x, count, out, &sum);
-  std::fill(out + count, out + this->group(), int8_t{0});
-  group.sum = group.scale * static_cast<float>(sum);
+// The groups under one scale of x, `count` inputs in all; what is missing of the last group is 0.
+void CodeWeight::Pass::lay_out_int8(const float* x,
+                                    int64_t count,
+                                    int8_t* out,
+                                    CodeGroup* groups) const {
+  const float scale = kernels.quantize(x, count, out);
   const int32_t zero = w.spec_.kind == CodeKind::bits8 ? plan.family->zero8 : 0;
-  group.start = (zero - w.spec_.centre) * sum;
-  return group;
+  for (int64_t k = 0; k < count; k += group(), ++groups) {
+    if (count - k < group()) std::fill(out + count, out + k + group(), int8_t{0});
+    const int32_t sum = std::accumulate(out + k, out + k + group(), int32_t{0});
+    *groups = {.scale = scale,
+               .sum = static_cast<float>(sum),
+               .start = (zero - w.spec_.centre) * sum,
+               .is_last = k + group() >= count};
+  }
 }
 
 // The middle two of each four are exchanged.
@@ -197,9 +205,8 @@ void CodeWeight::Pass::lay_out_bf16(const float* x, uint16_t* out) const {
   for (int64_t k = 0; k < group(); k += 4) std::swap(out[k + 1], out[k + 2]);
 }
 
-// Up to one group of inputs; what is missing of it is 0.
-CodeGroup CodeWeight::Pass::lay_out_group(const float* x, int64_t count, std::byte* out) const {
-  if (plan.mode == CodeMode::int8) return lay_out_int8(x, count, reinterpret_cast<int8_t*>(out));
+// Up to one group of inputs; what is missing of it is 0. Returns the sum of what was laid out.
+float CodeWeight::Pass::lay_out_floats(const float* x, int64_t count, std::byte* out) const {
   float values[kCodeBlock] = {};
   uint16_t narrow[kCodeBlock];
   std::copy_n(x, count, values);
@@ -214,7 +221,7 @@ CodeGroup CodeWeight::Pass::lay_out_group(const float* x, int64_t count, std::by
     lay_out_bf16(values, reinterpret_cast<uint16_t*>(out));
   else
     std::copy_n(values, group(), reinterpret_cast<float*>(out));
-  return {.scale = 1, .sum = kernels.sum(values, group()), .start = 0, .unused = 0};
+  return kernels.sum(values, group());
 }
 
 void CodeWeight::Pass::lay_out(const float* x, int64_t row) const {
@@ -224,50 +231,68 @@ void CodeWeight::Pass::lay_out(const float* x, int64_t row) const {
     for (const int32_t k : w.spec_.column_order) ordered.push_back(x[k]);
     x = ordered.data();
   }
-  for (int64_t g = 0; g < w.panels_.groups; ++g) {
-    const int64_t block = g / block_groups(), at = g % block_groups(), k = g * group();
-    groups_at(block, row)[at] = lay_out_group(
-        x + k, std::min(group(), w.cols_ - k), row_at(block, row) + at * group() * plan.element());
+  const int64_t step = w.spec_.input_groups;
+  for (int64_t g = 0; g < w.panels_.groups(); g += step) {
+    const int64_t block = g / w.panels_.block_groups(), at = g % w.panels_.block_groups();
+    std::byte* out = row_at(block, row) + at * group() * plan.element();
+    CodeGroup* groups = groups_at(block, row) + at;
+    const int64_t count = std::min(step * group(), w.cols_ - g * group());
+    if (plan.mode == CodeMode::int8) {
+      lay_out_int8(x + g * group(), count, reinterpret_cast<int8_t*>(out), groups);
+      continue;
+    }
+    for (int64_t k = 0; k < count; k += group(), ++groups) {
+      const float sum = lay_out_floats(
+          x + g * group() + k, std::min(group(), count - k), out + k * plan.element());
+      *groups = {.scale = 1, .sum = sum, .start = 0, .is_last = k + group() >= count};
+    }
   }
 }
 
-// The lines of some groups, one after the other in `out`.
-void CodeWeight::Pass::widen(const CodeLines& lines, int64_t panel, Range range, float* out) const {
-  const DType dtype = lines.data.dtype();
+// The lines of a block's groups, one after the other in `out`.
+void CodeWeight::Pass::widen(const CodeLines& lines,
+                             int64_t panel,
+                             int64_t block,
+                             float* out) const {
+  const Range range = w.panels_.range(block);
+  const auto line = [&](int64_t g) { return w.panels_.line(lines, panel, block, g); };
   if (lines.groups == 1)
-    return kernels.widen(lines.at(panel, range.begin), dtype, range.size() * kCodePanel, out);
+    return kernels.widen(line(range.begin), lines.dtype, range.size() * kCodePanel, out);
   for (int64_t g = range.begin; g < range.end; ++g, out += kCodePanel)
     if (g == range.begin || g % lines.groups == 0)
-      kernels.widen(lines.at(panel, g), dtype, kCodePanel, out);
+      kernels.widen(line(g), lines.dtype, kCodePanel, out);
     else
       std::copy_n(out - kCodePanel, kCodePanel, out);
 }
 
 // The same, each times its second-level number.
-void CodeWeight::Pass::widen_both(
-    const CodeLines& lines, const CodeLines& super, int64_t panel, Range range, float* out) const {
-  widen(lines, panel, range, out);
-  if (!super.data.defined()) return;
+void CodeWeight::Pass::widen_both(const CodeLines& lines,
+                                  const CodeLines& super,
+                                  int64_t panel,
+                                  int64_t block,
+                                  float* out) const {
+  widen(lines, panel, block, out);
+  if (!super.is_present()) return;
   alignas(64) float line[kCodePanel];
+  const Range range = w.panels_.range(block);
   for (int64_t g = range.begin, end; g < range.end; out += (end - g) * kCodePanel, g = end) {
     end = std::min(range.end, (g / super.groups + 1) * super.groups);
-    kernels.widen(super.at(panel, g), super.data.dtype(), kCodePanel, line);
+    kernels.widen(w.panels_.line(super, panel, block, g), super.dtype, kCodePanel, line);
     kernels.scale_lines(out, (end - g) * kCodePanel, line);
   }
 }
 
-// Scales and offsets of a panel's groups as float32 lines.
+// Scales and offsets of a block's groups as float32 lines.
 void CodeWeight::Pass::decode_lines(int64_t panel,
-                                    Range range,
+                                    int64_t block,
                                     float* scales,
                                     float* offsets) const {
   const CodePanels& p = w.panels_;
-  widen_both(p.scales, p.super_scales, panel, range, scales);
-  if (w.spec_.offset == Offset::minimum)
-    widen_both(p.minimums, p.super_minimums, panel, range, offsets);
-  if (!w.panels_.has_zeros()) return;
-  widen(p.zeros, panel, range, offsets);
-  kernels.multiply(offsets, scales, range.size() * kCodePanel);
+  widen_both(p.scales, p.super_scales, panel, block, scales);
+  if (p.minimums.is_present()) widen_both(p.minimums, p.super_minimums, panel, block, offsets);
+  if (!p.has_zeros()) return;
+  widen(p.zeros, panel, block, offsets);
+  kernels.multiply(offsets, scales, p.range(block).size() * kCodePanel);
 }
 
 // Where a pass leaves its results: [rows, N], with the bias of each column.
@@ -301,18 +326,15 @@ void CodeWeight::Pass::run_job(int64_t first_row, int64_t panel, const Results& 
                  .values = w.spec_.values.empty() ? nullptr : w.spec_.values.data(),
                  .bf16_values = w.bf16_values_,
                  .centre = static_cast<float>(w.spec_.centre)};
-  const int64_t group_bytes = w.panels_.codes.dim(2) * part.steps;
-  const std::byte* codes = w.panels_.codes.raw() + panel * w.panels_.groups * group_bytes;
   const CodeTile* tile = plan.family->tiles(w.spec_.kind);
-  for (int64_t block = 0; block < blocks(); ++block) {
-    const Range range{block * block_groups(),
-                      std::min(w.panels_.groups, (block + 1) * block_groups())};
-    decode_lines(panel, range, scales, offsets);
-    part.codes = codes + range.begin * group_bytes;
-    part.groups = range.size();
+  for (int64_t block = 0; block < w.panels_.blocks(); ++block) {
+    decode_lines(panel, block, scales, offsets);
+    part.codes = w.panels_.codes(panel, block);
+    part.groups = w.panels_.range(block).size();
     for (int64_t row = 0; row < count; row += height) {
-      const CodeRows x{
-          row_at(block, first_row + row), groups_at(block, first_row + row), block_groups()};
+      const CodeRows x{row_at(block, first_row + row),
+                       groups_at(block, first_row + row),
+                       w.panels_.block_groups()};
       tile[std::min(height, count - row) - 1](x, part, sums + row * kCodePanel);
     }
   }
@@ -331,12 +353,12 @@ void CodeWeight::multiply(Ctx& ctx, const Tensor& x, const Tensor& bias, const T
         pass.lay_out(x.data<float>() + (first + t) * x.stride(0), t);
     });
     const Results out{y.data<float>() + first * y.stride(0), y.stride(0), bias.data<float>()};
-    ctx.pool->parallel_for(ceil_div(pass.rows, kJobRows) * panels_.panels,
+    ctx.pool->parallel_for(ceil_div(pass.rows, kJobRows) * panels_.panels(),
                            panels_at_a_time(*ctx.pool, pass.rows),
                            [&](int64_t begin, int64_t end, int) {
                              for (int64_t job = begin; job < end; ++job)
                                pass.run_job(
-                                   job / panels_.panels * kJobRows, job % panels_.panels, out);
+                                   job / panels_.panels() * kJobRows, job % panels_.panels(), out);
                            });
   }
 }

@@ -12,12 +12,13 @@
 // dot instructions take. A table look-up of its 16-bit words gives the pairs (k0, k2), (k1, k3),
 // (k4, k6), (k5, k7) that the bf16 dot takes. An 8-bit lane has the same orders.
 //
-// Inputs are taken in groups (32 to 128 of them, never across a scale of the weight). Within a
-// group codes are multiplied as they are; the group's sum D is then scaled and offset:
+// Inputs are taken in groups (8 to 128 of them, never across a scale of the weight). Within a group
+// codes are multiplied as they are; the group's sum D is then scaled and offset. Up to 128 inputs
+// share one scale of their own, s_x; of the groups g among them
 //
-//   y[t, n] += scale_x[t, g] scale[n, g] D  +  sum_x[t, g] offset[n, g]     in order of g
+//   y[t, n] += s_x[t]  sum over g of  scale[n, g] D[t, n, g] + sum_x[t, g] offset[n, g]
 //
-// D is an exact integer with int8 activations, and a chain of multiply-adds in order of k
+// in order of g. D is an exact integer with int8 inputs, and a chain of multiply-adds in order of k
 // otherwise: neither depends on which rows or columns are computed beside it.
 #pragma once
 
@@ -41,11 +42,12 @@ enum class CodeKind : uint8_t {
 };
 enum class CodeMode : uint8_t { int8, bf16_dot, f32 };
 
-// Of one row of x in one group. `start` is where an integer sum begins: it moves the codes' centre
-// to 0. `scale` is 1 but for int8.
+// Of one row of x in one group. `sum` is that of its elements as they are laid out. `start` is
+// where an integer sum begins: it moves the codes' centre to 0. `scale` is s_x, 1 but for int8, and
+// comes in with the last group that shares it.
 struct CodeGroup {
   float scale, sum;
-  int32_t start, unused;
+  int32_t start, is_last;
 };
 
 // Rows of x in one block, kRowBytes<Element> apart. Elements are i8 or f32 in order of k, or bf16
@@ -87,8 +89,8 @@ struct CodeFamily {
 
 // What else each tier does in its widest registers.
 struct CodeRowKernels {
-  // x -> nearest i8 of x / scale, scale = max |x| / 127; returns the scale; adds up the codes.
-  float (*quantize)(const float* x, int64_t n, int8_t* codes, int32_t* sum);
+  // x -> nearest i8 of x / scale, scale = max |x| / 127; returns the scale.
+  float (*quantize)(const float* x, int64_t n, int8_t* codes);
   // n numbers of `dtype` (a multiple of kCodePanel) as float32.
   void (*widen)(const std::byte* x, DType dtype, int64_t n, float* out);
   // Lines of kCodePanel times one line.

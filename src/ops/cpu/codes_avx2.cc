@@ -102,6 +102,9 @@ template <CodeKind kind, int R>
 inline void columns_int8(const CodeRows& x, const CodePanel& w, float* sums) {
   constexpr int64_t kStepBytes = kind == CodeKind::bits4 ? kCodePanel * 4 : kCodePanel * 8;
   const std::byte* codes = w.codes;
+  Reg part[R][1];
+#pragma GCC unroll 4
+  for (int r = 0; r < R; ++r) part[r][0] = Simd::zero();
   for (int64_t g = 0, k = 0; g < w.groups; ++g) {
     __m256i dot[R];
 #pragma GCC unroll 4
@@ -112,17 +115,11 @@ inline void columns_int8(const CodeRows& x, const CodePanel& w, float* sums) {
       k += steps * kCodeStep;
       codes += steps * kStepBytes;
     }
-    const int64_t line = g * kCodePanel;
+    Reg sums_of_group[R][1];
 #pragma GCC unroll 4
-    for (int r = 0; r < R; ++r) {
-      const CodeGroup& group = x.groups[r * x.group_stride + g];
-      float* out = sums + r * kCodePanel;
-      Reg y = Simd::load(out);
-      if (w.offsets != nullptr)
-        y = Simd::fma(Simd::set(group.sum), Simd::load(w.offsets + line), y);
-      const Reg both = Simd::mul(Simd::set(group.scale), Simd::load(w.scales + line));
-      Simd::store(out, Simd::fma(_mm256_cvtepi32_ps(dot[r]), both, y));
-    }
+    for (int r = 0; r < R; ++r) sums_of_group[r][0] = _mm256_cvtepi32_ps(dot[r]);
+    add_group<R, 1>(x, w, g, sums_of_group, part);
+    if (x.groups[g].is_last != 0) add_part<R, 1>(x, g, part, sums);
   }
 }
 

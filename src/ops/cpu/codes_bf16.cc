@@ -37,15 +37,15 @@ constexpr int chains(int) {
 constexpr int vectors(int rows) {
   return rows <= 3 ? 4 : rows <= 6 ? 2 : 1;
 }
-inline Sum join(Sum a, Sum b) {
-  return _mm512_add_ps(a, b);
+template <CodeKind>
+inline Sum join(Sum low, Sum high) {
+  return _mm512_add_ps(low, high);
 }
 inline Sum start_of(const CodeGroup&) {
   return _mm512_setzero_ps();
 }
-// What a group adds to y, before its offset.
-inline __m512 scaled(Sum sum, const CodeGroup&, __m512 scale, __m512 y) {
-  return _mm512_fmadd_ps(sum, scale, y);
+inline __m512 as_float(Sum sum) {
+  return sum;
 }
 
 // The high halves of two registers of floats that bf16 holds exactly, side by side.

@@ -37,16 +37,16 @@ constexpr int chains(int rows) {
 constexpr int vectors(int rows) {
   return rows <= 6 ? 4 : 2;
 }
-inline Sum join(Sum a, Sum b) {
-  return _mm512_add_epi32(a, b);
+// With two chains high nibbles are multiplied where they stand, 16 times too much.
+template <CodeKind kind>
+inline Sum join(Sum low, Sum high) {
+  return _mm512_add_epi32(low, kind == CodeKind::bits4 ? _mm512_srai_epi32(high, 4) : high);
 }
 inline Sum start_of(const CodeGroup& group) {
   return _mm512_set1_epi32(group.start);
 }
-// What a group adds to y, before its offset.
-inline __m512 scaled(Sum sum, const CodeGroup& group, __m512 scale, __m512 y) {
-  return _mm512_fmadd_ps(
-      _mm512_cvtepi32_ps(sum), _mm512_mul_ps(_mm512_set1_ps(group.scale), scale), y);
+inline __m512 as_float(Sum sum) {
+  return _mm512_cvtepi32_ps(sum);
 }
 
 #include "ops/cpu/codes_dot.inc"
@@ -64,7 +64,10 @@ struct Decoder {
       const __m512i lanes = load(codes + v * 64);
       if constexpr (kind == CodeKind::bits4) {
         first.multiply(_mm512_and_si512(lanes, nibble), v, even);
-        second.multiply(_mm512_and_si512(_mm512_srli_epi16(lanes, 4), nibble), v, odd);
+        if constexpr (chains(R) == 2)
+          second.multiply(_mm512_andnot_si512(nibble, lanes), v, odd);
+        else
+          second.multiply(_mm512_and_si512(_mm512_srli_epi16(lanes, 4), nibble), v, odd);
       } else {
         first.multiply(lanes, v, even);
         second.multiply(load(codes + kCodePanel * 4 + v * 64), v, odd);

@@ -21,7 +21,7 @@ void round_to_int8(std::vector<float>& x, const CodeSpec& spec) {
   const auto at = [&](size_t c) -> float& {
     return x[spec.column_order.empty() ? c : static_cast<size_t>(spec.column_order[c])];
   };
-  const auto group = static_cast<size_t>(spec.group);
+  const auto group = static_cast<size_t>(spec.group * spec.input_groups);
   for (size_t begin = 0; begin < x.size(); begin += group) {
     const size_t end = std::min(x.size(), begin + group);
     float most = 0;
