@@ -26,9 +26,6 @@ VerifyMode mode_of(const VerifyOptions& o) {
   VerifyMode mode;
   mode.isa = chosen_isa(o.model, machine);
   mode.threads = o.model.threads > 0 ? o.model.threads : machine.physical_cores;
-  if (o.activation == "int8")
-    fail(ErrorCode::unsupported,
-         "--activation int8: this build multiplies f32, bf16 or f16 activations");
   mode.activation = chosen_activation(o.activation, mode.isa);
   check_parallel_sizes(o.model);
   return mode;

@@ -2,7 +2,7 @@
 // The packed product at the shapes of Qwen2-VL 2B. Arguments: T, N, K, weight (0 f32, 1 bf16, 2
 // f16, 3 int4 in groups of 128, 4 int8 in groups of 128, 5 int4 in groups of 32, 6 e4m3),
 // activation (0 f32, 1 bf16, 2 int8), threads. Counters: bytes of weights and multiply-adds (as 2)
-// per second; compare with bench/roofs.
+// per second; compare with `quern bench kernels --roofs-only`.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>

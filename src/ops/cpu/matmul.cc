@@ -171,17 +171,14 @@ void PanelWeight::multiply(Ctx& ctx, const Tensor& x, const Tensor& bias, const 
       for (int64_t t = begin; t < end; ++t)
         pass.lay_out(x.data<float>() + (first + t) * x.stride(0), t);
     });
+    const Tensor out = y.slice(0, first, first + pass.rows);
     ctx.pool->parallel_for(
         ceil_div(pass.rows, kJobRows) * groups, 1, [&](int64_t begin, int64_t end, int) {
           for (int64_t job = begin; job < end; ++job) {
             const int64_t group = job % groups;
             const Range range{group * panels_per_job,
                               std::min(panels, (group + 1) * panels_per_job)};
-            run_job(pass,
-                    job / groups * kJobRows,
-                    range,
-                    bias.data<float>(),
-                    y.slice(0, first, first + pass.rows));
+            run_job(pass, job / groups * kJobRows, range, bias.data<float>(), out);
           }
         });
   }

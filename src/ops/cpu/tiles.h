@@ -26,8 +26,6 @@ constexpr int64_t kBlock = 512;
 // keep the rows of one tile out of each other's cache sets.
 constexpr int64_t kStrideF32 = kBlock + 16, kStrideBf16 = kBlock + 32;
 
-constexpr int64_t kPrefetchBytes = 4096;  // how far ahead of a tile its weights are asked for
-
 // c [R, kPanel] += x [R, steps] * w [steps, kPanel]; steps counts k (f32, f16) or pairs of k
 // (bf16).
 using Tile = void (*)(const void* x, const void* w, int64_t steps, float* c);
