@@ -61,76 +61,99 @@ inline __m256i input(const CodeRows& x, int r, int64_t k) {
   return _mm256_set1_epi32(*reinterpret_cast<const int32_t*>(x.data + r * kRowBytes<int8_t> + k));
 }
 
-template <int R>
+// Registers of eight columns that R rows take at a time: whole cache lines of codes.
+constexpr int vectors_int8(int rows) {
+  return rows == 1 ? 4 : 2;
+}
+
+template <int R, int V>
 inline void run4(
-    const CodeRows& x, const std::byte* codes, int64_t k, int64_t steps, __m256i (&dot)[R]) {
+    const CodeRows& x, const std::byte* codes, int64_t k, int64_t steps, __m256i (&dot)[R][V]) {
   const __m256i nibble = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
-  __m256i pairs[R];
+  __m256i pairs[R][V];
 #pragma GCC unroll 4
-  for (int r = 0; r < R; ++r) pairs[r] = _mm256_setzero_si256();
-  for (int64_t s = 0; s < steps; ++s, k += kCodeStep, codes += kCodePanel * 4) {
-    const Lanes lanes = load_lanes(codes);
-    const __m256i low = _mm256_and_si256(lanes, nibble),
-                  high = _mm256_and_si256(_mm256_srli_epi16(lanes, 4), nibble);
+  for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
-    for (int r = 0; r < R; ++r) {
-      pairs[r] = _mm256_add_epi16(pairs[r], _mm256_maddubs_epi16(low, input(x, r, k)));
-      pairs[r] = _mm256_add_epi16(pairs[r], _mm256_maddubs_epi16(high, input(x, r, k + 4)));
+    for (int v = 0; v < V; ++v) pairs[r][v] = _mm256_setzero_si256();
+  for (int64_t s = 0; s < steps; ++s, k += kCodeStep, codes += kCodePanel * 4)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) {
+      const Lanes lanes = load_lanes(codes + v * 32);
+      const __m256i low = _mm256_and_si256(lanes, nibble),
+                    high = _mm256_and_si256(_mm256_srli_epi16(lanes, 4), nibble);
+#pragma GCC unroll 4
+      for (int r = 0; r < R; ++r) {
+        pairs[r][v] = _mm256_add_epi16(pairs[r][v], _mm256_maddubs_epi16(low, input(x, r, k)));
+        pairs[r][v] = _mm256_add_epi16(pairs[r][v], _mm256_maddubs_epi16(high, input(x, r, k + 4)));
+      }
     }
-  }
 #pragma GCC unroll 4
-  for (int r = 0; r < R; ++r) dot[r] = _mm256_add_epi32(dot[r], _mm256_madd_epi16(pairs[r], ones));
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v)
+      dot[r][v] = _mm256_add_epi32(dot[r][v], _mm256_madd_epi16(pairs[r][v], ones));
 }
 
-template <int R>
+template <int R, int V>
 inline void run8(
-    const CodeRows& x, const std::byte* codes, int64_t k, int64_t steps, __m256i (&dot)[R]) {
+    const CodeRows& x, const std::byte* codes, int64_t k, int64_t steps, __m256i (&dot)[R][V]) {
   const __m256i middle = _mm256_set1_epi8(-128), ones = _mm256_set1_epi16(1);
-  for (int64_t half = 0; half < 2 * steps; ++half, k += 4, codes += kCodePanel * 4) {
-    const __m256i code = _mm256_xor_si256(load_lanes(codes), middle),
-                  magnitude = _mm256_abs_epi8(code);
+  for (int64_t half = 0; half < 2 * steps; ++half, k += 4, codes += kCodePanel * 4)
 #pragma GCC unroll 4
-    for (int r = 0; r < R; ++r) {
-      const __m256i pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(input(x, r, k), code));
-      dot[r] = _mm256_add_epi32(dot[r], _mm256_madd_epi16(pairs, ones));
+    for (int v = 0; v < V; ++v) {
+      const __m256i code = _mm256_xor_si256(load_lanes(codes + v * 32), middle),
+                    magnitude = _mm256_abs_epi8(code);
+#pragma GCC unroll 4
+      for (int r = 0; r < R; ++r) {
+        const __m256i pairs =
+            _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(input(x, r, k), code));
+        dot[r][v] = _mm256_add_epi32(dot[r][v], _mm256_madd_epi16(pairs, ones));
+      }
     }
-  }
 }
 
-// Eight columns of R rows.
-template <CodeKind kind, int R>
+// 8 V columns of R rows.
+template <CodeKind kind, int R, int V>
 inline void columns_int8(const CodeRows& x, const CodePanel& w, float* sums) {
   constexpr int64_t kStepBytes = kind == CodeKind::bits4 ? kCodePanel * 4 : kCodePanel * 8;
   const std::byte* codes = w.codes;
-  Reg part[R][1];
+  Reg part[R][V];
 #pragma GCC unroll 4
-  for (int r = 0; r < R; ++r) part[r][0] = Simd::zero();
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) part[r][v] = Simd::zero();
   for (int64_t g = 0, k = 0; g < w.groups; ++g) {
-    __m256i dot[R];
+    __m256i dot[R][V];
+    Reg whole[R][V];
 #pragma GCC unroll 4
-    for (int r = 0; r < R; ++r) dot[r] = _mm256_set1_epi32(x.groups[r * x.group_stride + g].start);
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v)
+        dot[r][v] = _mm256_set1_epi32(x.groups[r * x.group_stride + g].start);
     for (int64_t s = 0; s < w.steps; s += kRun) {
       const int64_t steps = w.steps - s < kRun ? w.steps - s : kRun;
-      (kind == CodeKind::bits4 ? run4<R> : run8<R>)(x, codes, k, steps, dot);
+      (kind == CodeKind::bits4 ? run4<R, V> : run8<R, V>)(x, codes, k, steps, dot);
       k += steps * kCodeStep;
       codes += steps * kStepBytes;
     }
-    Reg sums_of_group[R][1];
 #pragma GCC unroll 4
-    for (int r = 0; r < R; ++r) sums_of_group[r][0] = _mm256_cvtepi32_ps(dot[r]);
-    add_group<R, 1>(x, w, g, sums_of_group, part);
-    if (x.groups[g].is_last != 0) add_part<R, 1>(x, g, part, sums);
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) whole[r][v] = _mm256_cvtepi32_ps(dot[r][v]);
+    add_group<R, V>(x, w, g, whole, part);
+    if (x.groups[g].is_last != 0) add_part<R, V>(x, g, part, sums);
   }
 }
 
 template <CodeKind kind, int R>
 void tile_int8(const CodeRows& x, const CodePanel& w, float* sums) {
+  constexpr int V = vectors_int8(R);
   CodePanel part = w;
-  for (int64_t n = 0; n < kCodePanel; n += kLanes) {
+  for (int64_t n = 0; n < kCodePanel; n += V * kLanes) {
     part.codes = w.codes + n * 4;
     part.scales = w.scales + n;
     part.offsets = w.offsets == nullptr ? nullptr : w.offsets + n;
-    columns_int8<kind, R>(x, part, sums + n);
+    columns_int8<kind, R, V>(x, part, sums + n);
   }
 }
 
