@@ -206,6 +206,14 @@ TEST_P(Invariance, QwenWithPictures) {
   expect_invariant(subject, pictures(subject, kGolden + "qwen2_vl"));
 }
 
+TEST_P(Invariance, QuantizedWithPictures) {
+  for (const char* golden : {"qwen2_vl_awq", "qwen2_vl_gptq_int8", "qwen2_vl_gptq_int4_actorder"}) {
+    SCOPED_TRACE(golden);
+    Subject subject(kGolden + golden, GetParam(), 8);
+    expect_invariant(subject, pictures(subject, kGolden + "qwen2_vl"));
+  }
+}
+
 TEST_P(Invariance, EmbeddedChatModel) {
   if (!file_exists(kSmollm))
     GTEST_SKIP() << "SKIPPED: " << kSmollm << " is not there; ./dev setup fetches it";
@@ -218,9 +226,11 @@ TEST_P(Invariance, EmbeddedChatModel) {
 
 INSTANTIATE_TEST_SUITE_P(Modes,
                          Invariance,
-                         ::testing::Values(Activation::f32, Activation::bf16),
+                         ::testing::Values(Activation::f32, Activation::bf16, Activation::int8),
                          [](const auto& mode) {
-                           return mode.param == Activation::f32 ? "f32" : "bf16";
+                           return mode.param == Activation::f32    ? "f32"
+                                  : mode.param == Activation::bf16 ? "bf16"
+                                                                   : "int8";
                          });
 
 }  // namespace
