@@ -171,7 +171,8 @@ struct CodeWeight::Pass {
   float lay_out_floats(const float* x, int64_t count, std::byte* out) const;
   void lay_out_int8(const float* x, int64_t count, int8_t* out, CodeGroup* groups) const;
   void lay_out_bf16(const float* x, uint16_t* out) const;
-  void widen(const CodeLines& lines, int64_t panel, int64_t block, float* out) const;
+  void widen(
+      const CodeLines& lines, int64_t panel, Range groups, const float* line, float* out) const;
   void widen_both(const CodeLines& lines,
                   const CodeLines& super,
                   int64_t panel,
@@ -249,36 +250,34 @@ void CodeWeight::Pass::lay_out(const float* x, int64_t row) const {
   }
 }
 
-// The lines of a block's groups, one after the other in `out`.
-void CodeWeight::Pass::widen(const CodeLines& lines,
-                             int64_t panel,
-                             int64_t block,
-                             float* out) const {
-  const Range range = w.panels_.range(block);
-  const auto line = [&](int64_t g) { return w.panels_.line(lines, panel, block, g); };
+// The lines of groups of one block, one after the other in `out`, each times `line` unless that is
+// null.
+void CodeWeight::Pass::widen(
+    const CodeLines& lines, int64_t panel, Range groups, const float* line, float* out) const {
+  const int64_t block = groups.begin / w.panels_.block_groups();
+  const auto at = [&](int64_t g) { return w.panels_.line(lines, panel, block, g); };
   if (lines.groups == 1)
-    return kernels.widen(line(range.begin), lines.dtype, range.size() * kCodePanel, out);
-  for (int64_t g = range.begin; g < range.end; ++g, out += kCodePanel)
-    if (g == range.begin || g % lines.groups == 0)
-      kernels.widen(line(g), lines.dtype, kCodePanel, out);
+    return kernels.widen(at(groups.begin), lines.dtype, groups.size() * kCodePanel, line, out);
+  for (int64_t g = groups.begin; g < groups.end; ++g, out += kCodePanel)
+    if (g == groups.begin || g % lines.groups == 0)
+      kernels.widen(at(g), lines.dtype, kCodePanel, line, out);
     else
       std::copy_n(out - kCodePanel, kCodePanel, out);
 }
 
-// The same, each times its second-level number.
+// The same for a whole block, each line times its second-level line.
 void CodeWeight::Pass::widen_both(const CodeLines& lines,
                                   const CodeLines& super,
                                   int64_t panel,
                                   int64_t block,
                                   float* out) const {
-  widen(lines, panel, block, out);
-  if (!super.is_present()) return;
-  alignas(64) float line[kCodePanel];
   const Range range = w.panels_.range(block);
+  if (!super.is_present()) return widen(lines, panel, range, nullptr, out);
+  alignas(64) float line[kCodePanel];
   for (int64_t g = range.begin, end; g < range.end; out += (end - g) * kCodePanel, g = end) {
     end = std::min(range.end, (g / super.groups + 1) * super.groups);
-    kernels.widen(w.panels_.line(super, panel, block, g), super.dtype, kCodePanel, line);
-    kernels.scale_lines(out, (end - g) * kCodePanel, line);
+    kernels.widen(w.panels_.line(super, panel, block, g), super.dtype, kCodePanel, nullptr, line);
+    widen(lines, panel, {g, end}, line, out);
   }
 }
 
@@ -291,7 +290,7 @@ void CodeWeight::Pass::decode_lines(int64_t panel,
   widen_both(p.scales, p.super_scales, panel, block, scales);
   if (p.minimums.is_present()) widen_both(p.minimums, p.super_minimums, panel, block, offsets);
   if (!p.has_zeros()) return;
-  widen(p.zeros, panel, block, offsets);
+  widen(p.zeros, panel, p.range(block), nullptr, offsets);
   kernels.multiply(offsets, scales, p.range(block).size() * kCodePanel);
 }
 

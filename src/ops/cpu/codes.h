@@ -91,10 +91,9 @@ struct CodeFamily {
 struct CodeRowKernels {
   // x -> nearest i8 of x / scale, scale = max |x| / 127; returns the scale.
   float (*quantize)(const float* x, int64_t n, int8_t* codes);
-  // n numbers of `dtype` (a multiple of kCodePanel) as float32.
-  void (*widen)(const std::byte* x, DType dtype, int64_t n, float* out);
-  // Lines of kCodePanel times one line.
-  void (*scale_lines)(float* lines, int64_t n, const float* line);
+  // n numbers of `dtype` (whole lines of kCodePanel) as float32, each line times `line` unless that
+  // is null.
+  void (*widen)(const std::byte* x, DType dtype, int64_t n, const float* line, float* out);
   void (*multiply)(float* x, const float* y, int64_t n);
   float (*sum)(const float* x, int64_t n);
 };
