@@ -16,6 +16,7 @@
 #include "engine/local_executor.h"
 #include "model_source.h"
 #include "models/registry.h"
+#include "packed_cache.h"
 
 namespace quern {
 namespace {
@@ -91,14 +92,23 @@ void open_files(OpenedModel& opened, const ModelOptions& options) {
         options.quantization);
 }
 
-void load_weights(OpenedModel& opened, const Choice& choice, int64_t arena_bytes) {
+void load_weights(OpenedModel& opened,
+                  const ModelOptions& options,
+                  const Choice& choice,
+                  int64_t arena_bytes) {
   const MonotonicClock clock;
   const int64_t begin = clock.now_us();
   opened.ctx = std::make_unique<OwnedCtx>(OwnedCtx::Options{.threads = choice.threads,
                                                             .isa = choice.isa,
                                                             .activation = choice.activation,
                                                             .arena_bytes = arena_bytes});
-  const Builder builder(opened.checkpoint, opened.ctx->ctx(), {}, choice.building);
+  BuilderOptions building = choice.building;
+  std::optional<PackedCache> cache;
+  if (options.packed_cache) {
+    cache.emplace(options, *opened.checkpoint, opened.source.path, opened.ctx->ctx());
+    building.packed = cache->weights();
+  }
+  const Builder builder(opened.checkpoint, opened.ctx->ctx(), {}, building);
   opened.model = make_model(builder);
   malloc_trim(0);  // what unpacking left in the heap
   log(LogLevel::info,
@@ -110,6 +120,7 @@ void load_weights(OpenedModel& opened, const Choice& choice, int64_t arena_bytes
     log(LogLevel::info,
         "the head was rounded to int8: relative error {:.4f} (root mean square)",
         builder.head_error());
+  if (cache) cache->keep(*opened.ctx->ctx().pool);
 }
 
 void log_ready(const OpenedModel& opened, int64_t took_us) {
@@ -253,7 +264,7 @@ OpenedModel open_model(const ModelOptions& options) {
   check_parallel_sizes(options);
   OpenedModel opened;
   open_files(opened, options);
-  load_weights(opened, choose(options), 0);
+  load_weights(opened, options, choose(options), 0);
   return opened;
 }
 
@@ -272,7 +283,7 @@ std::unique_ptr<LoadedModel> LoadedModel::load(const ModelOptions& options,
   config.num_blocks = plan.num_blocks;
   config.vocab_size = planner.info().vocab_size;
   log_plan(planner, opened, choice, config, plan);
-  load_weights(opened, choice, plan.arena_bytes);
+  load_weights(opened, options, choice, plan.arena_bytes);
   config.logit_hook =
       padding_mask(opened.model->info().vocab_size, opened.prompts->tokenizer().vocab_size());
 

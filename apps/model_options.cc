@@ -127,6 +127,16 @@ void add_model_options(CLI::App& command, ModelOptions& o) {
       o.int8_head,
       "round an output matrix (lm_head) of floats to int8 when it is loaded: a quantized "
       "model then reads up to a third less per token; the log says what it changed");
+  command.add_flag("--packed-cache",
+                   o.packed_cache,
+                   "keep packed weights under $XDG_CACHE_HOME/quern (else ~/.cache/quern) and map "
+                   "them in at the next start: it is ready in about a second, the first takes as "
+                   "long as the disk needs for a copy of the weights");
+  command.add_option("--packed-cache-bytes",
+                     o.packed_cache_bytes,
+                     "most bytes that the packed cache keeps of all models together (20G); beyond, "
+                     "the least recently used is removed; default: 50G, or half of the free disk "
+                     "if that is less");
   command.add_option("--quantization,-q",
                      o.quantization,
                      "checked against the checkpoint; the checkpoint decides");

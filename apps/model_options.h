@@ -22,7 +22,9 @@ struct ModelOptions {
   // What inputs become before they meet weights of whole numbers: auto, bf16, int8. Where weights
   // are floats, `dtype` alone decides.
   std::string cpu_activation = "auto";
-  bool int8_head = false;  // round the output matrix to int8 when it is loaded
+  bool int8_head = false;          // round the output matrix to int8 when it is loaded
+  bool packed_cache = false;       // map packed weights in where they were kept, else keep them
+  std::string packed_cache_bytes;  // of all models together; empty: see PackedStore
   std::string kv_cache_dtype = "auto";
   std::string isa;                     // caps the instruction sets; empty: the best there is
   std::string max_model_len = "auto";  // tokens of prompt and answer

@@ -29,6 +29,12 @@ int64_t row_count(const std::vector<Range>& rows) {
       rows.begin(), rows.end(), int64_t{0}, [](int64_t sum, Range r) { return sum + r.size(); });
 }
 
+int64_t row_count(const std::vector<RowPart>& parts) {
+  int64_t sum = 0;
+  for (const RowPart& part : parts) sum += row_count(part.rows);
+  return sum;
+}
+
 int64_t bytes_of(const QuantMatrix& m) {
   int64_t bytes = 0;
   for (const Tensor* t :
@@ -90,6 +96,7 @@ Builder::Builder(std::shared_ptr<const Checkpoint> checkpoint,
   loading_->shard = std::move(shard);
   loading_->has_weights = has_weights;
   loading_->options = options;
+  if (ctx.device.is_meta()) loading_->options.packed = nullptr;
 }
 
 Builder Builder::operator/(std::string_view part) const {
@@ -194,9 +201,7 @@ QuantMatrix Builder::read(std::string_view name, const Shape& whole, Range rows,
 }
 
 Tensor Builder::bias_of(const std::vector<RowPart>& parts) const {
-  int64_t count = 0;
-  for (const RowPart& part : parts) count += row_count(part.rows);
-  Tensor out = Tensor::empty({count}, DType::f32, ctx().device);
+  Tensor out = Tensor::empty({row_count(parts)}, DType::f32, ctx().device);
   int64_t at = 0;
   for (const RowPart& part : parts) {
     const Tensor stored = vector(part.name + ".bias", part.length);
@@ -249,25 +254,49 @@ std::vector<QuantMatrix> Builder::read_bands(std::span<const Band> bands, const 
 }
 
 // Matrices of floats; what is quantized already stays as it is.
-void Builder::round(std::vector<QuantMatrix>& parts) const {
+void Builder::round(std::vector<QuantMatrix>& parts, PackedEntry& made) const {
   for (QuantMatrix& part : parts) {
     if (!part.is_plain() || bits_of(part.codes.dtype()) < 16) continue;
     ops::RoundedWeight rounded = ops::round_to_int8(ctx(), part);
-    loading_->squared_change += rounded.squared_change;
-    loading_->squared_weight += rounded.squared_weight;
+    made.squared_change += rounded.squared_change;
+    made.squared_weight += rounded.squared_weight;
     part = std::move(rounded.weight);
   }
+}
+
+// All that a packed weight is made from, besides the checkpoint and ctx.
+std::string Builder::packed_name(const std::vector<RowPart>& parts, const Cut& k, Keep keep) const {
+  std::string out;
+  for (const RowPart& part : parts) {
+    out += path_of(part.name);
+    for (const Range rows : part.rows) out += format("[{},{})", rows.begin, rows.end);
+    out += ' ';
+  }
+  return out + format("x [{},{}){}", k.part.begin, k.part.end, keep == Keep::as_int8 ? " i8" : "");
 }
 
 std::unique_ptr<ops::PackedWeight> Builder::pack(const std::vector<RowPart>& parts,
                                                  const Cut& k,
                                                  Keep keep) const {
-  int64_t n = 0;
-  for (const RowPart& part : parts) {
-    n += row_count(part.rows);
-    if (ctx().pool != nullptr) loading_->checkpoint->read_ahead(path_of(part.name));
-  }
-  const int64_t cols = k.part.size(), piece = piece_elements(n * cols);
+  PackedWeights* cache = loading_->options.packed;
+  PackedEntry made{.name = packed_name(parts, k, keep), .pieces = {}};
+  std::unique_ptr<ops::PackedWeight> packed;
+  if (cache != nullptr) packed = cache->restore(ctx(), row_count(parts), k.part.size(), made);
+  if (packed == nullptr) packed = pack_anew(parts, k, keep, made);
+  loading_->squared_change += made.squared_change;
+  loading_->squared_weight += made.squared_weight;
+  if (cache != nullptr) cache->entries.push_back(std::move(made));
+  return packed;
+}
+
+// Packs from the checkpoint; what was made is shown in `made` if there is a cache for it.
+std::unique_ptr<ops::PackedWeight> Builder::pack_anew(const std::vector<RowPart>& parts,
+                                                      const Cut& k,
+                                                      Keep keep,
+                                                      PackedEntry& made) const {
+  if (ctx().pool != nullptr)
+    for (const RowPart& part : parts) loading_->checkpoint->read_ahead(path_of(part.name));
+  const int64_t cols = k.part.size(), piece = piece_elements(row_count(parts) * cols);
   std::vector<Band> bands;
   for (const RowPart& part : parts) {
     const int64_t height = band_height(part, cols, piece);
@@ -275,6 +304,7 @@ std::unique_ptr<ops::PackedWeight> Builder::pack(const std::vector<RowPart>& par
       for (int64_t at = rows.begin; at < rows.end; at += height)
         bands.push_back({&part, {at, std::min(at + height, rows.end)}});
   }
+  const bool gathers = loading_->options.packed != nullptr;
   std::vector<std::unique_ptr<ops::PackedWeight>> pieces;
   for (size_t begin = 0, end = 0; begin < bands.size(); begin = end) {
     for (int64_t rows = 0; end < bands.size(); ++end) {
@@ -282,19 +312,23 @@ std::unique_ptr<ops::PackedWeight> Builder::pack(const std::vector<RowPart>& par
       if (end > begin && rows > piece / cols) break;
     }
     std::vector<QuantMatrix> read = read_bands(std::span(bands).subspan(begin, end - begin), k);
-    if (keep == Keep::as_int8) round(read);
+    if (keep == Keep::as_int8) round(read, made);
+    PackedPiece shown;
+    if (gathers) std::ranges::transform(read, std::back_inserter(shown.parts), on_meta);
     pieces.push_back(ops::pack_weight(ctx(), std::move(read)));
+    if (gathers) {
+      pieces.back()->each_tensor([&](Tensor& t) { shown.tensors.push_back(t); });
+      made.pieces.push_back(std::move(shown));
+    }
     for (const RowPart& part : parts) loading_->checkpoint->give_back(path_of(part.name));
   }
   return ops::stack_weights(std::move(pieces));
 }
 
 Linear Builder::load(const std::vector<RowPart>& parts, const Cut& k, Bias bias, Keep keep) const {
-  int64_t n = 0;
-  for (const RowPart& part : parts) {
-    if (has_weights()) check_shape(path_of(part.name), part.length, k.length);
-    n += row_count(part.rows);
-  }
+  const int64_t n = row_count(parts);
+  if (has_weights())
+    for (const RowPart& part : parts) check_shape(path_of(part.name), part.length, k.length);
   Tensor b = bias == Bias::present ? bias_of(parts) : Tensor();
   std::unique_ptr<ops::PackedWeight> packed;
   if (n > 0 && !k.part.is_empty()) {

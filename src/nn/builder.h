@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "nn/linear.h"
+#include "nn/packed_weights.h"
 #include "tensor/ctx.h"
 #include "tensor/quant_matrix.h"
 #include "tensor/shard.h"
@@ -62,6 +63,9 @@ class Table {
 struct BuilderOptions {
   bool int8_head =
       false;  // output matrices of floats are rounded to int8 when loaded; see ops/round.h
+  // Where packed weights are looked up, and gathered for the next start; must outlive the Builder.
+  // Null: every weight is packed from the checkpoint, as it is on meta in any case.
+  PackedWeights* packed = nullptr;
 };
 
 class Builder {
@@ -132,10 +136,15 @@ class Builder {
   int64_t band_height(const RowPart& part, int64_t cols, int64_t piece) const;
   std::vector<QuantMatrix> read_bands(std::span<const Band> bands, const Cut& k) const;
   enum class Keep : uint8_t { as_stored, as_int8 };
-  void round(std::vector<QuantMatrix>& parts) const;
+  void round(std::vector<QuantMatrix>& parts, PackedEntry& made) const;
   std::unique_ptr<ops::PackedWeight> pack(const std::vector<RowPart>& parts,
                                           const Cut& k,
                                           Keep keep) const;
+  std::unique_ptr<ops::PackedWeight> pack_anew(const std::vector<RowPart>& parts,
+                                               const Cut& k,
+                                               Keep keep,
+                                               PackedEntry& made) const;
+  std::string packed_name(const std::vector<RowPart>& parts, const Cut& k, Keep keep) const;
   Tensor bias_of(const std::vector<RowPart>& parts) const;
   Linear load(const std::vector<RowPart>& parts,
               const Cut& k,

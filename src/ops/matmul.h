@@ -25,7 +25,7 @@ class PackedWeight {
   virtual void multiply(Ctx& ctx, const Tensor& x, const Tensor& bias, const Tensor& y) const = 0;
   // The tensors that hold the weight, always the same ones in the same order, so that a cache can
   // write them out and put them back (of equal shape and type, not written to) into one that was
-  // packed on meta.
+  // packed from parts without bytes.
   virtual void each_tensor(FunctionRef<void(Tensor&)> visit) = 0;
   Device device() const { return device_; }
 
@@ -38,7 +38,8 @@ class PackedWeight {
 
 // Rearranges `w` for the first kernel in the device's table that accepts it. `parts` are stacked
 // along N (q, k, v or gate and up as one product). Codes of up to 8 bits stay codes; see
-// code_spec.h. Packs in parallel on ctx.pool. On meta: sizes only. Throws data_loss for weights
+// code_spec.h. Packs in parallel on ctx.pool. On meta: sizes only. Parts on meta make a weight
+// of ctx's device whose tensors are yet to be put in by each_tensor. Throws data_loss for weights
 // that are not numbers.
 std::unique_ptr<PackedWeight> pack_weight(const Ctx& ctx, std::vector<QuantMatrix> parts);
 // Weights of one device and K as one product, their rows stacked: for matrices that are too large

@@ -9,6 +9,11 @@
 
 namespace quern::ops {
 
+// Where the tensors of a packed weight lie: nowhere (meta) as long as its parts have no bytes.
+inline Device device_for(const Ctx& ctx, const std::vector<QuantMatrix>& parts) {
+  return ctx.device.is_meta() ? ctx.device : parts[0].codes.device();
+}
+
 int64_t stacked_rows(const std::vector<QuantMatrix>& parts);
 
 // How a stacked weight of floats is kept: bf16 and f16 as they are; everything else (float32, mixed

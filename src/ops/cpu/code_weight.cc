@@ -61,12 +61,12 @@ struct Results;
 
 class CodeWeight final : public PackedWeight {
  public:
-  CodeWeight(const Ctx& ctx, const CodeSpec& spec, int64_t rows, int64_t cols)
+  CodeWeight(const Ctx& ctx, const std::vector<QuantMatrix>& parts, const CodeSpec& spec)
       : PackedWeight(ctx.device),
         spec_(spec),
-        rows_(rows),
-        cols_(cols),
-        panels_(spec, rows, cols, ctx.device),
+        rows_(stacked_rows(parts)),
+        cols_(parts[0].cols()),
+        panels_(spec, rows_, cols_, device_for(ctx, parts)),
         name_(name_for(ctx)) {
     for (size_t i = 0; i < 32 && !spec.values.empty();
          ++i)  // small whole numbers or rounded: exact in bf16
@@ -367,10 +367,8 @@ void CodeWeight::multiply(Ctx& ctx, const Tensor& x, const Tensor& bias, const T
 std::unique_ptr<PackedWeight> pack_codes(const Ctx& ctx,
                                          const std::vector<QuantMatrix>& parts,
                                          const CodeSpec& spec) {
-  int64_t rows = 0;
-  for (const QuantMatrix& part : parts) rows += part.rows();
-  auto w = std::make_unique<CodeWeight>(ctx, spec, rows, parts[0].cols());
-  if (ctx.device.is_meta()) return w;
+  auto w = std::make_unique<CodeWeight>(ctx, parts, spec);
+  if (device_for(ctx, parts).is_meta()) return w;
   std::vector<QuantMatrix> inner = parts;  // rows of codes lie in order
   for (QuantMatrix& part : inner) {
     validate(part);

@@ -31,13 +31,14 @@ const MatmulTiles& tiles_for(Isa isa) {
 // The packed form of W; see tiles.h. Rows beyond N and, for bf16, an odd last k are zero.
 class PanelWeight final : public PackedWeight {
  public:
-  PanelWeight(Device device, Isa isa, const Shape& shape, DType storage)
-      : PackedWeight(device),
-        isa_(isa),
-        rows_(shape[0]),
-        cols_(shape[1]),
+  PanelWeight(const Ctx& ctx, const std::vector<QuantMatrix>& parts, DType storage)
+      : PackedWeight(ctx.device),
+        isa_(ctx.isa),
+        rows_(stacked_rows(parts)),
+        cols_(parts[0].cols()),
         padded_cols_(storage == DType::bf16 ? (cols_ + 1) / 2 * 2 : cols_),
-        data_(Tensor::empty({ceil_div(rows_, kPanel), padded_cols_, kPanel}, storage, device)) {}
+        data_(Tensor::empty(
+            {ceil_div(rows_, kPanel), padded_cols_, kPanel}, storage, device_for(ctx, parts))) {}
 
   int64_t rows() const override { return rows_; }
   int64_t cols() const override { return cols_; }
@@ -270,9 +271,8 @@ void pack_panel(const Rows& rows, const MatmulTiles& tiles, const PanelWeight& w
 std::unique_ptr<PackedWeight> pack_weight(const Ctx& ctx,
                                           const std::vector<QuantMatrix>& parts,
                                           DType storage) {
-  auto w = std::make_unique<PanelWeight>(
-      ctx.device, ctx.isa, Shape{stacked_rows(parts), parts[0].cols()}, storage);
-  if (ctx.device.is_meta()) return w;
+  auto w = std::make_unique<PanelWeight>(ctx, parts, storage);
+  if (device_for(ctx, parts).is_meta()) return w;
   const Rows rows(parts, row_kernels(ctx.isa), storage);
   ctx.pool->parallel_for(w->data().dim(0), 1, [&](int64_t begin, int64_t end, int) {
     for (int64_t panel = begin; panel < end; ++panel)

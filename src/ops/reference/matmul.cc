@@ -78,8 +78,9 @@ class PlainWeight final : public PackedWeight {
 std::unique_ptr<PackedWeight> pack_weight(const Ctx& ctx,
                                           const std::vector<QuantMatrix>& parts,
                                           const std::optional<CodeSpec>& spec) {
-  Tensor values = Tensor::empty({stacked_rows(parts), parts[0].cols()}, DType::f32, ctx.device);
-  if (!ctx.device.is_meta()) {
+  Tensor values =
+      Tensor::empty({stacked_rows(parts), parts[0].cols()}, DType::f32, device_for(ctx, parts));
+  if (!values.device().is_meta()) {
     const DType storage = spec ? DType::f32 : storage_of(parts, ctx.activation);
     float* out = values.data<float>();
     for (QuantMatrix part : parts) {

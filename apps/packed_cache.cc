@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "packed_cache.h"
+
+#include <link.h>
+
+#include <cstdlib>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "command_line.h"
+#include "version.h"
+
+namespace quern {
+namespace {
+
+std::string folder() {
+  const char* cache = std::getenv("XDG_CACHE_HOME");
+  if (cache != nullptr && cache[0] == '/') return format("{}/quern/packed", cache);
+  const char* home = std::getenv("HOME");
+  if (home != nullptr && home[0] == '/') return format("{}/.cache/quern/packed", home);
+  return "";
+}
+
+// The program's code decides how weights are packed; a version number could be forgotten.
+Hash128 hash_of_program() {
+  Hash128 out;
+  const auto add = [](dl_phdr_info* info, size_t, void* data) {
+    for (int i = 0; i < info->dlpi_phnum; ++i) {
+      const auto& part = info->dlpi_phdr[i];
+      if (part.p_type != PT_LOAD || (part.p_flags & PF_X) == 0) continue;
+      const auto* begin = reinterpret_cast<const std::byte*>(info->dlpi_addr + part.p_vaddr);
+      auto& hash = *static_cast<Hash128*>(data);
+      hash = hash_chain(hash, {begin, part.p_filesz});
+    }
+    return 1;  // the program comes first; its libraries do not matter
+  };
+  dl_iterate_phdr(add, &out);
+  return out;
+}
+
+Hash128 key_for(const ModelOptions& options,
+                const Checkpoint& checkpoint,
+                const std::string& path,
+                const Ctx& ctx) {
+  const std::string text = format("{} {} {} {} {} {}",
+                                  kVersion,
+                                  hash_of_program().hex(),
+                                  name_of(ctx.isa),
+                                  static_cast<int>(ctx.activation),
+                                  options.int8_head,
+                                  identity_of(checkpoint, path).hex());
+  return hash_bytes(std::as_bytes(std::span(text)));
+}
+
+int64_t limit_of(const ModelOptions& options) {
+  return options.packed_cache_bytes.empty()
+             ? -1
+             : parse_count(options.packed_cache_bytes, "--packed-cache-bytes");
+}
+
+double seconds_since(int64_t begin) {
+  return static_cast<double>(MonotonicClock().now_us() - begin) * 1e-6;
+}
+
+}  // namespace
+
+PackedCache::PackedCache(const ModelOptions& options,
+                         const Checkpoint& checkpoint,
+                         const std::string& path,
+                         const Ctx& ctx)
+    : store_(folder(), limit_of(options)), key_(key_for(options, checkpoint, path, ctx)) {
+  const int64_t begin = MonotonicClock().now_us();
+  weights_.stored = store_.open(key_, *ctx.pool);
+  if (weights_.stored != nullptr)
+    log(LogLevel::info,
+        "packed cache: mapped {:.2f} GB in {:.2f} s",
+        static_cast<double>(weights_.stored->bytes()) * 1e-9,
+        seconds_since(begin));
+}
+
+void PackedCache::keep(ThreadPool& pool) {
+  if (!weights_.is_new) return;
+  const int64_t begin = MonotonicClock().now_us();
+  try {
+    const int64_t bytes = store_.write(key_, weights_.entries, pool);
+    log(LogLevel::info,
+        "packed cache: wrote {:.2f} GB to {} in {:.2f} s",
+        static_cast<double>(bytes) * 1e-9,
+        store_.path_of(key_),
+        seconds_since(begin));
+  } catch (const std::exception& e) {  // of the file system too
+    log(LogLevel::warn,
+        "packed cache: nothing was written: {}; the next start packs the weights again",
+        e.what());
+  }
+}
+
+}  // namespace quern
