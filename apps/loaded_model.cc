@@ -16,7 +16,6 @@
 #include "engine/local_executor.h"
 #include "model_source.h"
 #include "models/registry.h"
-#include "packed_cache.h"
 
 namespace quern {
 namespace {
@@ -103,10 +102,10 @@ void load_weights(OpenedModel& opened,
                                                             .activation = choice.activation,
                                                             .arena_bytes = arena_bytes});
   BuilderOptions building = choice.building;
-  std::optional<PackedCache> cache;
   if (options.packed_cache) {
-    cache.emplace(options, *opened.checkpoint, opened.source.path, opened.ctx->ctx());
-    building.packed = cache->weights();
+    opened.cache = std::make_unique<PackedCache>(
+        options, *opened.checkpoint, opened.source.path, opened.ctx->ctx());
+    building.packed = opened.cache->weights();
   }
   const Builder builder(opened.checkpoint, opened.ctx->ctx(), {}, building);
   opened.model = make_model(builder);
@@ -120,7 +119,6 @@ void load_weights(OpenedModel& opened,
     log(LogLevel::info,
         "the head was rounded to int8: relative error {:.4f} (root mean square)",
         builder.head_error());
-  if (cache) cache->keep(*opened.ctx->ctx().pool);
 }
 
 void log_ready(const OpenedModel& opened, int64_t took_us) {
@@ -265,6 +263,7 @@ OpenedModel open_model(const ModelOptions& options) {
   OpenedModel opened;
   open_files(opened, options);
   load_weights(opened, options, choose(options), 0);
+  if (opened.cache) opened.cache->keep();
   return opened;
 }
 
@@ -307,6 +306,7 @@ std::unique_ptr<LoadedModel> LoadedModel::load(const ModelOptions& options,
                                                      *loaded->engine_,
                                                      MediaSource(options.media));
   log_ready(o, clock.now_us() - begin);
+  if (o.cache) o.cache->keep();
   return loaded;
 }
 

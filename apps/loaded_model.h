@@ -12,6 +12,7 @@
 #include "model_options.h"
 #include "nn/model.h"
 #include "nn/owned_ctx.h"
+#include "packed_cache.h"
 #include "prompt/prompt_builder.h"
 #include "weights/model_path.h"
 
@@ -24,6 +25,7 @@ struct OpenedModel {
   std::unique_ptr<PromptBuilder> prompts;
   std::unique_ptr<OwnedCtx> ctx;
   std::shared_ptr<const Model> model;
+  std::unique_ptr<PackedCache> cache;  // of --packed-cache; else null
 };
 OpenedModel open_model(const ModelOptions& options);
 

@@ -130,8 +130,8 @@ void add_model_options(CLI::App& command, ModelOptions& o) {
   command.add_flag("--packed-cache",
                    o.packed_cache,
                    "keep packed weights under $XDG_CACHE_HOME/quern (else ~/.cache/quern) and map "
-                   "them in at the next start: it is ready in about a second, the first takes as "
-                   "long as the disk needs for a copy of the weights");
+                   "them in at the next start, which is then ready at once; they are written while "
+                   "the first already answers");
   command.add_option("--packed-cache-bytes",
                      o.packed_cache_bytes,
                      "most bytes that the packed cache keeps of all models together (20G); beyond, "

@@ -2,8 +2,11 @@
 #include "packed_cache.h"
 
 #include <link.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <cstdlib>
+#include <utility>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -12,6 +15,8 @@
 
 namespace quern {
 namespace {
+
+constexpr int kNice = 19;  // requests come first
 
 std::string folder() {
   const char* cache = std::getenv("XDG_CACHE_HOME");
@@ -78,11 +83,28 @@ PackedCache::PackedCache(const ModelOptions& options,
         seconds_since(begin));
 }
 
-void PackedCache::keep(ThreadPool& pool) {
-  if (!weights_.is_new) return;
+PackedCache::~PackedCache() {
+  if (is_writing_)
+    log(LogLevel::info, "packed cache: {} is still being written", store_.path_of(key_));
+  if (writer_.joinable()) writer_.join();
+}
+
+void PackedCache::keep() {
+  const PackedWeights loaded = std::exchange(weights_, {});
+  if (!loaded.is_new) return;
+  is_writing_ = true;
+  writer_ = std::thread([this, entries = loaded.entries] {
+    setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), kNice);  // of this thread alone
+    write(entries);
+    is_writing_ = false;
+  });
+}
+
+void PackedCache::write(const std::vector<PackedEntry>& entries) const {
   const int64_t begin = MonotonicClock().now_us();
   try {
-    const int64_t bytes = store_.write(key_, weights_.entries, pool);
+    ThreadPool alone(1);
+    const int64_t bytes = store_.write(key_, entries, alone);
     log(LogLevel::info,
         "packed cache: wrote {:.2f} GB to {} in {:.2f} s",
         static_cast<double>(bytes) * 1e-9,

@@ -3,6 +3,10 @@
 // and what is said of it. Nothing that goes wrong with it keeps a model from loading.
 #pragma once
 
+#include <atomic>
+#include <thread>
+#include <vector>
+
 #include "model_options.h"
 #include "nn/packed_weights.h"
 #include "weights/checkpoint.h"
@@ -18,16 +22,22 @@ class PackedCache {
               const Checkpoint& checkpoint,
               const std::string& path,
               const Ctx& ctx);
+  ~PackedCache();  // waits until all is written
 
   // For BuilderOptions.
   PackedWeights* weights() { return &weights_; }
-  // Writes what was loaded, if any of it is new. A failure is a warning.
-  void keep(ThreadPool& pool);
+  // Once all is loaded: writes it if any of it is new, behind the back of a model that answers
+  // already. A disk may take minutes for a large one. A failure is a warning.
+  void keep();
 
  private:
+  void write(const std::vector<PackedEntry>& entries) const;
+
   PackedStore store_;
   Hash128 key_;
   PackedWeights weights_;
+  std::atomic<bool> is_writing_ = false;
+  std::thread writer_;
 };
 
 }  // namespace quern

@@ -359,8 +359,8 @@ std::shared_ptr<Storage> map_storage(const std::string& path) {
   const std::span<const std::byte> bytes = owner->file.bytes();
   owner->storage = {
       const_cast<std::byte*>(bytes.data()), static_cast<int64_t>(bytes.size()), Device::cpu()};
+  // What has to come from disk comes in huge pages; what was written in large steps lies in them.
   madvise(owner->storage.data, bytes.size(), MADV_HUGEPAGE);
-  owner->file.read_ahead(0, bytes.size());
   return {owner, &owner->storage};
 }
 
