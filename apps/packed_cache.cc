@@ -90,10 +90,10 @@ PackedCache::~PackedCache() {
 }
 
 void PackedCache::keep() {
-  const PackedWeights loaded = std::exchange(weights_, {});
+  PackedWeights loaded = std::exchange(weights_, {});
   if (!loaded.is_new) return;
   is_writing_ = true;
-  writer_ = std::thread([this, entries = loaded.entries] {
+  writer_ = std::thread([this, entries = std::move(loaded.entries)] {
     setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), kNice);  // of this thread alone
     write(entries);
     is_writing_ = false;
