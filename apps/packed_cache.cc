@@ -16,7 +16,7 @@
 namespace quern {
 namespace {
 
-constexpr int kNice = 19;  // requests come first
+constexpr int kNice = 10;  // requests come first, but it is to end one day
 
 std::string folder() {
   const char* cache = std::getenv("XDG_CACHE_HOME");
