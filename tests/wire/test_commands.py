@@ -32,10 +32,22 @@ def test_models_that_are_not_there(tmp_path):
     code, _, err = run("chat", "org/no-such-model", "--prompt", "x", env={**os.environ, "HF_HOME": str(tmp_path)})
     assert code == 5 and "org/no-such-model" in err
     assert run("chat", str(tmp_path / "missing.gguf"), "--prompt", "x")[0] == 3
-    code, _, err = run("serve", GOLDEN / "qwen2_vl_awq")
-    assert code == 3 and "AWQ" in err
+    marlin = tmp_path / "marlin"
+    shutil.copytree(GOLDEN / "qwen2_vl_awq", marlin)
+    config = json.loads((marlin / "config.json").read_text())
+    config["quantization_config"]["version"] = "marlin"
+    (marlin / "config.json").write_text(json.dumps(config))
+    code, _, err = run("serve", marlin)
+    assert code == 3 and "marlin" in err
     code, _, err = run("serve", "smollm2-135m", "--tensor-parallel-size", 2)
     assert code == 3 and "--tensor-parallel-size" in err
+
+
+def test_quantized_models_answer_in_every_mode():
+    for golden in "qwen2_vl_awq", "qwen2_vl_gptq_int8", "qwen2_vl_gptq_int4_actorder":
+        for flags in (), ("--cpu-activation", "int8"), ("--int8-head",):
+            code, out, err = run("run", GOLDEN / golden, "--prompt", "hello", "--max-tokens", 4, "--ignore-eos", "--json", *flags)
+            assert code == 0 and json.loads(out)["timings"]["decoded_tokens"] == 3, err
 
 
 def test_damaged_files(tmp_path):
