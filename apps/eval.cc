@@ -173,6 +173,7 @@ int eval(const EvalOptions& o) {
     ModelOptions float32 = o.model;
     float32.dtype = float32.kv_cache_dtype = "float32";
     float32.cpu_activation = "auto";
+    float32.int8_head = false;
     opened_exact.emplace(open_model(float32));
     exact.emplace(*opened_exact, o, context);
   }
@@ -214,10 +215,11 @@ void add_eval_command(CLI::App& parent, int& exit_code) {
       ->check(CLI::Range(int64_t{2}, int64_t{1} << 20));
   command->add_option(
       "--last-logits", o->last_logits, "write the logits behind the last token here, float32");
-  command->add_flag("--against-float32",
-                    o->against_float32,
-                    "also run the same weights with float32 inputs and KV cache, and say how far "
-                    "apart the two lie");
+  command->add_flag(
+      "--against-float32",
+      o->against_float32,
+      "also run the weights as stored with float32 inputs and KV cache, and say how far "
+      "apart the two lie");
   command->add_flag("--json", o->json, "one JSON object, with the ids");
   command->callback([o, &exit_code] { exit_code = eval(*o); });
 }
