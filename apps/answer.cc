@@ -2,12 +2,11 @@
 #include "answer.h"
 
 #include <CLI/CLI.hpp>
-#include <condition_variable>
 #include <csignal>
-#include <mutex>
 
 #include "api/generation.h"
 #include "base/clock.h"
+#include "bell.h"
 
 namespace quern {
 namespace {
@@ -29,26 +28,6 @@ class InterruptMark {
 
  private:
   struct sigaction before_ = {};
-};
-
-// Lets one thread sleep until the engine has news.
-class Bell {
- public:
-  void ring() {
-    const std::lock_guard lock(mutex_);
-    has_rung_ = true;
-    rung_.notify_one();
-  }
-  void wait() {
-    std::unique_lock lock(mutex_);
-    rung_.wait_for(lock, std::chrono::milliseconds(100), [this] { return has_rung_; });
-    has_rung_ = false;
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable rung_;
-  bool has_rung_ = false;
 };
 
 SamplingParams params_of(const Service& service,

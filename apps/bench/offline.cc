@@ -2,10 +2,9 @@
 #include "bench/offline.h"
 
 #include <algorithm>
-#include <condition_variable>
-#include <mutex>
 #include <nlohmann/json.hpp>
 
+#include "bell.h"
 #include "bench/kernel_plot.h"
 #include "command_line.h"
 #include "model_source.h"
@@ -27,26 +26,6 @@ std::string name_of_inputs(Activation activation) {
   }
   return "";
 }
-
-// Lets the bench sleep until the engine has news.
-class Bell {
- public:
-  void ring() {
-    const std::lock_guard lock(mutex_);
-    has_rung_ = true;
-    rung_.notify_one();
-  }
-  void wait() {
-    std::unique_lock lock(mutex_);
-    rung_.wait_for(lock, std::chrono::milliseconds(100), [this] { return has_rung_; });
-    has_rung_ = false;
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable rung_;
-  bool has_rung_ = false;
-};
 
 SamplingParams greedy(int tokens) {
   SamplingParams out;

@@ -23,12 +23,6 @@ inline void dot(Sum& sum, __m512i codes, const std::byte* inputs) {
       : "+v"(sum)
       : "v"(codes), "m"(*reinterpret_cast<const int32_t*>(inputs)));
 }
-// A load that stays one: g++ 12 would rather read memory again than hold it.
-inline __m512i load(const std::byte* p) {
-  __m512i x = _mm512_loadu_si512(p);
-  asm("" : "+v"(x));
-  return x;
-}
 
 // Always two, whatever the rows: a sum of floats depends on its order.
 constexpr int chains(int) {
