@@ -66,6 +66,7 @@ struct BuilderOptions {
   // Where packed weights are looked up, and gathered for the next start; must outlive the Builder.
   // Null: every weight is packed from the checkpoint, as it is on meta in any case.
   PackedWeights* packed = nullptr;
+  Shard stage;  // of pipeline parallelism: the layers that are built, stage.range(layers)
 };
 
 class Builder {
