@@ -121,4 +121,11 @@ Topology probe_topology() {
   return out;
 }
 
+int64_t resident_bytes() {
+  std::ifstream in("/proc/self/statm");
+  int64_t pages = 0, resident = 0;
+  in >> pages >> resident;
+  return resident * sysconf(_SC_PAGESIZE);
+}
+
 }  // namespace quern

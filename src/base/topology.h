@@ -32,4 +32,7 @@ struct Topology {
 // Looks at the machine once per call; cheap enough for start-up.
 Topology probe_topology();
 
+// The memory that this process holds now, pages of mapped files included.
+int64_t resident_bytes();
+
 }  // namespace quern

@@ -25,7 +25,7 @@ struct Engine::State {
       : config(validated(std::move(c))),
         clock(clk),
         inbox(std::make_shared<Inbox>()),
-        workforce(std::move(make), clk),
+        workforce(std::move(make), clk, [box = inbox] { box->ring(); }),
         loop(config, workforce, *inbox, book, clk),
         thread([this] { loop.run(); }) {}
 
@@ -62,7 +62,9 @@ void Engine::cancel(const std::string& id) {
 }
 
 EngineStats Engine::stats() const {
-  return state_->book.snapshot(state_->clock.now_us());
+  EngineStats stats = state_->book.snapshot(state_->clock.now_us());
+  state_->workforce.report(stats);
+  return stats;
 }
 
 const EngineConfig& Engine::config() const {
@@ -71,6 +73,10 @@ const EngineConfig& Engine::config() const {
 
 bool Engine::is_healthy() const {
   return state_->workforce.is_healthy();
+}
+
+bool Engine::is_recovering() const {
+  return state_->workforce.is_recovering();
 }
 
 }  // namespace quern

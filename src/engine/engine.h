@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/clock.h"
 #include "engine/executor.h"
@@ -26,6 +27,11 @@ struct EngineConfig {
   int max_queue = 1024;             // waiting requests; beyond: exhausted
   int encode_budget_tokens = 4096;  // media tokens encoded per step
   LogitHook logit_hook;             // of the model; may be empty
+  // After a loss of workers: running requests go on with the tokens they have. False: they fail.
+  bool resumes_after_loss = true;
+  // Called once, by the engine's thread, when workers were lost so often that none are started any
+  // more; may be empty.
+  std::function<void()> on_workers_gone;
 
   void validate() const;  // throws invalid_argument naming the field
 };
@@ -39,6 +45,11 @@ struct EngineStats {
   int64_t requests_finished[5] = {};  // by FinishReason
   int64_t last_step_age_us = 0;       // since the last completed step, 0 when idle
   uint64_t epoch = 0;                 // rises when workers are replaced
+  int64_t losses = 0;                 // of workers, failed replacements included
+  int64_t recovery_us = 0;            // from losses until new workers were ready, in all
+  bool is_recovering = false;         // new workers are being started
+  std::string last_loss;              // why; empty: there was none
+  std::vector<WorkerReport> workers;  // processes, by rank
 };
 
 class Engine {
@@ -55,7 +66,10 @@ class Engine {
   void cancel(const std::string& id);  // unknown ids are ignored
   EngineStats stats() const;
   const EngineConfig& config() const;
+  // False once workers were lost too often: nothing will be answered any more.
   bool is_healthy() const;
+  // While lost workers are being replaced: requests wait.
+  bool is_recovering() const;
 
  private:
   struct State;

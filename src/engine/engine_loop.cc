@@ -49,6 +49,7 @@ void EngineLoop::run() {
   while (!should_stop_) {
     obey(inbox_.take(patience_ms(did_work)));
     if (should_stop_) break;
+    look_at_workers();
     expire_deadlines();
     look_at_consumers();
     publish_stats();
@@ -224,12 +225,38 @@ void EngineLoop::fail_step(const Schedule& schedule, const Error& error) {
   scheduler_.fail_step(schedule);
 }
 
+// Workers may be lost while nothing runs.
+void EngineLoop::look_at_workers() {
+  if (!workforce_.is_healthy()) return;
+  try {
+    workforce_.check();
+  } catch (const Error& loss) {
+    replace_workers(loss);
+    ended_.clear();
+  }
+}
+
 void EngineLoop::replace_workers(const Error& loss) {
+  if (!config_.resumes_after_loss) fail_running(loss);
   scheduler_.reset();
-  workforce_.replace(loss);
-  if (!workforce_.is_healthy())
-    end_all(
-        failure(Error(ErrorCode::unavailable, format("the workers are lost: {}", loss.what()))));
+  workforce_.replace(loss, should_stop_);
+  if (workforce_.is_healthy()) return;
+  end_all(failure(Error(ErrorCode::unavailable, format("the workers are lost: {}", loss.what()))));
+  publish_stats();
+  if (config_.on_workers_gone) config_.on_workers_gone();
+}
+
+// Whoever has not begun waits on.
+void EngineLoop::fail_running(const Error& loss) {
+  std::vector<Group*> begun;
+  for (const auto& [id, group] : groups_)
+    if (std::any_of(group->sequences.begin(), group->sequences.end(), [](const auto& s) {
+          return s->was_admitted;
+        }))
+      begun.push_back(group.get());
+  for (Group* group : begun)
+    end_group(*group,
+              failure(Error(ErrorCode::unavailable, format("a worker was lost: {}", loss.what()))));
 }
 
 // Whoever sees the last event finds the blocks free, the counts true and the id unused.

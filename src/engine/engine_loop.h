@@ -43,8 +43,10 @@ class EngineLoop {
   FinishReason reason_to_finish(const Sequence& s, int32_t token) const;
   void note_start(const Slice& slice);
 
+  void look_at_workers();
   void fail_step(const Schedule& schedule, const Error& error);
   void replace_workers(const Error& loss);
+  void fail_running(const Error& loss);
   void end_sequence(Sequence& s, TokenEvent last);
   void end_group(Group& group, const TokenEvent& last);
   void end_all(const TokenEvent& last);

@@ -14,8 +14,21 @@ constexpr int kLookMs = 100;  // how long a stop request may wait for a step
 
 }  // namespace
 
-Workforce::Workforce(Engine::ExecutorFactory make, const Clock& clock)
-    : make_(std::move(make)), clock_(clock), executor_(make_(epoch_)) {}
+Workforce::Workforce(Engine::ExecutorFactory make,
+                     const Clock& clock,
+                     std::function<void()> on_loss)
+    : make_(std::move(make)), clock_(clock), on_loss_(std::move(on_loss)) {
+  put(make_(epoch_));
+}
+
+void Workforce::put(std::unique_ptr<Executor> executor) {
+  if (executor && on_loss_) executor->set_on_loss(on_loss_);
+  std::unique_ptr<Executor> old;  // ends outside the lock: its workers take a moment
+  {
+    const std::lock_guard lock(mutex_);
+    old = std::exchange(executor_, std::move(executor));
+  }
+}
 
 bool Workforce::run(StepPlan plan, StepResult& result, const std::atomic<bool>& should_stop) {
   const uint64_t epoch = plan.epoch, step = plan.step;
@@ -33,21 +46,30 @@ bool Workforce::run(StepPlan plan, StepResult& result, const std::atomic<bool>& 
   return false;
 }
 
-void Workforce::replace(const Error& loss) {
-  executor_.reset();
+void Workforce::replace(const Error& loss, const std::atomic<bool>& should_stop) {
+  const int64_t begin_us = clock_.now_us();
+  is_recovering_ = true;
   count_loss(loss);
-  while (is_healthy_) {
+  put(nullptr);
+  while (is_healthy_ && !should_stop) {
     ++epoch_;
     try {
-      executor_ = make_(epoch_);
-      log(LogLevel::warn, "workers replaced epoch={}", epoch_.load());
+      put(make_(epoch_));
+      const int64_t took_us = clock_.now_us() - begin_us;
+      recovery_us_ += took_us;
+      is_recovering_ = false;
+      log(LogLevel::warn,
+          "workers replaced epoch={} seconds={:.2f}",
+          epoch_.load(),
+          static_cast<double>(took_us) * 1e-6);
       return;
     } catch (const Error& e) {
-      count_loss(e);
+      if (!should_stop) count_loss(e);
     } catch (const std::exception& e) {
       count_loss(Error(ErrorCode::internal, e.what()));
     }
   }
+  is_recovering_ = false;
 }
 
 void Workforce::count_loss(const Error& loss) {
@@ -55,11 +77,26 @@ void Workforce::count_loss(const Error& loss) {
   losses_us_.push_back(now);
   while (losses_us_.front() < now - kLossWindowUs) losses_us_.pop_front();
   is_healthy_ = losses_us_.size() < kMaxLosses;
+  ++losses_;
+  {
+    const std::lock_guard lock(mutex_);
+    last_loss_ = loss.what();
+  }
   log(LogLevel::error,
       "workers lost epoch={} losses_in_a_minute={} reason=\"{}\"",
       epoch_.load(),
       losses_us_.size(),
       loss.what());
+}
+
+void Workforce::report(EngineStats& stats) const {
+  stats.epoch = epoch_;
+  stats.losses = losses_;
+  stats.recovery_us = recovery_us_;
+  stats.is_recovering = is_recovering_;
+  const std::lock_guard lock(mutex_);
+  stats.last_loss = last_loss_;
+  if (executor_) stats.workers = executor_->workers();
 }
 
 }  // namespace quern

@@ -5,7 +5,6 @@
 #include <prometheus/histogram.h>
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
-#include <unistd.h>
 
 #include <ctime>
 #include <map>
@@ -13,6 +12,7 @@
 #include <tuple>
 
 #include "api/answer_format.h"
+#include "base/topology.h"
 
 namespace quern {
 namespace {
@@ -58,15 +58,6 @@ MetricFamily family(
   (type == MetricType::Counter ? metric.counter.value : metric.gauge.value) = value;
   out.metric.push_back(std::move(metric));
   return out;
-}
-
-int64_t resident_bytes() {
-  long pages = 0, resident = 0;
-  if (std::FILE* file = std::fopen("/proc/self/statm", "r")) {
-    if (std::fscanf(file, "%ld %ld", &pages, &resident) != 2) resident = 0;
-    std::fclose(file);
-  }
-  return static_cast<int64_t>(resident) * sysconf(_SC_PAGESIZE);
 }
 
 }  // namespace
