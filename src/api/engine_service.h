@@ -35,6 +35,7 @@ class EngineService final : public Service {
   void cancel(const std::string& id) override { engine_.cancel(id); }
   EngineStats stats() const override { return engine_.stats(); }
   bool is_healthy() const override { return engine_.is_healthy(); }
+  bool is_recovering() const override { return engine_.is_recovering(); }
 
  private:
   void check_tools(const ChatMessages& chat) const;

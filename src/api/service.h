@@ -42,6 +42,8 @@ class Service {
   virtual void cancel(const std::string& id) = 0;
   virtual EngineStats stats() const = 0;
   virtual bool is_healthy() const = 0;
+  // While lost workers are being replaced: requests wait.
+  virtual bool is_recovering() const = 0;
 };
 
 }  // namespace quern

@@ -33,6 +33,7 @@ struct ApiServer::State {
                 .clock = clock,
                 .version = std::move(options.version),
                 .sse_keep_alive_us = config.sse_keep_alive_us,
+                .sse_recovering_us = config.sse_recovering_us,
                 .seeds = SeedSource(options.seed)},
         handler(router, std::move(keys), metrics, options.logs_requests),
         server(std::move(config), handler, clock) {

@@ -125,8 +125,26 @@ TEST_F(ApiServerTest, TellsOfItsHealth) {
   for (const char* path : {"/health", "/ready", "/ping"})
     EXPECT_EQ(ask(get(path)).status, 200) << path;
   EXPECT_EQ(ask(get("/version")).body, R"({"version":"1.2.3"})");
+  service_.set_recovering(true);
+  EngineStats stats;
+  stats.epoch = 2;
+  stats.losses = 1;
+  stats.recovery_us = 2'500'000;
+  stats.workers = {{0, "here", 100, 1}, {1, "there", 200, 1}};
+  service_.set_stats(stats);
+  for (const char* path : {"/health", "/ready"}) {
+    const RawResponse r = ask(get(path));
+    EXPECT_EQ(r.status, std::string_view(path) == "/ready" ? 503 : 200);
+    EXPECT_EQ(r.body, R"({"status":"recovering","epoch":2})");
+  }
+  EXPECT_EQ(metric("quern:worker_losses_total"), 1);
+  EXPECT_EQ(metric("quern:worker_recovery_seconds_total"), 2.5);
+  const std::string text = ask(get("/metrics")).body;
+  EXPECT_THAT(text, HasSubstr(R"(,rank="1"} 200)"));
+  EXPECT_THAT(text, HasSubstr("quern:workers_recovering{"));
   service_.set_healthy(false);
-  EXPECT_EQ(ask(get("/health")).status, 503);
+  for (const char* path : {"/health", "/ready", "/ping"})
+    EXPECT_EQ(ask(get(path)).status, 503) << path;
   EXPECT_THAT(server_->routes(), testing::Contains("POST /v1/chat/completions"));
 }
 
@@ -335,6 +353,17 @@ TEST_F(ApiServerTest, KeepsSilentStreamsAlive) {
   client.send(post("/v1/chat/completions", chat_body(R"(, "stream": true)")));
   EXPECT_FALSE(client.read_until(": keep-alive\n\n").empty());
   EXPECT_FALSE(client.read_until(": keep-alive\n\n").empty());
+}
+
+TEST_F(ApiServerTest, SaysInStreamsThatWorkersAreBeingReplaced) {
+  config_.sse_recovering_us = 5'000;
+  service_.set_script([](const Request&, const std::shared_ptr<EventStream>&) {});
+  service_.set_recovering(true);
+  start();
+  RawClient client(server_->port());
+  client.send(post("/v1/chat/completions", chat_body(R"(, "stream": true)")));
+  EXPECT_FALSE(client.read_until(": recovering\n\n").empty());
+  EXPECT_FALSE(client.read_until(": recovering\n\n").empty());
 }
 
 TEST_F(ApiServerTest, SeedsComeFromTheOperatorsSeed) {

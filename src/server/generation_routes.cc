@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Routes that generate: prepare the job off the io thread, submit it, turn its deltas into one body
 // or a stream of events.
+#include <algorithm>
 #include <ctime>
 #include <nlohmann/json.hpp>
 
@@ -82,6 +83,23 @@ std::string next_events(const GenerationJob& job,
   return events + "data: [DONE]\n\n";
 }
 
+// What keeps a silent stream open.
+std::string comment_after(int64_t quiet_us, const RouteContext& context) {
+  if (quiet_us >= context.sse_recovering_us && context.service.is_recovering())
+    return ": recovering\n\n";
+  if (context.sse_keep_alive_us > 0 && quiet_us >= context.sse_keep_alive_us)
+    return ": keep-alive\n\n";
+  return "";
+}
+
+// How long a stream may sleep until it has to look for such a comment.
+int patience_ms(const RouteContext& context) {
+  const int64_t us = context.sse_keep_alive_us > 0
+                         ? std::min(context.sse_keep_alive_us, context.sse_recovering_us)
+                         : context.sse_recovering_us;
+  return static_cast<int>(std::max<int64_t>(1, us / 1000));
+}
+
 // A write returns when the system has taken the bytes. While a slow reader holds it up, deltas wait
 // in the engine's bounded EventStream, and then the request pauses.
 Task<> answer_in_events(const GenerationJob& job,
@@ -95,15 +113,14 @@ Task<> answer_in_events(const GenerationJob& job,
   while (exchange.is_open()) {
     std::string events = next_events(job, generation, meter, stream);
     const int64_t quiet_us = context.clock.now_us() - written_us;
-    if (events.empty() && context.sse_keep_alive_us > 0 && quiet_us >= context.sse_keep_alive_us)
-      events = ": keep-alive\n\n";
+    if (events.empty()) events = comment_after(quiet_us, context);
     if (!events.empty()) written_us = context.clock.now_us();
     co_await exchange.write(std::move(events));
     if (generation.is_finished() || stream.has_failed()) {
       co_await exchange.end_stream();
       co_return;
     }
-    co_await exchange.wait(static_cast<int>(context.sse_keep_alive_us / 1000));
+    co_await exchange.wait(patience_ms(context));
   }
 }
 

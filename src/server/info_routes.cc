@@ -10,12 +10,32 @@
 namespace quern {
 namespace {
 
-// True only if the engine can work: an orchestrator may restart a server that says otherwise.
+// No key is asked for here: why workers were lost stands in the log alone.
+std::string recovering_body(const RouteContext& context) {
+  return Json{{"status", "recovering"}, {"epoch", context.service.stats().epoch}}.dump();
+}
+
+// 503 only if a restart is the way out: an orchestrator may end a server that says so. While
+// workers are being replaced it would lose the streams that are about to go on.
 Task<> health(RouteContext& context, Exchange& exchange) {
-  if (context.service.is_healthy())
-    co_await exchange.respond(json_response(R"({"status":"ok"})"));
-  else
+  if (!context.service.is_healthy())
     co_await exchange.respond(error_response(503, "the engine does not answer", "unavailable"));
+  else if (context.service.is_recovering())
+    co_await exchange.respond(json_response(recovering_body(context)));
+  else
+    co_await exchange.respond(json_response(R"({"status":"ok"})"));
+}
+
+// 200 only if a request that came now would be worked on: balancers send them elsewhere otherwise.
+Task<> ready(RouteContext& context, Exchange& exchange) {
+  if (!context.service.is_healthy() || !context.service.is_recovering()) {
+    co_await health(context, exchange);
+    co_return;
+  }
+  HttpResponse response = json_response(recovering_body(context));
+  response.status = 503;
+  response.headers.emplace_back("Retry-After", "1");
+  co_await exchange.respond(std::move(response));
 }
 
 Task<> version(RouteContext& context, Exchange& exchange) {
@@ -81,8 +101,8 @@ void add_info_routes(Router& router, RouteContext& context) {
   };
   const RouteOptions open{.needs_key = false};
   const RouteOptions json{.takes_json = true};
-  for (const char* path : {"/health", "/ready", "/ping"})
-    router.add("GET", path, open, with(health));
+  for (const char* path : {"/health", "/ping"}) router.add("GET", path, open, with(health));
+  router.add("GET", "/ready", open, with(ready));
   router.add("GET", "/version", open, with(version));
   router.add("GET", "/metrics", {}, with(metrics));
   router.add("GET", "/v1/models", {}, with(models));

@@ -69,6 +69,7 @@ struct Metrics::State {
                                                                                      buckets);
   }
   std::vector<MetricFamily> of_engine(const EngineStats& stats) const;
+  void add_workers(std::vector<MetricFamily>& out, const EngineStats& stats) const;
   void add_constants(std::vector<MetricFamily>& out) const;
 
   const ServiceInfo info;
@@ -150,7 +151,10 @@ std::vector<MetricFamily> Metrics::State::of_engine(const EngineStats& stats) co
       {"quern:kv_blocks_total", "KV blocks.", total},
       {"quern:kv_blocks_used", "KV blocks that live requests hold.", used},
       {"quern:last_step_age_seconds", "Seconds since the last step; 0 when idle.", age_s},
-      {"quern:worker_epoch", "Rises when workers are replaced.", epoch}};
+      {"quern:worker_epoch", "Rises when workers are replaced.", epoch},
+      {"quern:workers_recovering",
+       "1 while lost workers are being replaced.",
+       stats.is_recovering ? 1 : 0}};
   const std::tuple<const char*, const char*, int64_t> counters[] = {
       {"vllm:prompt_tokens_total", "Prompt tokens.", stats.prompt_tokens},
       {"vllm:generation_tokens_total", "Tokens generated.", stats.generated_tokens},
@@ -158,13 +162,36 @@ std::vector<MetricFamily> Metrics::State::of_engine(const EngineStats& stats) co
       {"vllm:prefix_cache_queries_total", "Prompt tokens looked up.", stats.prompt_tokens},
       {"vllm:prefix_cache_hits_total", "Prompt tokens that were cached.", stats.cached_tokens},
       {"vllm:num_preemptions_total", "Requests that gave up their blocks.", stats.preemptions},
-      {"quern:steps_total", "Steps of the engine.", stats.steps}};
+      {"quern:steps_total", "Steps of the engine.", stats.steps},
+      {"quern:worker_losses_total", "Losses of workers.", stats.losses}};
   std::vector<MetricFamily> out;
   for (const auto& [name, help, value] : gauges)
     out.push_back(family(name, help, MetricType::Gauge, labels, value));
   for (const auto& [name, help, value] : counters)
     out.push_back(family(name, help, MetricType::Counter, labels, static_cast<double>(value)));
+  out.push_back(family("quern:worker_recovery_seconds_total",
+                       "Seconds from losses until new workers were ready.",
+                       MetricType::Counter,
+                       labels,
+                       seconds(stats.recovery_us)));
+  add_workers(out, stats);
   return out;
+}
+
+void Metrics::State::add_workers(std::vector<MetricFamily>& out, const EngineStats& stats) const {
+  for (const WorkerReport& worker : stats.workers) {
+    Labels of_rank = labels;
+    of_rank["rank"] = std::to_string(worker.rank);
+    MetricFamily one = family("quern:worker_memory_bytes",
+                              "Memory of a worker process, less what an empty one takes.",
+                              MetricType::Gauge,
+                              of_rank,
+                              static_cast<double>(worker.memory_bytes));
+    if (worker.rank == 0)
+      out.push_back(std::move(one));
+    else
+      out.back().metric.push_back(std::move(one.metric.front()));
+  }
 }
 
 void Metrics::State::add_constants(std::vector<MetricFamily>& out) const {

@@ -30,7 +30,7 @@ struct RouteContext {
   Metrics& metrics;
   const Clock& clock;
   std::string version;
-  int64_t sse_keep_alive_us = 0;  // ServerConfig
+  int64_t sse_keep_alive_us = 0, sse_recovering_us = 0;  // ServerConfig
   SeedSource seeds;
   std::atomic<uint64_t> generations =
       0;  // makes the engine's request ids unique, whatever clients choose

@@ -29,7 +29,8 @@ struct ServerConfig {
   int64_t write_timeout_us = 60'000'000;  // for one piece of an answer
   int64_t drain_timeout_us =
       30'000'000;  // how long running requests may take once the server is told to stop
-  int64_t sse_keep_alive_us = 0;  // a comment after so much silence in a stream; 0: none
+  int64_t sse_keep_alive_us = 0;          // a comment after so much silence in a stream; 0: none
+  int64_t sse_recovering_us = 1'000'000;  // the same while lost workers are being replaced
 
   bool handles_signals = false;  // SIGINT and SIGTERM stop the server
 
