@@ -17,5 +17,6 @@ void add_eval_command(CLI::App& parent, int& exit_code);
 void add_tokenize_command(CLI::App& parent, int& exit_code);
 void add_verify_command(CLI::App& parent, int& exit_code);  // verify.cc, verify/
 void add_bench_command(CLI::App& parent, int& exit_code);   // bench.cc, bench/
+void add_worker_command(CLI::App& parent, int& exit_code);  // one rank; started by the others
 
 }  // namespace quern

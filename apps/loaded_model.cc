@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "command_line.h"
+#include "cpu_sets.h"
 #include "engine/local_executor.h"
 #include "model_source.h"
 #include "models/registry.h"
@@ -48,6 +49,7 @@ struct Choice {
   Activation activation;
   DType kv_dtype;
   int threads;
+  int64_t budget;  // bytes
   BuilderOptions building;
 };
 
@@ -57,11 +59,15 @@ Choice choose(const ModelOptions& options) {
            .activation = {},
            .kv_dtype = {},
            .threads = options.threads,
-           .building = {.int8_head = options.int8_head}};
+           .budget = 0,
+           .building = {}};
+  c.building.int8_head = options.int8_head;
   c.isa = chosen_isa(options, c.machine);
   c.activation = chosen_activation(options, c.isa);
   c.kv_dtype = chosen_kv_dtype(options, c.activation);
   if (c.threads == 0) c.threads = std::max(1, c.machine.physical_cores);
+  c.budget = static_cast<int64_t>(options.memory_utilization *
+                                  static_cast<double>(c.machine.available_bytes));
   return c;
 }
 
@@ -131,17 +137,34 @@ void log_ready(const OpenedModel& opened, int64_t took_us) {
       kGb * static_cast<double>(peak_bytes()));
 }
 
+RankPlace place_of(const ModelOptions& options, int rank) {
+  return {.rank = rank,
+          .tensor_size = options.tensor_parallel_size,
+          .stages = options.pipeline_parallel_size,
+          .split = options.tensor_parallel_split};
+}
+
+BuilderOptions building_of(const Choice& choice, const RankPlace& place) {
+  BuilderOptions out = choice.building;
+  out.stage = place.stage_shard();
+  return out;
+}
+
 class Planner {
  public:
-  Planner(const OpenedModel& opened, const ModelOptions& options, const Choice& choice)
+  // Of one rank, which may take `budget` bytes.
+  Planner(const OpenedModel& opened,
+          const ModelOptions& options,
+          const Choice& choice,
+          const RankPlace& place)
       : opened_(opened),
         options_(options),
         ctx_(OwnedCtx::meta(choice.isa, choice.activation)),
-        model_(make_model(Builder(opened.checkpoint, ctx_.ctx(), {}, choice.building))) {
-    spec_ = model_->kv_spec();
+        model_(make_model(
+            Builder(opened.checkpoint, ctx_.ctx(), place.shard(), building_of(choice, place)))),
+        spec_(model_->kv_spec()),
+        budget_(choice.budget / place.world()) {
     spec_.dtype = choice.kv_dtype;
-    budget_ = static_cast<int64_t>(options.memory_utilization *
-                                   static_cast<double>(choice.machine.available_bytes));
   }
 
   const KvSpec& spec() const { return spec_; }
@@ -183,7 +206,6 @@ class Planner {
     return plan(config);
   }
 
- private:
   MemoryPlan plan(const EngineConfig& config) {
     const std::optional<MediaInput> largest =
         opened_.prompts->largest_picture(config.max_model_len);
@@ -191,6 +213,7 @@ class Planner {
         {*model_, ctx_.ctx(), spec_, largest ? &*largest : nullptr}, config, budget_);
   }
 
+ private:
   void check_length(int64_t length) const {
     const int64_t most = model_->info().max_positions;
     if (length < 1 || length > most)
@@ -225,6 +248,65 @@ class Planner {
   int64_t budget_ = 0;
 };
 
+// The plans of all ranks, and what they have in common.
+struct WorldPlan {
+  EngineConfig config;
+  std::vector<MemoryPlan> ranks;
+  KvSpec spec;  // of rank 0
+  ModelInfo info;
+};
+
+WorldPlan plan_world(const OpenedModel& opened, const ModelOptions& options, const Choice& choice) {
+  WorldPlan world;
+  std::vector<std::unique_ptr<Planner>> planners;
+  for (int rank = 0; rank < options.world(); ++rank) {
+    planners.push_back(std::make_unique<Planner>(opened, options, choice, place_of(options, rank)));
+    EngineConfig config;
+    const MemoryPlan plan = planners.back()->settle(config);
+    config.num_blocks = plan.num_blocks;
+    const int64_t length = world.config.max_model_len, blocks = world.config.num_blocks;
+    world.config = config;
+    if (rank == 0) continue;
+    // Blocks have the same ids on all ranks.
+    world.config.max_model_len = std::min(length, config.max_model_len);
+    world.config.num_blocks = std::min(blocks, config.num_blocks);
+  }
+  for (const auto& planner : planners) world.ranks.push_back(planner->plan(world.config));
+  world.spec = planners.front()->spec();
+  world.info = planners.front()->info();
+  world.config.vocab_size = world.info.vocab_size;
+  return world;
+}
+
+// One job per rank; those of one machine share its cores.
+std::vector<WorkerJob> jobs_of(const OpenedModel& opened,
+                               const ModelOptions& options,
+                               const Choice& choice,
+                               const WorldPlan& world) {
+  std::vector<WorkerJob> jobs;
+  const auto cpus = divide_cpus(choice.machine, options.world());
+  const uint64_t mark = mark_of(*opened.checkpoint);
+  for (int rank = 0; rank < options.world(); ++rank) {
+    const auto r = static_cast<size_t>(rank);
+    const int cores = std::max(1, static_cast<int>(cpus[r].size()));
+    jobs.push_back({.place = place_of(options, rank),
+                    .model = opened.source.path,
+                    .model_mark = mark,
+                    .isa = choice.isa,
+                    .activation = choice.activation,
+                    .kv_dtype = choice.kv_dtype,
+                    .int8_head = options.int8_head,
+                    .threads = options.threads > 0 ? options.threads : cores,
+                    .cpus = cpus[r],
+                    .num_blocks = world.config.num_blocks,
+                    .block_size = world.config.block_size,
+                    .arena_bytes = world.ranks[r].arena_bytes,
+                    .timeout_ms = options.worker_timeout_s * 1'000,
+                    .log_level = options.log_level});
+  }
+  return jobs;
+}
+
 // Rows of the output matrix past the tokenizer's vocabulary are padding: they must never be drawn.
 LogitHook padding_mask(int64_t rows, int64_t vocabulary) {
   if (rows <= vocabulary) return {};
@@ -234,26 +316,27 @@ LogitHook padding_mask(int64_t rows, int64_t vocabulary) {
 }
 
 // Before the weights are read: who sees that it will not do can stop here.
-void log_plan(const Planner& planner,
-              const OpenedModel& opened,
-              const Choice& choice,
-              const EngineConfig& config,
-              const MemoryPlan& plan) {
+void log_plan(const WorldPlan& world, const OpenedModel& opened, const Choice& choice) {
   log(LogLevel::info,
       "model {} architecture={} isa={} activation={} kv_dtype={} threads={} cpu=\"{}\"",
       opened.source.name,
-      planner.info().architecture,
+      world.info.architecture,
       name_of(choice.isa),
       name_of(choice.activation),
       name_of(choice.kv_dtype),
       choice.threads,
       choice.machine.cpu_name);
-  log(LogLevel::info, "{}", plan.table());
+  for (size_t rank = 0; rank < world.ranks.size(); ++rank)
+    log(LogLevel::info,
+        "{}{}",
+        world.ranks.size() > 1 ? format("rank {}: ", rank) : "",
+        world.ranks[rank].table());
+  const int64_t kv_tokens = world.ranks.front().kv_tokens;
   log(LogLevel::info,
       "KV cache size: {} tokens; maximum concurrency for {} tokens per request: {:.2f}x",
-      plan.kv_tokens,
-      config.max_model_len,
-      static_cast<double>(plan.kv_tokens) / static_cast<double>(config.max_model_len));
+      kv_tokens,
+      world.config.max_model_len,
+      static_cast<double>(kv_tokens) / static_cast<double>(world.config.max_model_len));
 }
 
 }  // namespace
@@ -270,24 +353,28 @@ OpenedModel open_model(const ModelOptions& options) {
 std::unique_ptr<LoadedModel> LoadedModel::load(const ModelOptions& options,
                                                const LoadOptions& load) {
   set_log_level(parse_log_level(options.log_level));
-  check_parallel_sizes(options);
+  options.validate_parallel();
   const MonotonicClock clock;
   const int64_t begin = clock.now_us();
   const Choice choice = choose(options);
   OpenedModel opened;
   open_files(opened, options);
-  EngineConfig config;
-  Planner planner(opened, options, choice);
-  const MemoryPlan plan = planner.settle(config);
-  config.num_blocks = plan.num_blocks;
-  config.vocab_size = planner.info().vocab_size;
-  log_plan(planner, opened, choice, config, plan);
-  load_weights(opened, options, choice, plan.arena_bytes);
-  config.logit_hook =
-      padding_mask(opened.model->info().vocab_size, opened.prompts->tokenizer().vocab_size());
-
-  std::unique_ptr<LoadedModel> loaded(new LoadedModel(std::move(opened), plan));
-  loaded->start_engine(config, planner.spec());
+  WorldPlan world = plan_world(opened, options, choice);
+  log_plan(world, opened, choice);
+  EngineConfig& config = world.config;
+  config.resumes_after_loss = options.on_worker_loss == "resume";
+  config.on_workers_gone = load.on_workers_gone;
+  config.logit_hook = padding_mask(world.info.vocab_size, opened.prompts->tokenizer().vocab_size());
+  std::unique_ptr<LoadedModel> loaded(new LoadedModel(world.ranks.front()));
+  if (options.has_workers()) {
+    if (options.packed_cache)
+      log(LogLevel::warn, "--packed-cache: changes nothing with more than one rank");
+    loaded->workers_ = std::make_unique<WorkerGroup>(jobs_of(opened, options, choice, world));
+  } else {
+    load_weights(opened, options, choice, world.ranks.front().arena_bytes);
+  }
+  loaded->opened_ = std::move(opened);
+  loaded->start_engine(config, world.spec);
   const OpenedModel& o = loaded->opened_;
   GenerationDefaults defaults = read_generation_defaults(o.source.path, o.prompts->tokenizer());
   if (!load.generation_config)
@@ -305,12 +392,21 @@ std::unique_ptr<LoadedModel> LoadedModel::load(const ModelOptions& options,
                                                      *o.prompts,
                                                      *loaded->engine_,
                                                      MediaSource(options.media));
-  log_ready(o, clock.now_us() - begin);
+  if (o.model) log_ready(o, clock.now_us() - begin);
   if (o.cache) o.cache->keep();
   return loaded;
 }
 
+LoadedModel::~LoadedModel() {
+  if (workers_) workers_->stop();
+}
+
 void LoadedModel::start_engine(const EngineConfig& config, const KvSpec& spec) {
+  if (workers_) {
+    engine_ = std::make_unique<Engine>(
+        config, [this](uint64_t epoch) { return workers_->start(epoch); }, clock_);
+    return;
+  }
   // The cache outlives an executor that is replaced: its successor recomputes what it needs in the
   // same blocks.
   auto kv = std::make_shared<KvCache>(spec, config.num_blocks, config.block_size, Device::cpu());

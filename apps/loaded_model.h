@@ -2,6 +2,7 @@
 // From flags to a model that answers: found, planned on meta, loaded, put behind an engine.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -15,6 +16,7 @@
 #include "packed_cache.h"
 #include "prompt/prompt_builder.h"
 #include "weights/model_path.h"
+#include "worker_group.h"
 
 namespace quern {
 
@@ -32,6 +34,8 @@ OpenedModel open_model(const ModelOptions& options);
 struct LoadOptions {
   std::vector<std::string> served_names;  // empty: what the model was asked for by
   bool generation_config = true;          // sampling defaults of the model; false: those of the API
+  // Called, by the engine's thread, when workers were lost so often that none are started any more.
+  std::function<void()> on_workers_gone;
 };
 
 class LoadedModel {
@@ -41,6 +45,8 @@ class LoadedModel {
   static std::unique_ptr<LoadedModel> load(const ModelOptions& options,
                                            const LoadOptions& load = {});
 
+  ~LoadedModel();
+
   const std::string& name() const { return service_->info().names.front(); }
   Service& service() { return *service_; }
   const MemoryPlan& plan() const { return plan_; }
@@ -48,13 +54,13 @@ class LoadedModel {
   std::shared_ptr<const Prompt> prepare_chat(const Json& messages) const;
 
  private:
-  LoadedModel(OpenedModel opened, const MemoryPlan& plan)
-      : opened_(std::move(opened)), plan_(plan) {}
+  explicit LoadedModel(const MemoryPlan& plan) : plan_(plan) {}
   void start_engine(const EngineConfig& config, const KvSpec& spec);
 
   OpenedModel opened_;
   MemoryPlan plan_;
   MonotonicClock clock_;
+  std::unique_ptr<WorkerGroup> workers_;  // null: the one rank is a thread
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<EngineService> service_;
 };

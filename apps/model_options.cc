@@ -25,7 +25,9 @@ constexpr Habit kHabits[] = {
     {"--swap-space", "accepted, changes nothing: preempted sequences are recomputed", true},
     {"--device", "accepted, changes nothing: this version runs on the CPU", true},
     {"--load-format", "accepted, changes nothing: the format is read from the files", true},
-    {"--distributed-executor-backend", "accepted, changes nothing with one rank", true},
+    {"--distributed-executor-backend",
+     "accepted, changes nothing: every rank is a process of its own",
+     true},
     {"--tokenizer-mode", "accepted, changes nothing: there is one tokenizer", true},
 };
 
@@ -37,26 +39,6 @@ void add_habits(CLI::App& command) {
                                                   habit.flag, [](int64_t) {}, habit.why);
     option->group("Accepted from habit");
   }
-}
-
-void add_parallel_options(CLI::App& command, ModelOptions& o) {
-  constexpr const char* kGroup = "Parallelism";
-  command
-      .add_option(
-          "--tensor-parallel-size", o.tensor_parallel_size, "ranks (-tp); this version runs one")
-      ->group(kGroup)
-      ->check(CLI::Range(1, 64));
-  command
-      .add_option("--pipeline-parallel-size",
-                  o.pipeline_parallel_size,
-                  "stages (-pp); this version runs one")
-      ->group(kGroup)
-      ->check(CLI::Range(1, 64));
-  command
-      .add_option(
-          "--data-parallel-size", o.data_parallel_size, "replicas (-dp); this version runs one")
-      ->group(kGroup)
-      ->check(CLI::Range(1, 64));
 }
 
 void add_memory_options(CLI::App& command, ModelOptions& o) {
@@ -241,20 +223,15 @@ DType chosen_kv_dtype(const ModelOptions& options, Activation activation) {
   fail(ErrorCode::unsupported, "--kv-cache-dtype {}: this version keeps float32 or bfloat16", name);
 }
 
-void check_parallel_sizes(const ModelOptions& o) {
-  const struct {
-    const char* flag;
-    int size;
-  } sizes[] = {{"--tensor-parallel-size", o.tensor_parallel_size},
-               {"--pipeline-parallel-size", o.pipeline_parallel_size},
-               {"--data-parallel-size", o.data_parallel_size}};
-  for (const auto& [flag, size] : sizes)
-    if (size != 1)
-      fail(ErrorCode::unsupported,
-           "{} {}: this version runs one rank; start with {} 1",
-           flag,
-           size,
-           flag);
+void check_parallel_sizes(const ModelOptions& options) {
+  options.validate_parallel();
+  if (options.has_workers())
+    fail(ErrorCode::unsupported,
+         "--tensor-parallel-size {}, --pipeline-parallel-size {}: this command runs one rank; "
+         "serve, "
+         "run and chat run more",
+         options.tensor_parallel_size,
+         options.pipeline_parallel_size);
 }
 
 }  // namespace quern

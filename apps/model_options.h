@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/topology.h"
+#include "parallel_options.h"
 #include "prompt/media_source.h"
 #include "tensor/ctx.h"
 
@@ -16,7 +17,7 @@ class App;
 
 namespace quern {
 
-struct ModelOptions {
+struct ModelOptions : ParallelOptions {
   std::string model;           // folder, .gguf file, Hugging Face cache id or the embedded name
   std::string dtype = "auto";  // auto, float32, bfloat16, float16 (and short forms): activations
   // What inputs become before they meet weights of whole numbers: auto, bf16, int8. Where weights
@@ -38,7 +39,6 @@ struct ModelOptions {
   double memory_utilization = 0.9;
   bool enable_prefix_caching = true;
   std::string chat_template;  // a file
-  int tensor_parallel_size = 1, pipeline_parallel_size = 1, data_parallel_size = 1;
   std::string
       quantization;  // accepted where it is what the checkpoint is; empty: from the checkpoint
   MediaLimits media;
@@ -55,7 +55,7 @@ Isa chosen_isa(const ModelOptions& options, const Topology& machine);
 Activation chosen_activation(std::string_view dtype, Isa isa);
 Activation chosen_activation(const ModelOptions& options, Isa isa);
 DType chosen_kv_dtype(const ModelOptions& options, Activation activation);
-// Throws unsupported for more ranks than this build runs.
+// For commands that run one rank: throws unsupported for more.
 void check_parallel_sizes(const ModelOptions& options);
 
 }  // namespace quern

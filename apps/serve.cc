@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <ctime>
+#include <mutex>
 #include <nlohmann/json.hpp>
 
 #include "base/log.h"
@@ -40,17 +41,39 @@ void say_ready(const ApiServer& server, const ServeOptions& o, const std::string
   std::fflush(stdout);
 }
 
+// Stops a server that is made after the model whose end it is to follow.
+class OffSwitch {
+ public:
+  void connect(ApiServer* server) {
+    const std::lock_guard lock(mutex_);
+    server_ = server;
+    if (server_ != nullptr && is_off_) server_->stop();
+  }
+  void turn_off() {
+    const std::lock_guard lock(mutex_);
+    is_off_ = true;
+    if (server_ != nullptr) server_->stop();
+  }
+
+ private:
+  std::mutex mutex_;
+  ApiServer* server_ = nullptr;
+  bool is_off_ = false;
+};
+
 int serve(ServeOptions& o) {
   set_log_level(parse_log_level(o.model.log_level));
-  check_parallel_sizes(o.model);
+  o.model.validate_parallel();
   if (o.api_keys.empty() && !is_loopback(o.server.host))
     log(LogLevel::warn,
         "listening on {} without --api-key: everyone who reaches this address may ask",
         o.server.host);
   o.server.handles_signals = true;
   const MonotonicClock clock;
+  OffSwitch off_switch;
   const LoadOptions load{.served_names = o.names,
-                         .generation_config = !o.ignores_generation_config};
+                         .generation_config = !o.ignores_generation_config,
+                         .on_workers_gone = [&] { off_switch.turn_off(); }};
   const std::unique_ptr<LoadedModel> loaded = LoadedModel::load(o.model, load);
   ApiServer server(o.server,
                    loaded->service(),
@@ -65,9 +88,11 @@ int serve(ServeOptions& o) {
       o.server.host,
       server.port());
   say_ready(server, o, loaded->name());
+  off_switch.connect(&server);
   const int signal = server.wait();
+  off_switch.connect(nullptr);
   log(LogLevel::info, "stopped signal={}", signal);
-  return kExitDone;
+  return loaded->service().is_healthy() ? kExitDone : kExitTemporary;
 }
 
 void add_server_options(CLI::App& command, ServeOptions& o) {

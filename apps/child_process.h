@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// ChildProcess: this program once more, as a child that inherits what it is given and nothing else.
+#pragma once
+
+#include <sys/types.h>
+
+#include <deque>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace quern {
+
+class ChildProcess {
+ public:
+  struct Start {
+    std::vector<std::string> arguments;  // of `quern`
+    std::vector<int> fds;                // the child's descriptors 3, 4, …
+    std::string label;                   // put in front of each line it writes to standard error
+  };
+
+  // Throws unavailable if the system starts no process. Spawned, not forked: there are threads. The
+  // child is its own process group, so that Ctrl-C reaches this process alone.
+  explicit ChildProcess(const Start& start);
+  ~ChildProcess();
+  ChildProcess(const ChildProcess&) = delete;
+  ChildProcess& operator=(const ChildProcess&) = delete;
+
+  pid_t pid() const { return pid_; }
+  // Ends it at once if it still runs; says how it ended and what it wrote last. From any thread.
+  std::string end();
+
+ private:
+  void forward(int fd);
+  std::string last_lines();
+
+  const std::string label_;
+  pid_t pid_ = -1;
+  std::mutex ending_, lines_mutex_;
+  std::string ending_text_;  // once it was reaped
+  std::deque<std::string> lines_;
+  std::thread forwarder_;
+};
+
+// What waitpid says, for people: "exited with code 3", "was killed by signal 9 (Killed)".
+std::string describe_status(int status);
+
+// For a child, first thing: dies with the thread of `parent` that spawned it. False if that is gone
+// already.
+bool die_with(pid_t parent);
+
+}  // namespace quern

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+// quern worker: one rank. Started by a front, never by hand: it asks for nothing and is told
+// everything on the socket that it inherits as descriptor 3; what it shares with other ranks lies
+// behind. It ends with that socket.
+#include <malloc.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "base/log.h"
+#include "child_process.h"
+#include "commands.h"
+#include "engine/worker_loop.h"
+#include "exit_codes.h"
+#include "fd_port.h"
+#include "models/registry.h"
+#include "nn/owned_ctx.h"
+#include "rank_links.h"
+#include "weights/checkpoint.h"
+#include "worker_job.h"
+
+namespace quern {
+namespace {
+
+constexpr int kControlFd = 3, kFirstRegionFd = 4;
+
+void bind_to(const std::vector<int>& cpus) {
+  if (cpus.empty()) return;
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  for (const int cpu : cpus)
+    if (cpu >= 0 && cpu < CPU_SETSIZE) CPU_SET(cpu, &set);
+  if (sched_setaffinity(0, sizeof set, &set) != 0)
+    log(LogLevel::warn, "worker: cannot be bound to its CPUs; it runs anywhere");
+}
+
+// The model's part that one rank holds, and what it computes with. Members are made in the order of
+// the three questions that a front asks.
+class RankWork {
+ public:
+  explicit RankWork(WorkerLoop& loop) : loop_(loop) {}
+
+  // The job: sees that this machine has the model and is what the front takes it for.
+  std::string begin(const std::string& text) {
+    job_ = WorkerJob::parse(text);
+    set_log_level(parse_log_level(job_.log_level));
+    bind_to(job_.cpus);
+    checkpoint_ = open_checkpoint(job_.model);
+    if (mark_of(*checkpoint_) != job_.model_mark)
+      fail(ErrorCode::data_loss,
+           "{}: is not the model that the head serves: names, shapes or configuration differ",
+           job_.model);
+    return "{}";
+  }
+
+  // Before anything costly: can all of them talk?
+  std::string meet() {
+    links_ = open_shared_links(job_, kFirstRegionFd);
+    if (links_.ranks) {
+      meet_all(*links_.ranks, "tensor ranks");
+      counted_ranks_.emplace(*links_.ranks, loop_.progress());
+    }
+    if (links_.stages) {
+      meet_all(*links_.stages, "stages");
+      counted_stages_.emplace(*links_.stages, loop_.progress());
+    }
+    return "{}";
+  }
+
+  std::string load() {
+    ctx_.emplace(OwnedCtx::Options{.threads = job_.threads,
+                                   .isa = std::min(job_.isa, probe_topology().isa),
+                                   .activation = job_.activation,
+                                   .arena_bytes = job_.arena_bytes});
+    if (counted_ranks_) ctx_->ctx().ranks = &*counted_ranks_;
+    if (counted_stages_) ctx_->ctx().stages = &*counted_stages_;
+    BuilderOptions building;
+    building.int8_head = job_.int8_head;
+    building.stage = job_.place.stage_shard();
+    const Builder builder(checkpoint_, ctx_->ctx(), job_.place.shard(), building);
+    std::shared_ptr<const Model> model = make_model(builder);
+    malloc_trim(0);  // what unpacking left in the heap
+    KvSpec spec = model->kv_spec();
+    spec.dtype = job_.kv_dtype;
+    auto kv = std::make_shared<KvCache>(spec, job_.num_blocks, job_.block_size, Device::cpu());
+    const Json ready = {{"weight_bytes", model->weight_bytes()},
+                        {"kv_bytes", kv->bytes()},
+                        {"kernels", builder.kernels()}};
+    runner_.emplace(RankParts{std::move(model), ctx_->ctx(), std::move(kv)});
+    return ready.dump();
+  }
+
+  StepRunner& runner() { return *runner_; }
+
+ private:
+  WorkerLoop& loop_;
+  WorkerJob job_;
+  std::shared_ptr<const Checkpoint> checkpoint_;
+  RankLinks links_;
+  std::optional<CountingCommunicator> counted_ranks_, counted_stages_;
+  std::optional<OwnedCtx> ctx_;
+  std::optional<StepRunner> runner_;
+};
+
+int work(pid_t parent) {
+  if (!die_with(parent)) return kExitTemporary;
+  FdPort port(kControlFd);
+  WorkerLoop loop(port, [] { _exit(kExitTemporary); });
+  RankWork rank(loop);
+  try {
+    loop.answer(rank.begin(loop.next_setup()));
+    loop.next_setup();
+    loop.answer(rank.meet());
+    loop.next_setup();
+    loop.answer(rank.load());
+  } catch (const std::exception&) {
+    loop.refuse(step_error(std::current_exception()));
+    loop.next_setup();  // the front has heard it, and will end this process
+  }
+  loop.serve(rank.runner());
+  return kExitTemporary;
+}
+
+}  // namespace
+
+void add_worker_command(CLI::App& parent, int& exit_code) {
+  auto front = std::make_shared<pid_t>(0);
+  CLI::App* command =
+      parent.add_subcommand("worker", "one rank of a model; started by serve, not by hand");
+  command->group("");  // not in the list of commands
+  command->add_option("--parent", *front, "process that starts it")->required();
+  command->callback([front, &exit_code] { exit_code = work(*front); });
+}
+
+}  // namespace quern
