@@ -16,6 +16,7 @@
 
 #include "base/error.h"
 #include "comm/shm_communicator.h"
+#include "comm/tcp_communicator.h"
 
 namespace quern {
 namespace {
@@ -35,6 +36,20 @@ void run_shm(int size, const Body& body) {
   const int fd = make_shm_region(size);
   run_all(size, [&](int rank) { body(*open_shm_communicator(fd, rank, size, kTimeoutMs)); });
   close(fd);
+}
+
+void run_tcp(int size, const Body& body) {
+  std::vector<std::vector<Socket>> peers(static_cast<size_t>(size));
+  for (auto& row : peers) row.resize(static_cast<size_t>(size));
+  TcpListener listener({"127.0.0.1", 0});
+  for (size_t low = 0; low < peers.size(); ++low)
+    for (size_t high = low + 1; high < peers.size(); ++high) {
+      peers[high][low] = connect_to(listener.address(), kTimeoutMs);
+      peers[low][high] = listener.accept(kTimeoutMs);
+    }
+  run_all(size, [&](int rank) {
+    body(*make_tcp_communicator(std::move(peers[static_cast<size_t>(rank)]), rank, kTimeoutMs));
+  });
 }
 
 class Transport : public testing::TestWithParam<Runner> {};
@@ -116,6 +131,7 @@ TEST_P(Transport, ManyShortTurnsInARow) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Shm, Transport, testing::Values(run_shm));
+INSTANTIATE_TEST_SUITE_P(Tcp, Transport, testing::Values(run_tcp));
 
 TEST(ShmCommunicator, NamesWhoDidNotCome) {
   const int fd = make_shm_region(3);
@@ -132,6 +148,27 @@ TEST(ShmCommunicator, NamesWhoDidNotCome) {
     EXPECT_THROW(self->receive(2, {&value, 1}), Error);
   });
   close(fd);
+}
+
+TEST(TcpCommunicator, NamesWhoDidNotCome) {
+  TcpListener listener({"127.0.0.1", 0});
+  std::vector<Socket> peers(2);
+  peers[1] = connect_to(listener.address(), kTimeoutMs);
+  Socket other = listener.accept(kTimeoutMs);
+  const auto self = make_tcp_communicator(std::move(peers), 0, 20);
+  float value = 1;
+  const auto failure = [&] {
+    try {
+      self->all_reduce_sum({&value, 1});
+    } catch (const Error& e) {
+      EXPECT_EQ(e.code(), ErrorCode::unavailable);
+      return std::string(e.what());
+    }
+    return std::string();
+  };
+  EXPECT_EQ(failure(), "rank 1 did not come within 0.0 s");
+  other = Socket();
+  EXPECT_THAT(failure(), testing::HasSubstr("rank 1"));
 }
 
 }  // namespace
