@@ -26,6 +26,10 @@ FdPort::~FdPort() {
   close(fd_);
 }
 
+void FdPort::shut() {
+  shutdown(fd_, SHUT_RDWR);
+}
+
 void FdPort::send_all(const char* data, size_t size) {
   while (size > 0) {
     const ssize_t n = ::send(fd_, data, size, MSG_NOSIGNAL);

@@ -16,6 +16,8 @@ class FdPort final : public MessagePort {
   FdPort(const FdPort&) = delete;
   FdPort& operator=(const FdPort&) = delete;
 
+  // Nothing is sent or received any more, on either side. From any thread.
+  void shut();
   // Waits as long as the other side lives and takes nothing.
   void send(std::string_view message) override;
   // data_loss for a message of more than 1 GiB. Memory grows with what has come, not with what was

@@ -12,6 +12,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "cluster.h"
 #include "command_line.h"
 #include "cpu_sets.h"
 #include "engine/local_executor.h"
@@ -137,13 +138,6 @@ void log_ready(const OpenedModel& opened, int64_t took_us) {
       kGb * static_cast<double>(peak_bytes()));
 }
 
-RankPlace place_of(const ModelOptions& options, int rank) {
-  return {.rank = rank,
-          .tensor_size = options.tensor_parallel_size,
-          .stages = options.pipeline_parallel_size,
-          .split = options.tensor_parallel_split};
-}
-
 BuilderOptions building_of(const Choice& choice, const RankPlace& place) {
   BuilderOptions out = choice.building;
   out.stage = place.stage_shard();
@@ -163,7 +157,7 @@ class Planner {
         model_(make_model(
             Builder(opened.checkpoint, ctx_.ctx(), place.shard(), building_of(choice, place)))),
         spec_(model_->kv_spec()),
-        budget_(choice.budget / place.world()) {
+        budget_(choice.budget / static_cast<int64_t>(ranks_of_node(options, 0).size())) {
     spec_.dtype = choice.kv_dtype;
   }
 
@@ -284,7 +278,9 @@ std::vector<WorkerJob> jobs_of(const OpenedModel& opened,
                                const Choice& choice,
                                const WorldPlan& world) {
   std::vector<WorkerJob> jobs;
-  const auto cpus = divide_cpus(choice.machine, options.world());
+  // Other machines divide their own cores.
+  auto cpus = divide_cpus(choice.machine, static_cast<int>(ranks_of_node(options, 0).size()));
+  cpus.resize(static_cast<size_t>(options.world()));
   const uint64_t mark = mark_of(*opened.checkpoint);
   for (int rank = 0; rank < options.world(); ++rank) {
     const auto r = static_cast<size_t>(rank);
@@ -369,7 +365,8 @@ std::unique_ptr<LoadedModel> LoadedModel::load(const ModelOptions& options,
   if (options.has_workers()) {
     if (options.packed_cache)
       log(LogLevel::warn, "--packed-cache: changes nothing with more than one rank");
-    loaded->workers_ = std::make_unique<WorkerGroup>(jobs_of(opened, options, choice, world));
+    loaded->workers_ =
+        std::make_unique<WorkerGroup>(options, jobs_of(opened, options, choice, world));
   } else {
     load_weights(opened, options, choice, world.ranks.front().arena_bytes);
   }

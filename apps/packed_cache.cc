@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "packed_cache.h"
 
-#include <link.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -10,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "build_id.h"
 #include "command_line.h"
 #include "version.h"
 
@@ -24,23 +24,6 @@ std::string folder() {
   const char* home = std::getenv("HOME");
   if (home != nullptr && home[0] == '/') return format("{}/.cache/quern/packed", home);
   return "";
-}
-
-// The program's code decides how weights are packed; a version number could be forgotten.
-Hash128 hash_of_program() {
-  Hash128 out;
-  const auto add = [](dl_phdr_info* info, size_t, void* data) {
-    for (int i = 0; i < info->dlpi_phnum; ++i) {
-      const auto& part = info->dlpi_phdr[i];
-      if (part.p_type != PT_LOAD || (part.p_flags & PF_X) == 0) continue;
-      const auto* begin = reinterpret_cast<const std::byte*>(info->dlpi_addr + part.p_vaddr);
-      auto& hash = *static_cast<Hash128*>(data);
-      hash = hash_chain(hash, {begin, part.p_filesz});
-    }
-    return 1;  // the program comes first; its libraries do not matter
-  };
-  dl_iterate_phdr(add, &out);
-  return out;
 }
 
 Hash128 key_for(const ModelOptions& options,

@@ -41,6 +41,45 @@ void add_sizes(CLI::App& command, ParallelOptions& o) {
       ->check(CLI::Range(1, kMaxRanks));
 }
 
+void add_machine_options(CLI::App& command, ParallelOptions& o) {
+  constexpr const char* kGroup = "Parallelism";
+  command
+      .add_option("--rank-transport",
+                  o.rank_transport,
+                  "how ranks meet: shm (on one machine), tcp, or auto (shm where they can)")
+      ->group(kGroup)
+      ->capture_default_str()
+      ->check(CLI::IsMember({"auto", "shm", "tcp"}));
+  command.add_option("--nnodes", o.nnodes, "machines; the same command is started on each")
+      ->group(kGroup)
+      ->capture_default_str()
+      ->check(CLI::Range(1, kMaxRanks));
+  command
+      .add_option("--node-rank",
+                  o.node_rank,
+                  "which of them this is; 0 is the head, which answers requests")
+      ->group(kGroup)
+      ->capture_default_str()
+      ->check(CLI::Range(0, kMaxRanks - 1));
+  command
+      .add_option("--head-addr,--master-addr",
+                  o.head_addr,
+                  "HOST:PORT of the head, where ranks come; it is bound as given")
+      ->group(kGroup);
+  command
+      .add_option(
+          "--node-addr",
+          o.node_addr,
+          "this machine's address for the ranks of others; default: the head's on the head, "
+          "elsewhere the one that reaches it")
+      ->group(kGroup);
+  command
+      .add_option("--cluster-secret-file",
+                  o.cluster_secret_file,
+                  "what all machines of a launch know; a file that nobody else may read")
+      ->group(kGroup);
+}
+
 void add_loss_options(CLI::App& command, ParallelOptions& o) {
   constexpr const char* kGroup = "Parallelism";
   command
@@ -65,6 +104,7 @@ void add_loss_options(CLI::App& command, ParallelOptions& o) {
 
 void add_parallel_options(CLI::App& command, ParallelOptions& o) {
   add_sizes(command, o);
+  add_machine_options(command, o);
   add_loss_options(command, o);
 }
 
@@ -88,6 +128,20 @@ void ParallelOptions::validate_parallel() const {
          "--tensor-parallel-size, got {}",
          tensor_parallel_size,
          tensor_parallel_split.size());
+  if (node_rank >= nnodes)
+    fail(ErrorCode::invalid_argument,
+         "--node-rank {}: with --nnodes {} there are ranks 0 to {}",
+         node_rank,
+         nnodes,
+         nnodes - 1);
+  if (nnodes > world())
+    fail(ErrorCode::invalid_argument,
+         "--nnodes {}: {} ranks (--tensor-parallel-size x --pipeline-parallel-size) leave machines "
+         "without one",
+         nnodes,
+         world());
+  if (nnodes > 1 && head_addr.empty())
+    fail(ErrorCode::invalid_argument, "--nnodes {}: --head-addr HOST:PORT is needed", nnodes);
 }
 
 }  // namespace quern

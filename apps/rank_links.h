@@ -5,10 +5,13 @@
 #pragma once
 
 #include <memory>
-#include <span>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "comm/communicator.h"
+#include "comm/handshake.h"
+#include "comm/tcp_socket.h"
 #include "worker_job.h"
 
 namespace quern {
@@ -35,7 +38,29 @@ struct RankLinks {
   std::unique_ptr<Communicator> ranks, stages;  // null: the rank is alone there
 };
 
-// The worker's side: `first_fd` and those behind it are what it inherited.
-RankLinks open_shared_links(const WorkerJob& job, int first_fd);
+// The worker's side.
+class LinkMaker {
+ public:
+  // Listens, if some of the rank's groups meet over TCP. `first_fd` and those behind it are what it
+  // inherited, for the groups that share memory.
+  LinkMaker(const WorkerJob& job, int first_fd);
+
+  // Where others find this rank; empty if nobody needs to.
+  std::string address() const { return listener_ ? listener_->address().text() : ""; }
+  // `addresses[r]` is world rank r's. Throws unavailable naming the two ranks that cannot talk.
+  RankLinks make(const std::vector<std::string>& addresses);
+
+ private:
+  std::unique_ptr<Communicator> over_tcp(const std::vector<int>& members);
+  void connect_to_lower(const std::vector<std::string>& addresses);
+  void accept_higher();
+
+  const WorkerJob job_;
+  const Credentials credentials_;
+  int next_fd_;
+  std::optional<TcpListener> listener_;
+  std::vector<Socket> sockets_;  // by world rank
+  std::vector<bool> is_peer_;    // over TCP
+};
 
 }  // namespace quern

@@ -12,6 +12,7 @@
 #include "commands.h"
 #include "exit_codes.h"
 #include "loaded_model.h"
+#include "node_agent.h"
 #include "server/api_server.h"
 #include "version.h"
 
@@ -64,6 +65,7 @@ class OffSwitch {
 int serve(ServeOptions& o) {
   set_log_level(parse_log_level(o.model.log_level));
   o.model.validate_parallel();
+  if (o.model.node_rank > 0) return run_node(o.model);
   if (o.api_keys.empty() && !is_loopback(o.server.host))
     log(LogLevel::warn,
         "listening on {} without --api-key: everyone who reaches this address may ask",

@@ -11,7 +11,9 @@
 #include <optional>
 
 #include "base/log.h"
+#include "build_id.h"
 #include "child_process.h"
+#include "comm/handshake.h"
 #include "commands.h"
 #include "engine/worker_loop.h"
 #include "exit_codes.h"
@@ -26,6 +28,7 @@ namespace quern {
 namespace {
 
 constexpr int kControlFd = 3, kFirstRegionFd = 4;
+constexpr int kDialMs = 10'000;
 
 void bind_to(const std::vector<int>& cpus) {
   if (cpus.empty()) return;
@@ -44,8 +47,15 @@ class RankWork {
   explicit RankWork(WorkerLoop& loop) : loop_(loop) {}
 
   // The job: sees that this machine has the model and is what the front takes it for.
-  std::string begin(const std::string& text) {
+  std::string begin(const std::string& text, const std::optional<WorkerSummons>& summons) {
     job_ = WorkerJob::parse(text);
+    if (summons) {
+      job_.model = summons->model;
+      job_.listen_host = summons->listen_host;
+      job_.threads = summons->threads;
+      job_.cpus = summons->cpus;
+      job_.secret = summons->secret;
+    }
     set_log_level(parse_log_level(job_.log_level));
     bind_to(job_.cpus);
     checkpoint_ = open_checkpoint(job_.model);
@@ -53,12 +63,13 @@ class RankWork {
       fail(ErrorCode::data_loss,
            "{}: is not the model that the head serves: names, shapes or configuration differ",
            job_.model);
-    return "{}";
+    maker_.emplace(job_, kFirstRegionFd);
+    return Json{{"address", maker_->address()}}.dump();
   }
 
   // Before anything costly: can all of them talk?
-  std::string meet() {
-    links_ = open_shared_links(job_, kFirstRegionFd);
+  std::string meet(const std::string& text) {
+    links_ = maker_->make(parse_json(text, "addresses").get<std::vector<std::string>>());
     if (links_.ranks) {
       meet_all(*links_.ranks, "tensor ranks");
       counted_ranks_.emplace(*links_.ranks, loop_.progress());
@@ -99,21 +110,19 @@ class RankWork {
   WorkerLoop& loop_;
   WorkerJob job_;
   std::shared_ptr<const Checkpoint> checkpoint_;
+  std::optional<LinkMaker> maker_;
   RankLinks links_;
   std::optional<CountingCommunicator> counted_ranks_, counted_stages_;
   std::optional<OwnedCtx> ctx_;
   std::optional<StepRunner> runner_;
 };
 
-int work(pid_t parent) {
-  if (!die_with(parent)) return kExitTemporary;
-  FdPort port(kControlFd);
+int serve_rank(FdPort& port, const std::optional<WorkerSummons>& summons) {
   WorkerLoop loop(port, [] { _exit(kExitTemporary); });
   RankWork rank(loop);
   try {
-    loop.answer(rank.begin(loop.next_setup()));
-    loop.next_setup();
-    loop.answer(rank.meet());
+    loop.answer(rank.begin(loop.next_setup(), summons));
+    loop.answer(rank.meet(loop.next_setup()));
     loop.next_setup();
     loop.answer(rank.load());
   } catch (const std::exception&) {
@@ -124,15 +133,40 @@ int work(pid_t parent) {
   return kExitTemporary;
 }
 
+// Goes to the head for its job, as the node that started this process says.
+std::unique_ptr<FdPort> dial(const WorkerSummons& summons) {
+  Socket socket = connect_to(HostPort::parse(summons.head, "head"), kDialMs);
+  const Json hello = {{"rank", summons.rank}, {"epoch", summons.epoch}, {"pid", getpid()}};
+  introduce(socket, {summons.secret, build_id()}, hello.dump(), kDialMs);
+  return std::make_unique<FdPort>(socket.release());
+}
+
+int work(pid_t parent, bool must_dial) {
+  if (!die_with(parent)) return kExitTemporary;
+  auto port = std::make_unique<FdPort>(kControlFd);
+  std::optional<WorkerSummons> summons;
+  std::unique_ptr<FdPort> node;  // stays open: this process ends with its node by die_with
+  if (must_dial) {
+    std::string text;
+    while (!port->receive(text, kDialMs)) {
+    }
+    summons = WorkerSummons::parse(text);
+    node = std::exchange(port, dial(*summons));
+  }
+  return serve_rank(*port, summons);
+}
+
 }  // namespace
 
 void add_worker_command(CLI::App& parent, int& exit_code) {
   auto front = std::make_shared<pid_t>(0);
+  auto must_dial = std::make_shared<bool>(false);
   CLI::App* command =
       parent.add_subcommand("worker", "one rank of a model; started by serve, not by hand");
   command->group("");  // not in the list of commands
   command->add_option("--parent", *front, "process that starts it")->required();
-  command->callback([front, &exit_code] { exit_code = work(*front); });
+  command->add_flag("--dial", *must_dial, "its job is to be had from a head on another machine");
+  command->callback([front, must_dial, &exit_code] { exit_code = work(*front, *must_dial); });
 }
 
 }  // namespace quern

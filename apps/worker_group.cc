@@ -1,61 +1,53 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker_group.h"
 
-#include <sys/socket.h>
-#include <unistd.h>
-
-#include <cerrno>
-#include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "base/log.h"
-#include "child_process.h"
-#include "fd_port.h"
+#include "build_id.h"
+#include "local_worker.h"
 #include "rank_links.h"
 
 namespace quern {
 namespace {
 
-constexpr int kMeetMs = 30'000;  // for what takes milliseconds
+constexpr int kBeginMs = 60'000;  // for opening files
+constexpr int kMeetMs = 30'000;   // for what takes milliseconds
 constexpr int kLoadMs =
     3'600'000;  // a large model from a slow disk; whoever stops is noticed sooner
+constexpr int kNodesMs = 300'000, kNodesAgainMs = 60'000;
 constexpr double kMib = 1024.0 * 1024.0;
 
-// A worker of this machine.
-class LocalWorker final : public WorkerHandle {
+// A worker of another machine.
+class RemoteWorker final : public WorkerHandle {
  public:
-  LocalWorker(int rank, int own_fd, int childs_fd, std::vector<int> regions)
-      : port_(own_fd), process_(start_of(rank, childs_fd, std::move(regions))) {}
+  RemoteWorker(RankPort& head, int node, uint64_t epoch, int rank, Arrival arrival)
+      : head_(head), node_(node), epoch_(epoch), rank_(rank), arrival_(std::move(arrival)) {}
+  ~RemoteWorker() override { RemoteWorker::end(); }
 
-  void send(std::string_view message) override { port_.send(message); }
+  void send(std::string_view message) override { arrival_.port->send(message); }
   bool receive(std::string& message, int timeout_ms) override {
-    return port_.receive(message, timeout_ms);
+    return arrival_.port->receive(message, timeout_ms);
   }
-  std::string place() const override { return format("this host, pid {}", process_.pid()); }
-  std::string end() override { return process_.end(); }
+  std::string place() const override { return arrival_.place; }
+  std::string end() override {
+    const std::lock_guard lock(ending_);
+    if (how_.empty()) {
+      how_ = head_.end_worker(node_, epoch_, rank_);
+      arrival_.port->shut();
+    }
+    return how_;
+  }
 
  private:
-  static ChildProcess::Start start_of(int rank, int childs_fd, std::vector<int> regions) {
-    regions.insert(regions.begin(), childs_fd);
-    return {.arguments = {"worker", "--parent", std::to_string(getpid())},
-            .fds = std::move(regions),
-            .label = format("[rank {}] ", rank)};
-  }
-
-  FdPort port_;
-  ChildProcess process_;
+  RankPort& head_;
+  const int node_;
+  const uint64_t epoch_;
+  const int rank_;
+  const Arrival arrival_;
+  std::mutex ending_;
+  std::string how_;
 };
-
-std::unique_ptr<WorkerHandle> start_local(int rank, std::vector<int> regions) {
-  int fds[2];
-  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0)
-    fail(ErrorCode::unavailable, "worker: socketpair: {}", std::strerror(errno));
-  struct Closer {
-    int fd;
-    ~Closer() { close(fd); }
-  } const childs{fds[1]};
-  return std::make_unique<LocalWorker>(rank, fds[0], fds[1], std::move(regions));
-}
 
 void log_ready(const std::vector<std::string>& answers, const std::vector<WorkerReport>& workers) {
   for (size_t rank = 0; rank < answers.size(); ++rank) {
@@ -74,30 +66,59 @@ void log_ready(const std::vector<std::string>& answers, const std::vector<Worker
 
 }  // namespace
 
-std::unique_ptr<GroupExecutor> WorkerGroup::spawn(uint64_t epoch) {
-  const RankPlace& world = jobs_.front().place;
-  const SharedRegions regions(world);
+WorkerGroup::WorkerGroup(const ParallelOptions& options, std::vector<WorkerJob> jobs)
+    : options_(options), secret_(read_secret(options)), jobs_(std::move(jobs)) {
+  for (WorkerJob& job : jobs_) {
+    job.has_tcp_ranks = meets_over_tcp(options_, job.place.tensor_group());
+    job.has_tcp_stages = meets_over_tcp(options_, job.place.stage_group());
+    // The others learn both on their own machine.
+    if (node_of(options_, job.place.rank) != 0) continue;
+    job.listen_host = listen_host_of(options_);
+    job.secret = secret_;
+  }
+  if (options_.nnodes > 1)
+    port_ = std::make_unique<RankPort>(HostPort::parse(options_.head_addr, "--head-addr"),
+                                       Credentials{secret_, build_id()},
+                                       options_.nnodes);
+}
+
+std::vector<std::unique_ptr<WorkerHandle>> WorkerGroup::spawn(uint64_t epoch) {
+  if (port_) {
+    port_->await_nodes(has_started_ ? kNodesAgainMs : kNodesMs, should_stop_);
+    for (int node = 1; node < options_.nnodes; ++node)
+      port_->start_workers(node, epoch, ranks_of_node(options_, node));
+  }
+  const SharedRegions regions(jobs_.front().place);
   std::vector<std::unique_ptr<WorkerHandle>> workers;
-  for (const WorkerJob& job : jobs_)
-    workers.push_back(start_local(job.place.rank, regions.fds_of(job.place)));
-  return std::make_unique<GroupExecutor>(std::move(workers),
-                                         GroupOptions{.epoch = epoch,
-                                                      .answering_rank = world.answering_rank(),
-                                                      .timeout_ms = jobs_.front().timeout_ms,
-                                                      .should_stop = &should_stop_});
+  for (const int rank : ranks_of_node(options_, 0))
+    workers.push_back(start_local_worker(
+        rank, regions.fds_of(jobs_[static_cast<size_t>(rank)].place), MustDial::no));
+  for (int node = 1; node < options_.nnodes; ++node)
+    for (const int rank : ranks_of_node(options_, node))
+      workers.push_back(std::make_unique<RemoteWorker>(
+          *port_, node, epoch, rank, port_->await_worker(node, epoch, rank, should_stop_)));
+  return workers;
 }
 
 std::unique_ptr<Executor> WorkerGroup::start(uint64_t epoch) {
-  std::unique_ptr<GroupExecutor> group = spawn(epoch);
+  const RankPlace& world = jobs_.front().place;
+  auto group =
+      std::make_unique<GroupExecutor>(spawn(epoch),
+                                      GroupOptions{.epoch = epoch,
+                                                   .answering_rank = world.answering_rank(),
+                                                   .timeout_ms = jobs_.front().timeout_ms,
+                                                   .should_stop = &should_stop_});
   std::vector<std::string> jobs;
   for (WorkerJob job : jobs_) {
     job.epoch = epoch;
     jobs.push_back(job.to_text());
   }
-  const std::vector<std::string> go_on(jobs.size(), "{}");
-  group->ask(jobs, kMeetMs);
-  group->ask(go_on, kMeetMs);
-  log_ready(group->ask(go_on, kLoadMs), group->workers());
+  Json addresses = Json::array();
+  for (const std::string& answer : group->ask(jobs, kBeginMs))
+    addresses.push_back(parse_json(answer, "worker").at("address"));
+  group->ask(std::vector<std::string>(jobs.size(), addresses.dump()), kMeetMs);
+  log_ready(group->ask(std::vector<std::string>(jobs.size(), "{}"), kLoadMs), group->workers());
+  has_started_ = true;
   return group;
 }
 

@@ -7,6 +7,35 @@
 #include "base/hash.h"
 
 namespace quern {
+namespace {
+
+// Secrets are any bytes; JSON is text.
+std::string to_hex(const std::string& bytes) {
+  std::string out;
+  for (const char c : bytes) out += format("{:02x}", static_cast<unsigned char>(c));
+  return out;
+}
+
+std::string from_hex(const std::string& digits) {
+  std::string out;
+  for (size_t i = 0; i + 1 < digits.size(); i += 2)
+    out += static_cast<char>(std::stoi(digits.substr(i, 2), nullptr, 16));
+  return out;
+}
+
+}  // namespace
+
+std::vector<int> RankPlace::tensor_group() const {
+  std::vector<int> out;
+  for (int r = 0; r < tensor_size; ++r) out.push_back(stage() * tensor_size + r);
+  return out;
+}
+
+std::vector<int> RankPlace::stage_group() const {
+  std::vector<int> out;
+  for (int s = 0; s < stages; ++s) out.push_back(s * tensor_size + tensor_rank());
+  return out;
+}
 
 std::string WorkerJob::to_text() const {
   const Json json = {{"epoch", epoch},
@@ -26,6 +55,10 @@ std::string WorkerJob::to_text() const {
                      {"block_size", block_size},
                      {"arena_bytes", arena_bytes},
                      {"timeout_ms", timeout_ms},
+                     {"has_tcp_ranks", has_tcp_ranks},
+                     {"has_tcp_stages", has_tcp_stages},
+                     {"listen_host", listen_host},
+                     {"secret", to_hex(secret)},
                      {"log_level", log_level}};
   return json.dump();
 }
@@ -48,10 +81,42 @@ WorkerJob WorkerJob::parse(const std::string& text) {
     job.block_size = json.at("block_size");
     job.arena_bytes = json.at("arena_bytes");
     job.timeout_ms = json.at("timeout_ms");
+    job.has_tcp_ranks = json.at("has_tcp_ranks");
+    job.has_tcp_stages = json.at("has_tcp_stages");
+    job.listen_host = json.at("listen_host");
+    job.secret = from_hex(json.at("secret"));
     job.log_level = json.at("log_level");
     return job;
   } catch (const Json::exception& e) {
     fail(ErrorCode::data_loss, "worker job: {}", e.what());
+  }
+}
+
+std::string WorkerSummons::to_text() const {
+  const Json json = {{"head", head},
+                     {"secret", to_hex(secret)},
+                     {"epoch", epoch},
+                     {"rank", rank},
+                     {"model", model},
+                     {"listen_host", listen_host},
+                     {"threads", threads},
+                     {"cpus", cpus}};
+  return json.dump();
+}
+
+WorkerSummons WorkerSummons::parse(const std::string& text) {
+  try {
+    const Json json = parse_json(text, "worker summons");
+    return {.head = json.at("head"),
+            .secret = from_hex(json.at("secret")),
+            .epoch = json.at("epoch"),
+            .rank = json.at("rank"),
+            .model = json.at("model"),
+            .listen_host = json.at("listen_host"),
+            .threads = json.at("threads"),
+            .cpus = json.at("cpus").get<std::vector<int>>()};
+  } catch (const Json::exception& e) {
+    fail(ErrorCode::data_loss, "worker summons: {}", e.what());
   }
 }
 

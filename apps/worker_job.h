@@ -25,6 +25,9 @@ struct RankPlace {
   int tensor_rank() const { return rank % tensor_size; }
   int stage() const { return rank / tensor_size; }
   int world() const { return tensor_size * stages; }
+  // World ranks that share its layers, and those with the same part of other stages.
+  std::vector<int> tensor_group() const;
+  std::vector<int> stage_group() const;
   Shard shard() const { return Shard(tensor_rank(), tensor_size, split); }
   Shard stage_shard() const { return Shard(stage(), stages); }
   // The rank whose logits are the answer: the first of the last stage.
@@ -46,11 +49,29 @@ struct WorkerJob {
   int block_size = 16;
   int64_t arena_bytes = 0;
   int timeout_ms = 0;  // of every wait for other ranks
+  // Which of its groups meet over TCP; the others share memory.
+  bool has_tcp_ranks = false, has_tcp_stages = false;
+  std::string listen_host = {};  // where it waits for others, then; not a wildcard
+  std::string secret = {};       // what they have to know
   std::string log_level = "info";
 
   std::string to_text() const;
   // Throws data_loss: front and worker are of one build, so whatever is wrong was damaged.
   static WorkerJob parse(const std::string& text);
+};
+
+// What a node tells the worker that it starts: where its job is to be had, and what the head cannot
+// know.
+struct WorkerSummons {
+  std::string head, secret;  // HOST:PORT
+  uint64_t epoch = 1;
+  int rank = 0;
+  std::string model, listen_host;  // on this machine
+  int threads = 1;
+  std::vector<int> cpus;
+
+  std::string to_text() const;
+  static WorkerSummons parse(const std::string& text);  // throws data_loss
 };
 
 // A hash of what a checkpoint holds by name, type and shape, and of its configuration: whether two

@@ -18,7 +18,7 @@ struct WorkerReport {
   int rank = 0;
   std::string place;         // "127.0.0.1 pid 4711"
   int64_t memory_bytes = 0;  // that the system counts for it now, less what an empty worker takes
-  int64_t load_us = 0;       // from the start of the process until it was ready
+  int64_t load_us = 0;       // from when all processes were there until they were ready
 };
 
 class Executor {
