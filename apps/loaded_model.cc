@@ -350,6 +350,10 @@ std::unique_ptr<LoadedModel> LoadedModel::load(const ModelOptions& options,
                                                const LoadOptions& load) {
   set_log_level(parse_log_level(options.log_level));
   options.validate_parallel();
+  if (options.node_rank > 0)
+    fail(ErrorCode::invalid_argument,
+         "--node-rank {}: a further machine is started by quern serve",
+         options.node_rank);
   const MonotonicClock clock;
   const int64_t begin = clock.now_us();
   const Choice choice = choose(options);

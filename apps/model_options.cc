@@ -124,7 +124,9 @@ void add_model_options(CLI::App& command, ModelOptions& o) {
                      "checked against the checkpoint; the checkpoint decides");
   command.add_option(
       "--chat-template", o.chat_template, "a Jinja file instead of the model's own template");
-  command.add_option("--threads", o.threads, "kernel threads; 0: one per physical core")
+  command
+      .add_option(
+          "--threads", o.threads, "kernel threads of a rank; 0: one per physical core that it has")
       ->capture_default_str()
       ->check(CLI::Range(0, 1024));
   command.add_option(
