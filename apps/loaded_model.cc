@@ -146,7 +146,6 @@ BuilderOptions building_of(const Choice& choice, const RankPlace& place) {
 
 class Planner {
  public:
-  // Of one rank, which may take `budget` bytes.
   Planner(const OpenedModel& opened,
           const ModelOptions& options,
           const Choice& choice,
@@ -157,11 +156,15 @@ class Planner {
         model_(make_model(
             Builder(opened.checkpoint, ctx_.ctx(), place.shard(), building_of(choice, place)))),
         spec_(model_->kv_spec()),
-        budget_(choice.budget / static_cast<int64_t>(ranks_of_node(options, 0).size())) {
+        budget_(choice.budget) {
     spec_.dtype = choice.kv_dtype;
   }
 
   const KvSpec& spec() const { return spec_; }
+  int64_t weight_bytes() const { return model_->weight_bytes(); }
+  void take_share(double share) {
+    budget_ = static_cast<int64_t>(share * static_cast<double>(budget_));
+  }
   const ModelInfo& info() const { return model_->info(); }
 
   // Settles what is "auto" in the config, and the number of blocks.
@@ -250,13 +253,30 @@ struct WorldPlan {
   ModelInfo info;
 };
 
+// Ranks of one machine share its memory as they share the weights. Other machines are taken to be
+// like this one.
+void share_memory(const ModelOptions& options, std::span<const std::unique_ptr<Planner>> planners) {
+  for (int node = 0; node < options.nnodes; ++node) {
+    const std::vector<int> ranks = ranks_of_node(options, node);
+    int64_t all = 0;
+    for (const int rank : ranks) all += planners[static_cast<size_t>(rank)]->weight_bytes() + 1;
+    for (const int rank : ranks) {
+      Planner& planner = *planners[static_cast<size_t>(rank)];
+      planner.take_share(static_cast<double>(planner.weight_bytes() + 1) /
+                         static_cast<double>(all));
+    }
+  }
+}
+
 WorldPlan plan_world(const OpenedModel& opened, const ModelOptions& options, const Choice& choice) {
   WorldPlan world;
   std::vector<std::unique_ptr<Planner>> planners;
-  for (int rank = 0; rank < options.world(); ++rank) {
+  for (int rank = 0; rank < options.world(); ++rank)
     planners.push_back(std::make_unique<Planner>(opened, options, choice, place_of(options, rank)));
+  share_memory(options, planners);
+  for (int rank = 0; rank < options.world(); ++rank) {
     EngineConfig config;
-    const MemoryPlan plan = planners.back()->settle(config);
+    const MemoryPlan plan = planners[static_cast<size_t>(rank)]->settle(config);
     config.num_blocks = plan.num_blocks;
     const int64_t length = world.config.max_model_len, blocks = world.config.num_blocks;
     world.config = config;
@@ -393,7 +413,13 @@ std::unique_ptr<LoadedModel> LoadedModel::load(const ModelOptions& options,
                                                      *o.prompts,
                                                      *loaded->engine_,
                                                      MediaSource(options.media));
-  if (o.model) log_ready(o, clock.now_us() - begin);
+  if (o.model)
+    log_ready(o, clock.now_us() - begin);
+  else
+    log(LogLevel::info,
+        "{} ranks ready in {:.2f} s",
+        options.world(),
+        static_cast<double>(clock.now_us() - begin) * 1e-6);
   if (o.cache) o.cache->keep();
   return loaded;
 }

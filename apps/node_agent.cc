@@ -87,7 +87,7 @@ class NodeAgent {
         if (what == "start") start(word.at("epoch"), word.at("ranks").get<std::vector<int>>());
         if (what == "stop") stop(word.at("epoch"), word.at("rank"));
       }
-    } catch (const Error& e) {
+    } catch (const std::exception& e) {
       log(LogLevel::warn, "{}", e.what());
     }
     return false;

@@ -64,11 +64,14 @@ void GroupExecutor::listen(int rank) {
         take(rank, bytes);
         continue;
       }
-      if (unanswered++ == options_.most_pings)
-        return lose(rank,
-                    Loss::silent,
-                    format("it gave no sign of life for {:.1f} s",
-                           options_.ping_ms * options_.most_pings * 1e-3));
+      if (unanswered++ == options_.most_pings) {
+        lose(rank,
+             Loss::silent,
+             format("it gave no sign of life for {:.1f} s",
+                    options_.ping_ms * options_.most_pings * 1e-3));
+        worker.end();  // somebody may be waiting for it to take a plan
+        return;
+      }
       ping(rank);
       look_for_standstill();
     }
