@@ -15,6 +15,7 @@
 #include "cluster.h"
 #include "cpu_sets.h"
 #include "fd_port.h"
+#include "rank_links.h"
 #include "worker_job.h"
 
 namespace quern {
@@ -121,6 +122,61 @@ TEST(WorkerJob, TravelsAsText) {
   for (const char* wrong : {"", "[]", "{}", R"({"epoch": "x"})"})
     EXPECT_THROW(WorkerJob::parse(wrong), Error) << wrong;
   EXPECT_THROW(WorkerSummons::parse("{}"), Error);
+}
+
+// Ranks that are threads, with connections as processes have them.
+TEST(LinkMaker, RanksFindEachOtherAmongStrangers) {
+  const auto job_of = [](int rank) {
+    WorkerJob job;
+    job.place = {.rank = rank, .tensor_size = 2, .stages = 2, .split = {}};
+    job.has_tcp_ranks = job.has_tcp_stages = true;
+    job.listen_host = "127.0.0.1";
+    job.secret = "0123456789abcdef";
+    job.timeout_ms = 10'000;
+    return job;
+  };
+  std::vector<std::unique_ptr<LinkMaker>> makers;
+  std::vector<std::string> addresses;
+  for (int rank = 0; rank < 4; ++rank) {
+    makers.push_back(std::make_unique<LinkMaker>(job_of(rank), 1'000));
+    addresses.push_back(makers.back()->address());
+  }
+  Socket stranger = connect_to(HostPort::parse(addresses[0], "test"), 1'000);
+  stranger.write_all(std::string(200, 'x'), INT64_MAX);
+  std::vector<std::thread> threads;
+  for (int rank = 0; rank < 4; ++rank)
+    threads.emplace_back([&, rank] {
+      const RankLinks links = makers[static_cast<size_t>(rank)]->make(addresses);
+      float sum = static_cast<float>(rank);
+      links.ranks->all_reduce_sum({&sum, 1});
+      EXPECT_EQ(sum, rank < 2 ? 1 : 5);
+      links.stages->all_reduce_sum({&sum, 1});
+      EXPECT_EQ(sum, 6);
+    });
+  for (std::thread& thread : threads) thread.join();
+}
+
+TEST(LinkMaker, ThePairThatCannotTalkIsNamed) {
+  WorkerJob job;
+  job.place = {.rank = 1, .tensor_size = 2, .stages = 1, .split = {}};
+  job.has_tcp_ranks = true;
+  job.listen_host = "127.0.0.1";
+  job.secret = "0123456789abcdef";
+  std::string nobody;
+  {
+    const TcpListener gone({"127.0.0.1", 0});
+    nobody = gone.address().text();
+  }
+  LinkMaker maker(job, 1'000);
+  try {
+    maker.make({nobody, maker.address()});
+    ADD_FAILURE();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), ErrorCode::unavailable);
+    EXPECT_THAT(
+        e.what(),
+        testing::HasSubstr("ranks 0 and 1 cannot talk to each other: cannot connect to " + nobody));
+  }
 }
 
 class FdPortTest : public testing::Test {

@@ -3,7 +3,9 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include "comm/shm_communicator.h"
 #include "engine/engine_rig.h"
 #include "engine/fake_workers.h"
 
@@ -173,6 +175,63 @@ TEST(Group, AStartCanBeBrokenOff) {
   EXPECT_THROW(group->ask({"job"}, 10'000), Error);
   const auto other = crew.hire({.epoch = 1});
   EXPECT_THROW(other->ask({"job"}, 1), Error);  // and has a deadline
+}
+
+// What ranks that meet in a step do about a picture that only one of them can encode.
+TEST(StepRunner, WhatOneRankCannotPrepareNoRankBegins) {
+  const int fd = make_shm_region(2);
+  std::vector<std::string> said(2);
+  std::vector<std::thread> ranks;
+  for (int rank = 0; rank < 2; ++rank)
+    ranks.emplace_back([&, rank] {
+      const auto group = open_shm_communicator(fd, rank, 2, 10'000);
+      Arena arena(Device::cpu(), 1 << 20);
+      Ctx ctx;
+      ctx.device = Device::cpu();
+      ctx.arena = &arena;
+      ctx.ranks = group.get();
+      const auto model = std::make_shared<FakeModel>();
+      auto kv = std::make_shared<KvCache>(model->kv_spec(), 10, 4, Device::cpu());
+      StepRunner runner({model, ctx, std::move(kv)});
+      StepPlan plan = plan_of({1, 2, 3});
+      auto media = std::make_shared<MediaInput>(*picture(3, 2));
+      if (rank == 1) media->values.clear();
+      plan.encode = {{media->hash, media}};
+      try {
+        runner.run(plan);
+      } catch (const Error& e) {
+        said[static_cast<size_t>(rank)] = e.what();
+      }
+      EXPECT_EQ(model->steps, 0);
+      plan = plan_of({1, 2, 3}, 2);
+      EXPECT_EQ(runner.run(plan).step, 2u);
+    });
+  for (std::thread& rank : ranks) rank.join();
+  close(fd);
+  EXPECT_EQ(said[0], "step: another rank could not prepare it");
+  EXPECT_EQ(said[1], "fake: a medium without values");
+}
+
+TEST(Ranks, MeetInPairs) {
+  const int fd = make_shm_region(3);
+  std::vector<std::thread> ranks;
+  for (int rank = 0; rank < 3; ++rank)
+    ranks.emplace_back([&, rank] {
+      const auto group = open_shm_communicator(fd, rank, 3, 10'000);
+      std::atomic<uint64_t> count = 0;
+      CountingCommunicator counted(*group, count);
+      meet_all(counted, "ranks");
+      EXPECT_EQ(count, 5u);  // two words with each of two others, and one barrier
+    });
+  for (std::thread& rank : ranks) rank.join();
+  const auto alone = open_shm_communicator(fd, 1, 3, 20);
+  try {
+    meet_all(*alone, "tensor ranks");
+    ADD_FAILURE();
+  } catch (const Error& e) {
+    EXPECT_THAT(e.what(), HasSubstr("tensor ranks 0 and 1 cannot talk to each other: rank 0"));
+  }
+  close(fd);
 }
 
 TEST(WorkerMessage, Damage) {
