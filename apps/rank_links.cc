@@ -127,12 +127,14 @@ RankLinks LinkMaker::make(const std::vector<std::string>& addresses) {
     listener_.reset();
   }
   const RankPlace& p = job_.place;
+  const Patience patience = job_.cpus.empty() ? Patience::sleeps : Patience::spins;
   const auto open =
       [&](const std::vector<int>& members, int own, bool is_tcp) -> std::unique_ptr<Communicator> {
     const auto size = static_cast<int>(members.size());
     if (size < 2) return nullptr;
     const int fd = next_fd_++;  // inherited in any case
-    auto link = is_tcp ? over_tcp(members) : open_shm_communicator(fd, own, size, job_.timeout_ms);
+    auto link = is_tcp ? over_tcp(members)
+                       : open_shm_communicator(fd, own, size, job_.timeout_ms, patience);
     close(fd);
     return link;
   };

@@ -117,7 +117,8 @@ std::unique_ptr<Executor> WorkerGroup::start(uint64_t epoch) {
   for (const std::string& answer : group->ask(jobs, kBeginMs))
     addresses.push_back(parse_json(answer, "worker").at("address"));
   group->ask(std::vector<std::string>(jobs.size(), addresses.dump()), kMeetMs);
-  log_ready(group->ask(std::vector<std::string>(jobs.size(), "{}"), kLoadMs), group->workers());
+  const auto answers = group->ask(std::vector<std::string>(jobs.size(), "{}"), kLoadMs);
+  log_ready(answers, group->workers());
   has_started_ = true;
   return group;
 }

@@ -27,7 +27,7 @@ namespace {
 
 constexpr int64_t kChunk = 64 << 10;      // floats of one rank in one turn
 constexpr int64_t kMailChunk = 16 << 10;  // floats between two ranks
-constexpr int kSpins = 200;
+constexpr int kFewSpins = 200, kManySpins = 1'000;
 
 struct alignas(64) Counter {
   std::atomic<uint32_t> value, sleepers;
@@ -49,13 +49,14 @@ void raise(Counter& counter) {
 
 class ShmCommunicator final : public Communicator {
  public:
-  ShmCommunicator(void* memory, int rank, int size, int timeout_ms)
+  ShmCommunicator(void* memory, int rank, int size, int timeout_ms, Patience patience)
       : seats_(static_cast<Seat*>(memory)),
         boxes_(reinterpret_cast<Mailbox*>(seats_ + size)),
         memory_(memory),
         rank_(rank),
         size_(size),
-        timeout_us_(int64_t{timeout_ms} * 1000) {}
+        timeout_us_(int64_t{timeout_ms} * 1000),
+        spins_(patience == Patience::spins ? kManySpins : kFewSpins) {}
   ~ShmCommunicator() override { munmap(memory_, static_cast<size_t>(shm_region_bytes(size_))); }
 
   int rank() const override { return rank_; }
@@ -145,7 +146,7 @@ class ShmCommunicator final : public Communicator {
 
   void await(Counter& counter, uint32_t wanted, int other) {
     const auto is_there = [&](uint32_t value) { return static_cast<int32_t>(value - wanted) >= 0; };
-    for (int i = 0; i < kSpins; ++i) {
+    for (int i = 0; i < spins_; ++i) {
       if (is_there(counter.value.load(std::memory_order_acquire))) return;
       __builtin_ia32_pause();
     }
@@ -173,6 +174,7 @@ class ShmCommunicator final : public Communicator {
   void* memory_;
   const int rank_, size_;
   const int64_t timeout_us_;
+  const int spins_;
   uint32_t turn_ = 0;
   MonotonicClock clock_;
 };
@@ -194,12 +196,13 @@ int make_shm_region(int size) {
   return fd;
 }
 
-std::unique_ptr<Communicator> open_shm_communicator(int fd, int rank, int size, int timeout_ms) {
+std::unique_ptr<Communicator> open_shm_communicator(
+    int fd, int rank, int size, int timeout_ms, Patience patience) {
   const auto bytes = static_cast<size_t>(shm_region_bytes(size));
   void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
   if (memory == MAP_FAILED)
     fail(ErrorCode::unavailable, "shared memory of {} ranks: {}", size, std::strerror(errno));
-  return std::make_unique<ShmCommunicator>(memory, rank, size, timeout_ms);
+  return std::make_unique<ShmCommunicator>(memory, rank, size, timeout_ms, patience);
 }
 
 }  // namespace quern
