@@ -8,6 +8,7 @@
 #include "commands.h"
 #include "exit_codes.h"
 #include "model_options.h"
+#include "verify/judge_degrees.h"
 #include "verify/judges.h"
 
 namespace quern {
@@ -18,6 +19,7 @@ struct VerifyOptions {
   std::vector<std::string> only;
   ModelOptions model;
   std::string activation = "f32";
+  DegreeOptions degrees;
   bool json = false;
 };
 
@@ -27,11 +29,18 @@ VerifyMode mode_of(const VerifyOptions& o) {
   mode.isa = chosen_isa(o.model, machine);
   mode.threads = o.model.threads > 0 ? o.model.threads : machine.physical_cores;
   mode.activation = chosen_activation(o.activation, mode.isa);
-  check_parallel_sizes(o.model);
+  mode.degrees = {.tensor = o.model.tensor_parallel_size,
+                  .stages = o.model.pipeline_parallel_size,
+                  .proportions = {}};
   return mode;
 }
 
 void judge(const VerifyOptions& o, Report& report) {
+  if (!o.degrees.degrees.empty()) {
+    DegreeOptions degrees = o.degrees;
+    degrees.stages = o.model.pipeline_parallel_size;
+    return judge_degrees(o.folder, mode_of(o), degrees, report);
+  }
   const GoldenCase golden(o.folder);
   const std::string kind = golden.kind();
   if (kind == "tokenizer") return judge_tokenizer(golden, report);
@@ -82,9 +91,25 @@ void add_verify_command(CLI::App& parent, int& exit_code) {
   command->add_option("--threads", o->model.threads, "kernel threads; 0: one per physical core")
       ->check(CLI::Range(0, 1024));
   command
-      ->add_option(
-          "--tensor-parallel-size", o->model.tensor_parallel_size, "ranks; this version runs one")
+      ->add_option("--tensor-parallel-size",
+                   o->model.tensor_parallel_size,
+                   "judge the model on this many ranks (-tp), which are threads here")
       ->check(CLI::Range(1, 64));
+  command
+      ->add_option("--pipeline-parallel-size",
+                   o->model.pipeline_parallel_size,
+                   "and in this many stages (-pp)")
+      ->check(CLI::Range(1, 64));
+  command
+      ->add_option("--degrees",
+                   o->degrees.degrees,
+                   "instead hold the model on 1,2,3,… ranks to itself on one: logits and tokens; "
+                   "DIR may then be any model")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 64));
+  command->add_option("--steps", o->degrees.steps, "tokens that follow each prompt of --degrees")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 4096));
   command->add_flag("--json", o->json, "one JSON object");
   command->callback([o, &exit_code] { exit_code = verify(*o); });
 }

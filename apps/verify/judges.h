@@ -3,6 +3,7 @@
 #pragma once
 
 #include "model_options.h"
+#include "nn/thread_ranks.h"
 #include "verify/golden_case.h"
 #include "verify/report.h"
 
@@ -13,6 +14,7 @@ struct VerifyMode {
   Activation activation = Activation::f32;
   Isa isa = Isa::scalar;
   int threads = 1;
+  Degrees degrees = {};
 };
 
 void judge_tokenizer(const GoldenCase& golden, Report& report);

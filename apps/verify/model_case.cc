@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "models/registry.h"
 #include "nn/sequence_runner.h"
+#include "nn/thread_ranks.h"
 
 namespace quern {
 namespace {
@@ -45,6 +46,7 @@ std::vector<MediaRows> rows_of(const std::vector<MediaSpan>& media,
 
 ModelCase::ModelCase(const GoldenCase& golden, const VerifyMode& mode)
     : golden_(golden),
+      degrees_(mode.degrees),
       checkpoint_(open_checkpoint(golden.folder())),
       ctx_({.threads = mode.threads, .isa = mode.isa, .activation = mode.activation}) {}
 
@@ -54,7 +56,15 @@ const PromptBuilder& ModelCase::prompts() {
 }
 
 const Model& ModelCase::model() {
-  if (!model_) model_ = make_model(Builder(checkpoint_, ctx_.ctx()));
+  if (model_) return *model_;
+  if (degrees_.world() == 1)
+    model_ = make_model(Builder(checkpoint_, ctx_.ctx()));
+  else
+    model_ = std::make_unique<ThreadRanks>(
+        checkpoint_,
+        OwnedCtx::Options{.threads = 1, .isa = ctx_.ctx().isa, .activation = ctx_.ctx().activation},
+        degrees_,
+        [](const Builder& b) { return make_model(b); });
   return *model_;
 }
 

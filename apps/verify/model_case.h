@@ -64,6 +64,7 @@ class ModelCase {
   OpenedMedia open_clip(const Json& frames) const;
 
   const GoldenCase& golden_;
+  Degrees degrees_;
   std::shared_ptr<const Checkpoint> checkpoint_;
   OwnedCtx ctx_;
   std::unique_ptr<PromptBuilder> prompts_;

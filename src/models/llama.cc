@@ -8,7 +8,7 @@
 //               h += Wdown (silu(Wgate n) * Wup n),               n = rms_norm(h)
 //   logits = Whead rms_norm(h)
 #include "models/families.h"
-#include "nn/decoder.h"
+#include "nn/decoder_model.h"
 
 namespace quern {
 namespace {
@@ -23,30 +23,14 @@ DecoderConfig llama_config(const Config& root) {
   return c;
 }
 
-class Llama final : public Model {
- public:
-  Llama(const Builder& b, const DecoderConfig& c)
-      : decoder_(b, c, Rope::from(b, b.config(), c.attention.sizes.head_size)),
-        info_(decoder_.info("LlamaForCausalLM", "llama")),
-        weight_bytes_(b.loaded_bytes()) {}
-
-  const ModelInfo& info() const override { return info_; }
-  KvSpec kv_spec() const override { return decoder_.kv_spec(); }
-  int64_t weight_bytes() const override { return weight_bytes_; }
-  Tensor forward(Ctx& ctx, const Batch& batch, KvCache& kv, Probe* probe) const override {
-    return decoder_(ctx, batch, kv, probe);
-  }
-
- private:
-  Decoder decoder_;
-  ModelInfo info_;
-  int64_t weight_bytes_;
-};
-
 }  // namespace
 
 std::unique_ptr<Model> make_llama(const Builder& b) {
-  return std::make_unique<Llama>(b, llama_config(b.config()));
+  const DecoderConfig c = llama_config(b.config());
+  return std::make_unique<DecoderModel>(b,
+                                        DecoderModel::Family{"LlamaForCausalLM", "llama"},
+                                        c,
+                                        Rope::from(b, b.config(), c.attention.sizes.head_size));
 }
 
 }  // namespace quern

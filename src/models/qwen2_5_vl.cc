@@ -10,7 +10,7 @@
 
 #include "base/error.h"
 #include "models/families.h"
-#include "nn/decoder.h"
+#include "nn/decoder_model.h"
 #include "nn/vision_attention.h"
 #include "nn/vision_grid.h"
 #include "nn/vision_input.h"
@@ -95,9 +95,9 @@ std::vector<int32_t> in_order(const std::vector<int32_t>& positions,
   return out;
 }
 
-class VisionTower {
+class Tower final : public VisionTower {
  public:
-  VisionTower(const Builder& b, const VisionConfig& c)
+  Tower(const Builder& b, const VisionConfig& c)
       : config_(c),
         rope_(Rope::rows_and_columns(c.width / c.heads, kTowerTheta)),
         patch_embed_(b.whole({"patch_embed.proj"}, c.width, c.patch_values)),
@@ -107,7 +107,7 @@ class VisionTower {
   }
 
   // P patches -> [P / merge², out]
-  Tensor operator()(Ctx& ctx, const MediaInput& media, Probe* probe) const {
+  Tensor operator()(Ctx& ctx, const MediaInput& media, Probe* probe) const override {
     const PatchGrid grid = grid_of(media, config_.merge, config_.patch_values);
     const WindowOrder windows = window_order(grid, config_.window);
     const std::vector<int32_t> frames = frame_segments(grid);
@@ -155,43 +155,30 @@ Rope text_rope(const Builder& b, const DecoderConfig& c) {
       b, b.config().sub_or_self("text_config"), c.attention.sizes.head_size, kRopeDefaults);
 }
 
-class Qwen25Vl final : public Model {
- public:
-  Qwen25Vl(const Builder& b, const DecoderConfig& c)
-      : tower_(b / "visual", VisionConfig::from(b.config().sub("vision_config"), c.hidden)),
-        decoder_(b, c, text_rope(b, c)),
-        info_(decoder_.info("Qwen2_5_VLForConditionalGeneration", "qwen2_5_vl")),
-        weight_bytes_(b.loaded_bytes()) {
-    info_.has_vision = true;
-    info_.image_token =
-        static_cast<int32_t>(b.config().integer_or("image_token_id", 151655, 0, c.vocab - 1));
-    info_.video_token =
-        static_cast<int32_t>(b.config().integer_or("video_token_id", 151656, 0, c.vocab - 1));
-  }
+DecoderModel::MediaTokens media_tokens(const Config& root, const DecoderConfig& c) {
+  const auto id = [&](std::string_view key, int64_t published) {
+    return static_cast<int32_t>(root.integer_or(key, published, 0, c.vocab - 1));
+  };
+  return {.image = id("image_token_id", 151655), .video = id("video_token_id", 151656)};
+}
 
-  const ModelInfo& info() const override { return info_; }
-  KvSpec kv_spec() const override { return decoder_.kv_spec(); }
-  int64_t weight_bytes() const override { return weight_bytes_; }
-
-  Tensor encode(Ctx& ctx, const MediaInput& media, Probe* probe) const override {
-    if (media.kind == MediaKind::audio) return Model::encode(ctx, media, probe);
-    return tower_(ctx, media, probe);
-  }
-  Tensor forward(Ctx& ctx, const Batch& batch, KvCache& kv, Probe* probe) const override {
-    return decoder_(ctx, batch, kv, probe);
-  }
-
- private:
-  VisionTower tower_;
-  Decoder decoder_;
-  ModelInfo info_;
-  int64_t weight_bytes_;
-};
+std::unique_ptr<VisionTower> make_tower(const Builder& b, const DecoderConfig& c) {
+  if (b.stage().rank() != 0) return nullptr;
+  return std::make_unique<Tower>(b / "visual",
+                                 VisionConfig::from(b.config().sub("vision_config"), c.hidden));
+}
 
 }  // namespace
 
 std::unique_ptr<Model> make_qwen2_5_vl(const Builder& b) {
-  return std::make_unique<Qwen25Vl>(b, text_config(b.config()));
+  const DecoderConfig c = text_config(b.config());
+  auto model = std::make_unique<DecoderModel>(
+      b,
+      DecoderModel::Family{"Qwen2_5_VLForConditionalGeneration", "qwen2_5_vl"},
+      c,
+      text_rope(b, c));
+  model->take_pictures(b, make_tower(b, c), media_tokens(b.config(), c));
+  return model;
 }
 
 }  // namespace quern

@@ -127,11 +127,11 @@ TEST(Shapes, PublishedModelsHoldOnOneToEightRanks) {
   }
 }
 
-TEST(Shapes, GoldenModelsHoldOnOneToEightRanks) {
+TEST(Shapes, GoldenModelsHoldOnAnyNumberOfRanks) {
   for (const std::string& name : golden_models()) {
     const std::shared_ptr<const Checkpoint> file = open_checkpoint(kGoldenFolder + name);
     const auto config_only = by_config_alone(Config::read(kGoldenFolder + name + "/config.json"));
-    for (int ranks = 1; ranks <= 8; ++ranks)
+    for (const int ranks : {1, 2, 3, 4, 5, 6, 7, 8, 64})
       for (int rank = 0; rank < ranks; ++rank)
         EXPECT_EQ(run_rank(file, Shard(rank, ranks)), run_rank(config_only, Shard(rank, ranks)))
             << name;

@@ -25,7 +25,7 @@ Attention::Attention(const Builder& b, const AttentionConfig& config)
       qkv_(stacked_qkv(b, config, layout_)),
       out_(b.rows("o_proj",
                   config.hidden,
-                  {config.sizes.heads * config.sizes.head_size, layout_.q_rows()},
+                  {config.sizes.heads * config.sizes.head_size, {layout_.q_rows()}},
                   config.out_bias)) {}
 
 Tensor Attention::operator()(Ctx& ctx, const Tensor& x, const Step& s, int layer) const {

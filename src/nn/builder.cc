@@ -24,14 +24,9 @@ DType stated_dtype(const Config& config) {
   return name == "float16" ? DType::f16 : DType::bf16;
 }
 
-int64_t row_count(const std::vector<Range>& rows) {
-  return std::accumulate(
-      rows.begin(), rows.end(), int64_t{0}, [](int64_t sum, Range r) { return sum + r.size(); });
-}
-
 int64_t row_count(const std::vector<RowPart>& parts) {
   int64_t sum = 0;
-  for (const RowPart& part : parts) sum += row_count(part.rows);
+  for (const RowPart& part : parts) sum += total_size(part.rows);
   return sum;
 }
 
@@ -48,6 +43,9 @@ int64_t bytes_of(const QuantMatrix& m) {
 constexpr int64_t kLeastBand = int64_t{1} << 19;  // elements
 constexpr int64_t kBandsPerThread = 4;
 constexpr int64_t kRowStep = 64;  // rows that kernels pack together
+constexpr int64_t kMostGap = 64;  // ranges of rows that lie closer together are read as one
+
+constexpr int64_t kInputGroup = 128;  // inputs under one scale where activations are int8, at most
 
 // While a matrix is packed, up to two bytes an element are held beside the packed weights: what was
 // unpacked, or is mapped in. A matrix for which this would be a sixteenth of the checkpoint is
@@ -58,16 +56,21 @@ int64_t round_up(int64_t value, int64_t step) {
   return (value + step - 1) / step * step;
 }
 
-bool is_border(int64_t at, int64_t granule, int64_t length) {
-  return at % granule == 0 || at == length;
+// The granules that hold `range`.
+Range whole_granules(Range range, int64_t granule, int64_t length) {
+  return {range.begin / granule * granule, std::min(round_up(range.end, granule), length)};
 }
 
 }  // namespace
 
-// Rows of a stored matrix that one thread reads.
+int64_t Cut::size() const {
+  return total_size(parts);
+}
+
+// Rows of a stored matrix that one thread reads: ranges that lie close together.
 struct Builder::Band {
   const RowPart* part;
-  Range rows;
+  std::vector<Range> rows;
 };
 
 struct Builder::Loading {
@@ -118,6 +121,9 @@ const Ctx& Builder::ctx() const {
 const Shard& Builder::shard() const {
   return loading_->shard;
 }
+const Shard& Builder::stage() const {
+  return loading_->options.stage;
+}
 const std::shared_ptr<const Checkpoint>& Builder::checkpoint() const {
   return loading_->checkpoint;
 }
@@ -149,12 +155,30 @@ std::string Builder::path_of(std::string_view name) const {
 }
 
 Cut Builder::cut(int64_t length, Names columns, Names rows) const {
-  int64_t granule = 1;
+  int64_t granule = 1, sorted = 0;
   if (has_weights()) {
     for (const std::string_view name : columns) granule = std::lcm(granule, granule_of(name).rows);
-    for (const std::string_view name : rows) granule = std::lcm(granule, granule_of(name).cols);
+    for (const std::string_view name : rows) {
+      const Granule g = granule_of(name);
+      granule = std::lcm(granule, g.sorted_cols > 0 ? 1 : g.cols);
+      sorted = std::max(sorted, g.sorted_cols);
+    }
   }
-  return {length, shard().range(length, granule)};
+  if (sorted > 0 && shard().size() > 1) {
+    const Range part = shard().range(length, sorted);
+    const std::vector<int32_t> order = order_of(*rows.begin());
+    if (order.empty()) return {length, {part}};
+    return {length, ranges_of({order.begin() + part.begin, order.begin() + part.end})};
+  }
+  // Inputs share an int8 scale in groups counted from a rank's first: cut there, every degree
+  // rounds alike.
+  const int64_t rounded = std::lcm(granule, kInputGroup);
+  return {length, {shard().range(length, length >= rounded * shard().size() ? rounded : granule)}};
+}
+
+std::vector<int32_t> Builder::order_of(std::string_view name) const {
+  const Checkpoint& checkpoint = *loading_->checkpoint;
+  return format_of(checkpoint, path_of(name)).column_order(checkpoint, path_of(name));
 }
 
 Granule Builder::granule_of(std::string_view name) const {
@@ -186,18 +210,37 @@ QuantMatrix Builder::read(std::string_view name, const Shape& whole, Range rows,
   const std::string path = path_of(name);
   const WeightFormat& format = format_of(checkpoint, path);
   const Granule granule = format.granule(checkpoint, path);
-  for (const auto& [range, step, length] :
-       {std::tuple{rows, granule.rows, whole[0]}, {cols, granule.cols, whole[1]}})
-    if (!is_border(range.begin, step, length) || !is_border(range.end, step, length))
-      fail(ErrorCode::unsupported,
-           "{}: a rank's part [{}, {}) cuts through the blocks of {} that {} stores; use fewer "
-           "ranks",
-           path,
-           range.begin,
-           range.end,
-           step,
-           format.name());
-  return format.read(checkpoint, path, rows, cols, ctx().device);
+  const Range stored_rows = whole_granules(rows, granule.rows, whole[0]);
+  const Range stored_cols = whole_granules(cols, granule.cols, whole[1]);
+  QuantMatrix w = format.read(checkpoint, path, stored_rows, stored_cols, ctx().device);
+  if (ctx().device.is_meta() && granule.sorted_cols > 0)
+    w.column_order = format.column_order(checkpoint, path);
+  if (stored_rows == rows && stored_cols == cols) return w;
+  return slice(w,
+               {rows.begin - stored_rows.begin, rows.end - stored_rows.begin},
+               {cols.begin - stored_cols.begin, cols.end - stored_cols.begin});
+}
+
+QuantMatrix Builder::read_rows(std::string_view name,
+                               const Shape& whole,
+                               std::span<const Range> rows,
+                               Range cols) const {
+  const Range all{rows.front().begin, rows.back().end};
+  QuantMatrix w = read(name, whole, all, cols);
+  if (rows.size() == 1) return w;
+  std::vector<Range> local(rows.begin(), rows.end());
+  for (Range& r : local) r = {r.begin - all.begin, r.end - all.begin};
+  return take_rows(w, local);
+}
+
+// A matrix whose columns are sorted by group is read whole, then its inputs are taken.
+TakenInputs Builder::read_part(const Band& band, const Cut& k) const {
+  const RowPart& part = *band.part;
+  const Shape whole{part.length, k.length};
+  const bool is_sorted = has_weights() && granule_of(part.name).sorted_cols > 0;
+  if (k.parts.size() == 1 && !is_sorted)
+    return {read_rows(part.name, whole, band.rows, k.parts[0]), {}};
+  return take_inputs(read_rows(part.name, whole, band.rows, {0, k.length}), k.parts);
 }
 
 Tensor Builder::bias_of(const std::vector<RowPart>& parts) const {
@@ -227,18 +270,38 @@ int64_t Builder::band_height(const RowPart& part, int64_t cols, int64_t piece) c
   if (ctx().pool == nullptr) return std::max<int64_t>(part.length, 1);
   const int64_t step = std::lcm(kRowStep, has_weights() ? granule_of(part.name).rows : 1);
   const int64_t bands = kBandsPerThread * ctx().pool->size();
-  const int64_t wanted = std::max(kLeastBand / cols, row_count(part.rows) / bands) + 1;
+  const int64_t wanted = std::max(kLeastBand / cols, total_size(part.rows) / bands) + 1;
   return round_up(std::min(wanted, piece / cols / bands + 1), step);
 }
 
+std::vector<Builder::Band> Builder::bands_of(const std::vector<RowPart>& parts,
+                                             const Cut& k) const {
+  std::vector<Band> bands;
+  const int64_t cols = std::max<int64_t>(k.size(), 1),
+                piece = piece_elements(row_count(parts) * cols);
+  for (const RowPart& part : parts) {
+    const int64_t height = band_height(part, cols, piece);
+    for (const Range rows : part.rows)
+      for (int64_t at = rows.begin; at < rows.end; at += height) {
+        const Range next{at, std::min(at + height, rows.end)};
+        const bool joins = !bands.empty() && bands.back().part == &part &&
+                           next.begin >= bands.back().rows.back().end &&
+                           next.begin - bands.back().rows.back().end < kMostGap &&
+                           next.end - bands.back().rows.front().begin <= height;
+        if (!joins) bands.push_back({&part, {}});
+        bands.back().rows.push_back(next);
+      }
+  }
+  return bands;
+}
+
 // Every band is read by one thread; the first that fails, in their order, says why.
-std::vector<QuantMatrix> Builder::read_bands(std::span<const Band> bands, const Cut& k) const {
-  std::vector<QuantMatrix> out(bands.size());
+std::vector<TakenInputs> Builder::read_bands(std::span<const Band> bands, const Cut& k) const {
+  std::vector<TakenInputs> out(bands.size());
   std::vector<std::exception_ptr> failures(bands.size());
   const auto read_some = [&](int64_t begin, int64_t end, int) {
     for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) try {
-        const RowPart& part = *bands[i].part;
-        out[i] = read(part.name, {part.length, k.length}, bands[i].rows, k.part);
+        out[i] = read_part(bands[i], k);
       } catch (...) {
         failures[i] = std::current_exception();
       }
@@ -267,22 +330,19 @@ void Builder::round(std::vector<QuantMatrix>& parts, PackedEntry& made) const {
 // All that a packed weight is made from, besides the checkpoint and ctx.
 std::string Builder::packed_name(const std::vector<RowPart>& parts, const Cut& k, Keep keep) const {
   std::string out;
-  for (const RowPart& part : parts) {
-    out += path_of(part.name);
-    for (const Range rows : part.rows) out += format("[{},{})", rows.begin, rows.end);
-    out += ' ';
-  }
-  return out + format("x [{},{}){}", k.part.begin, k.part.end, keep == Keep::as_int8 ? " i8" : "");
+  for (const RowPart& part : parts) out += path_of(part.name) + text_of(part.rows) + ' ';
+  return out + format("x {}{}", text_of(k.parts), keep == Keep::as_int8 ? " i8" : "");
 }
 
-std::unique_ptr<ops::PackedWeight> Builder::pack(const std::vector<RowPart>& parts,
-                                                 const Cut& k,
-                                                 Keep keep) const {
-  PackedWeights* cache = loading_->options.packed;
+// What was rearranged for this rank is not kept: its columns differ from those of the file.
+Builder::Packed Builder::pack(const std::vector<RowPart>& parts, const Cut& k, Keep keep) const {
+  const bool is_rearranged =
+      k.size() < k.length && has_weights() && granule_of(parts.front().name).sorted_cols > 0;
+  PackedWeights* cache = is_rearranged ? nullptr : loading_->options.packed;
   PackedEntry made{.name = packed_name(parts, k, keep), .pieces = {}};
-  std::unique_ptr<ops::PackedWeight> packed;
-  if (cache != nullptr) packed = cache->restore(ctx(), row_count(parts), k.part.size(), made);
-  if (packed == nullptr) packed = pack_anew(parts, k, keep, made);
+  Packed packed;
+  if (cache != nullptr) packed.weight = cache->restore(ctx(), row_count(parts), k.size(), made);
+  if (packed.weight == nullptr) packed = pack_anew(parts, k, keep, made);
   loading_->squared_change += made.squared_change;
   loading_->squared_weight += made.squared_weight;
   if (cache != nullptr) cache->entries.push_back(std::move(made));
@@ -290,28 +350,27 @@ std::unique_ptr<ops::PackedWeight> Builder::pack(const std::vector<RowPart>& par
 }
 
 // Packs from the checkpoint; what was made is shown in `made` if there is a cache for it.
-std::unique_ptr<ops::PackedWeight> Builder::pack_anew(const std::vector<RowPart>& parts,
-                                                      const Cut& k,
-                                                      Keep keep,
-                                                      PackedEntry& made) const {
+Builder::Packed Builder::pack_anew(const std::vector<RowPart>& parts,
+                                   const Cut& k,
+                                   Keep keep,
+                                   PackedEntry& made) const {
   if (ctx().pool != nullptr)
     for (const RowPart& part : parts) loading_->checkpoint->read_ahead(path_of(part.name));
-  const int64_t cols = k.part.size(), piece = piece_elements(row_count(parts) * cols);
-  std::vector<Band> bands;
-  for (const RowPart& part : parts) {
-    const int64_t height = band_height(part, cols, piece);
-    for (const Range rows : part.rows)
-      for (int64_t at = rows.begin; at < rows.end; at += height)
-        bands.push_back({&part, {at, std::min(at + height, rows.end)}});
-  }
+  const std::vector<Band> bands = bands_of(parts, k);
+  const int64_t most_rows = piece_elements(row_count(parts) * k.size()) / k.size();
   const bool gathers = loading_->options.packed != nullptr;
   std::vector<std::unique_ptr<ops::PackedWeight>> pieces;
+  std::vector<int32_t> gather;
   for (size_t begin = 0, end = 0; begin < bands.size(); begin = end) {
     for (int64_t rows = 0; end < bands.size(); ++end) {
-      rows += bands[end].rows.size();
-      if (end > begin && rows > piece / cols) break;
+      rows += total_size(bands[end].rows);
+      if (end > begin && rows > most_rows) break;
     }
-    std::vector<QuantMatrix> read = read_bands(std::span(bands).subspan(begin, end - begin), k);
+    std::vector<QuantMatrix> read;
+    for (TakenInputs& band : read_bands(std::span(bands).subspan(begin, end - begin), k)) {
+      read.push_back(std::move(band.weight));
+      gather = std::move(band.gather);  // the same in each
+    }
     if (keep == Keep::as_int8) round(read, made);
     PackedPiece shown;
     if (gathers) std::ranges::transform(read, std::back_inserter(shown.parts), on_meta);
@@ -322,7 +381,7 @@ std::unique_ptr<ops::PackedWeight> Builder::pack_anew(const std::vector<RowPart>
     }
     for (const RowPart& part : parts) loading_->checkpoint->give_back(path_of(part.name));
   }
-  return ops::stack_weights(std::move(pieces));
+  return {ops::stack_weights(std::move(pieces)), std::move(gather)};
 }
 
 Linear Builder::load(const std::vector<RowPart>& parts, const Cut& k, Bias bias, Keep keep) const {
@@ -330,32 +389,32 @@ Linear Builder::load(const std::vector<RowPart>& parts, const Cut& k, Bias bias,
   if (has_weights())
     for (const RowPart& part : parts) check_shape(path_of(part.name), part.length, k.length);
   Tensor b = bias == Bias::present ? bias_of(parts) : Tensor();
-  std::unique_ptr<ops::PackedWeight> packed;
-  if (n > 0 && !k.part.is_empty()) {
+  Packed packed;
+  if (n > 0 && k.size() > 0) {
     packed = pack(parts, k, keep);
-    loading_->bytes += packed->bytes();
-    loading_->kernels[packed->kernel()] += packed->bytes();
+    loading_->bytes += packed.weight->bytes();
+    loading_->kernels[packed.weight->kernel()] += packed.weight->bytes();
   }
-  return Linear(std::move(packed), std::move(b), n, k.part.size());
+  Linear out(std::move(packed.weight), std::move(b), n, k.size());
+  return packed.gather.empty() ? out : out.gather_inputs(std::move(packed.gather));
 }
 
 Linear Builder::head(std::string_view name, const Cut& n, int64_t k) const {
   const Keep keep = loading_->options.int8_head ? Keep::as_int8 : Keep::as_stored;
-  return load({{std::string(name), n.length, {n.part}}}, {k, {0, k}}, Bias::none, keep);
+  return load({{std::string(name), n.length, n.parts}}, Cut::whole(k), Bias::none, keep);
 }
 
 Linear Builder::stack(const std::vector<RowPart>& parts, int64_t k, Bias bias) const {
-  return load(parts, {k, {0, k}}, bias);
+  return load(parts, Cut::whole(k), bias);
 }
 
 Linear Builder::whole(Names names, int64_t n, int64_t k, Bias bias) const {
-  return columns(names, Cut{n, {0, n}}, k, bias);
+  return columns(names, Cut::whole(n), k, bias);
 }
 
 Linear Builder::columns(Names names, const Cut& n, int64_t k, Bias bias) const {
   std::vector<RowPart> parts;
-  for (const std::string_view name : names)
-    parts.push_back({std::string(name), n.length, {n.part}});
+  for (const std::string_view name : names) parts.push_back({std::string(name), n.length, n.parts});
   return stack(parts, k, bias);
 }
 
@@ -368,10 +427,11 @@ Linear Builder::rows(std::string_view name, int64_t n, const Cut& k, Bias bias) 
 // Block types stay as they are stored: a step looks up few rows, and a table that was unpacked
 // would be the largest tensor of a small model.
 Table Builder::table(std::string_view name, const Cut& n, int64_t k) const {
+  QUERN_CHECK(n.parts.size() == 1);
   Table out;
-  out.rows_ = n.part;
+  out.rows_ = n.parts[0];
   if (!has_weights()) {
-    out.floats_ = read(name, {n.length, k}, n.part, {0, k}).codes;
+    out.floats_ = read(name, {n.length, k}, n.parts[0], {0, k}).codes;
     loading_->bytes += out.floats_.bytes();
     return out;
   }
@@ -382,8 +442,8 @@ Table Builder::table(std::string_view name, const Cut& n, int64_t k) const {
   const QuantMatrix shapes =
       out.format_->read(*out.checkpoint_, out.path_, {0, n.length}, {0, k}, Device::meta());
   if (shapes.is_plain() && bits_of(shapes.codes.dtype()) >= 16)
-    out.floats_ = read(name, {n.length, k}, n.part, {0, k}).codes;
-  loading_->bytes += bytes_of(shapes) * n.part.size() / std::max<int64_t>(n.length, 1);
+    out.floats_ = read(name, {n.length, k}, n.parts[0], {0, k}).codes;
+  loading_->bytes += bytes_of(shapes) * n.parts[0].size() / std::max<int64_t>(n.length, 1);
   return out;
 }
 

@@ -18,7 +18,7 @@
 #include "nn/linear.h"
 #include "nn/packed_weights.h"
 #include "tensor/ctx.h"
-#include "tensor/quant_matrix.h"
+#include "tensor/quant_slice.h"
 #include "tensor/shard.h"
 #include "weights/checkpoint.h"
 #include "weights/weight_format.h"
@@ -29,10 +29,14 @@ namespace quern {
 // skipped.
 enum class Bias : bool { none, present };
 
-// An axis of `length` elements and the part of it that this rank holds.
+// An axis of `length` elements and the parts of it that this rank holds: one range, or many where
+// an inner axis follows the order in which a checkpoint's groups were formed.
 struct Cut {
   int64_t length = 0;
-  Range part;
+  std::vector<Range> parts;  // ascending, disjoint
+
+  static Cut whole(int64_t length) { return {length, {{0, length}}}; }
+  int64_t size() const;  // elements held
 };
 
 // Rows of the stored matrix `name` [length, K] that this rank holds, in this order.
@@ -66,7 +70,7 @@ struct BuilderOptions {
   // Where packed weights are looked up, and gathered for the next start; must outlive the Builder.
   // Null: every weight is packed from the checkpoint, as it is on meta in any case.
   PackedWeights* packed = nullptr;
-  Shard stage;  // of pipeline parallelism: the layers that are built, stage.range(layers)
+  Shard stage = {};  // of pipeline parallelism: the layers that are built, stage.range(layers)
 };
 
 class Builder {
@@ -86,19 +90,20 @@ class Builder {
   const Config& config() const;  // of the whole checkpoint
   const Ctx& ctx() const;
   const Shard& shard() const;
+  const Shard& stage() const;
   const std::string& prefix() const { return prefix_; }
   const std::shared_ptr<const Checkpoint>& checkpoint() const;  // what borrowed tables keep alive
   bool has_weights() const;  // false: every size is the expected one
   bool has(std::string_view name)
       const;  // a tensor of this full name below the cursor, e.g. "q_norm.weight"
 
-  // Cuts an inner axis that is the N of `columns` and the K of `rows`, at borders that all their
-  // formats can be cut at.
+  // Cuts an inner axis that is the N of `columns` and the K of `rows`, in whole blocks of all their
+  // formats. Where the first of `rows` is stored sorted by group, whole groups are dealt out.
   Cut cut(int64_t length, Names columns, Names rows) const;
 
-  // Each returns one packed product; several matrices are stacked along N. Throws data_loss where
-  // sizes differ from what is stated, not_found for a missing matrix or bias, unsupported for a
-  // format that cannot be cut there.
+  // Each returns one packed product; several matrices are stacked along N. Cuts may go through
+  // blocks: see quant_slice.h. Throws data_loss where sizes differ from what is stated, not_found
+  // for a missing matrix or bias.
   Linear whole(Names names, int64_t n, int64_t k, Bias bias = Bias::none) const;
   Linear columns(Names names,
                  const Cut& n,
@@ -131,20 +136,30 @@ class Builder {
   struct Loading;
   std::string path_of(std::string_view name) const;
   Granule granule_of(std::string_view name) const;
+  std::vector<int32_t> order_of(std::string_view name) const;
   void check_shape(const std::string& path, int64_t n, int64_t k) const;
   QuantMatrix read(std::string_view name, const Shape& whole, Range rows, Range cols) const;
+  QuantMatrix read_rows(std::string_view name,
+                        const Shape& whole,
+                        std::span<const Range> rows,
+                        Range cols) const;
+  TakenInputs read_part(const Band& band, const Cut& k) const;
   int64_t piece_elements(int64_t elements) const;
   int64_t band_height(const RowPart& part, int64_t cols, int64_t piece) const;
-  std::vector<QuantMatrix> read_bands(std::span<const Band> bands, const Cut& k) const;
+  std::vector<Band> bands_of(const std::vector<RowPart>& parts, const Cut& k) const;
+  std::vector<TakenInputs> read_bands(std::span<const Band> bands, const Cut& k) const;
   enum class Keep : uint8_t { as_stored, as_int8 };
   void round(std::vector<QuantMatrix>& parts, PackedEntry& made) const;
-  std::unique_ptr<ops::PackedWeight> pack(const std::vector<RowPart>& parts,
-                                          const Cut& k,
-                                          Keep keep) const;
-  std::unique_ptr<ops::PackedWeight> pack_anew(const std::vector<RowPart>& parts,
-                                               const Cut& k,
-                                               Keep keep,
-                                               PackedEntry& made) const;
+  // A packed weight and, where its columns do not read the inputs as they come, what each reads.
+  struct Packed {
+    std::unique_ptr<ops::PackedWeight> weight;
+    std::vector<int32_t> gather;
+  };
+  Packed pack(const std::vector<RowPart>& parts, const Cut& k, Keep keep) const;
+  Packed pack_anew(const std::vector<RowPart>& parts,
+                   const Cut& k,
+                   Keep keep,
+                   PackedEntry& made) const;
   std::string packed_name(const std::vector<RowPart>& parts, const Cut& k, Keep keep) const;
   Tensor bias_of(const std::vector<RowPart>& parts) const;
   Linear load(const std::vector<RowPart>& parts,

@@ -114,31 +114,29 @@ TEST_F(BuilderTest, CutsQuantizedInputsAtBlocks) {
       EXPECT_EQ(mlp.gate_up.rows(), 2 * mlp.down.cols());
       EXPECT_EQ(mlp(meta_.ctx(), meta_.ctx().empty({5, 4})).shape(), Shape({5, 4}));
     }
-  EXPECT_THAT(message_of([&] {
-                builder(cpu_.ctx()).rows("mlp.down_proj", 4, {96, {0, 40}});
-              }),
-              HasSubstr("mlp.down_proj: a rank's part [0, 40) cuts through the blocks of 32"));
+}
+
+// Heads of 40 over blocks of 32: both sides hold the scale of the block between them.
+TEST_F(BuilderTest, CutsThroughBlocksWhereHeadsDo) {
+  checkpoint_->add_q8_0("o_proj.weight", 4, 96);
+  for (const Range part : {Range{0, 40}, {40, 96}}) {
+    const Linear y = builder(cpu_.ctx()).rows("o_proj", 4, {96, {part}});
+    for (int64_t k = 0; k < part.size(); ++k) {
+      const float code = static_cast<float>((part.begin + k) % 32 - 16);
+      EXPECT_THAT(column(y, k), ElementsAre(code, 2 * code, 3 * code, 4 * code));
+    }
+  }
 }
 
 TEST_F(BuilderTest, AnEmptyPartGivesTheBiasOnce) {
   checkpoint_->add_counting("down.weight", 2, 3);
   checkpoint_->add_f32("down.bias", {2}, {5, 6});
   const Linear first =
-      builder(meta_.ctx(), Shard(0, 8)).rows("down", 2, {3, {0, 0}}, Bias::present);
+      builder(meta_.ctx(), Shard(0, 8)).rows("down", 2, {3, {{0, 0}}}, Bias::present);
   EXPECT_EQ(first(meta_.ctx(), meta_.ctx().empty({3, 0})).shape(), Shape({3, 2}));
   const Linear alone(nullptr, Tensor::from(std::vector<float>{5, 6}, {2}), 2, 0);
   const Tensor y = alone(cpu_.ctx(), Tensor::empty({2, 0}, DType::f32));
   EXPECT_THAT(y.span<float>(), ElementsAre(5, 6, 5, 6));
-}
-
-TEST_F(BuilderTest, SaysWhenSeveralRanksMeetWithoutAWay) {
-  checkpoint_->add_counting("down.weight", 2, 4);
-  const Builder b = builder(cpu_.ctx(), Shard(1, 2));
-  const Linear part = b.rows("down", 2, b.cut(4, {}, {"down"}));
-  EXPECT_THAT(message_of([&] {
-                part(cpu_.ctx(), Tensor::zeros({1, 2}, DType::f32));
-              }),
-              HasSubstr("unsupported: 2 ranks on cpu"));
 }
 
 TEST_F(BuilderTest, NamesSizesThatDisagree) {

@@ -2,6 +2,7 @@
 #include "nn/decoder.h"
 
 #include "base/error.h"
+#include "nn/ranks.h"
 #include "ops/elementwise.h"
 
 namespace quern {
@@ -31,10 +32,10 @@ HeadSizes head_sizes(const Config& text, int64_t hidden) {
   return s;
 }
 
-std::vector<DecoderBlock> load_blocks(const Builder& b, const DecoderConfig& config) {
+std::vector<DecoderBlock> load_blocks(const Builder& b, const DecoderConfig& config, Range layers) {
   std::vector<DecoderBlock> blocks;
-  blocks.reserve(static_cast<size_t>(config.layers));
-  for (int i = 0; i < config.layers; ++i) blocks.emplace_back(b / int64_t{i}, config);
+  blocks.reserve(static_cast<size_t>(layers.size()));
+  for (int64_t i = layers.begin; i < layers.end; ++i) blocks.emplace_back(b / i, config);
   return blocks;
 }
 
@@ -85,10 +86,14 @@ Decoder::Decoder(const Builder& b, const DecoderConfig& config, Rope rope)
     : config_(config),
       heads_(b.shard(), config.attention.sizes),
       rope_(std::move(rope)),
-      embedding_(b, "model.embed_tokens", config.vocab, config.hidden),
-      blocks_(load_blocks(b / "model.layers", config)),
-      norm_(b / "model.norm", config.hidden, config.norm_eps),
-      head_(b, head_name(b, config), config.vocab, config.hidden) {}
+      stage_(b.stage()),
+      layers_(stage_.range(config.layers)) {
+  if (stage_.rank() == 0) embedding_.emplace(b, "model.embed_tokens", config.vocab, config.hidden);
+  blocks_ = load_blocks(b / "model.layers", config, layers_);
+  if (!is_last()) return;
+  norm_.emplace(b / "model.norm", config.hidden, config.norm_eps);
+  head_.emplace(b, head_name(b, config), config.vocab, config.hidden);
+}
 
 ModelInfo Decoder::info(std::string_view architecture, std::string_view model_type) const {
   ModelInfo info;
@@ -105,14 +110,14 @@ ModelInfo Decoder::info(std::string_view architecture, std::string_view model_ty
 KvSpec Decoder::kv_spec() const {
   KvSpec spec;
   spec.groups.push_back({.kind = KvKind::paged,
-                         .layers = config_.layers,
+                         .layers = static_cast<int>(layers_.size()),
                          .kv_heads = heads_.kv_heads(),
                          .head_size = heads_.head_size()});
   return spec;
 }
 
 Tensor Decoder::embed(Ctx& ctx, const Batch& batch) const {
-  Tensor h = embedding_(ctx, batch.tokens);
+  Tensor h = (*embedding_)(ctx, batch.tokens);
   for (const MediaRows& media : batch.media) {
     QUERN_CHECK(media.first_row >= 0 && media.first_row + media.rows.dim(0) <= h.dim(0),
                 "media rows {} at {} of {}",
@@ -126,14 +131,24 @@ Tensor Decoder::embed(Ctx& ctx, const Batch& batch) const {
 
 Tensor Decoder::operator()(Ctx& ctx, const Batch& batch, KvCache& kv, Probe* probe) const {
   const Step step{batch, kv, rope_.tables(ctx, batch.positions, batch.axes)};
-  Tensor h = embed(ctx, batch);
-  for (int i = 0; i < config_.layers; ++i) {
-    if (probe) probe->record("hidden", i, h);
-    blocks_[static_cast<size_t>(i)](ctx, h, step, i);
+  Tensor h = first_hidden(ctx, batch);
+  for (size_t i = 0; i < blocks_.size(); ++i) {
+    const int layer = static_cast<int>(i);
+    if (probe) probe->record("hidden", static_cast<int>(layers_.begin) + layer, h);
+    blocks_[i](ctx, h, step, layer);
   }
-  if (probe) probe->record("hidden", config_.layers, norm_(ctx, h));
+  if (!is_last()) {
+    send_to_next_stage(ctx, h, stage_);
+    return {};
+  }
+  if (probe) probe->record("hidden", config_.layers, (*norm_)(ctx, h));
   // Only rows that are sampled need the norm and the output matrix.
-  return head_(ctx, norm_(ctx, ops::gather_rows(ctx, h, batch.sample_rows)));
+  return (*head_)(ctx, (*norm_)(ctx, ops::gather_rows(ctx, h, batch.sample_rows)));
+}
+
+Tensor Decoder::first_hidden(Ctx& ctx, const Batch& batch) const {
+  if (stage_.rank() == 0) return embed(ctx, batch);
+  return receive_from_previous_stage(ctx, {batch.token_count(), config_.hidden}, stage_);
 }
 
 }  // namespace quern

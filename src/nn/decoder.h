@@ -49,19 +49,24 @@ class Decoder {
   // Of a text model; a media model adds its own.
   ModelInfo info(std::string_view architecture, std::string_view model_type) const;
   KvSpec kv_spec() const;
-  // Model::forward: media rows replace embeddings; the probe sees "hidden".
+  // Model::forward: media rows replace embeddings; the probe sees "hidden". Later stages begin with
+  // the hidden states of the one before; all but the last return nothing.
   Tensor operator()(Ctx& ctx, const Batch& batch, KvCache& kv, Probe* probe) const;
 
  private:
   Tensor embed(Ctx& ctx, const Batch& batch) const;
+  Tensor first_hidden(Ctx& ctx, const Batch& batch) const;
+  bool is_last() const { return stage_.rank() + 1 == stage_.size(); }
 
   DecoderConfig config_;
   HeadLayout heads_;
   Rope rope_;
-  Embedding embedding_;
+  Shard stage_;
+  Range layers_;                        // of this stage
+  std::optional<Embedding> embedding_;  // of the first stage
   std::vector<DecoderBlock> blocks_;
-  RmsNorm norm_;
-  LmHead head_;
+  std::optional<RmsNorm> norm_;  // of the last stage, as is the head
+  std::optional<LmHead> head_;
 };
 
 }  // namespace quern

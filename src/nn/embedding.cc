@@ -11,7 +11,7 @@
 namespace quern {
 
 Embedding::Embedding(const Builder& b, std::string_view name, int64_t vocab, int64_t hidden)
-    : table_(b.table(name, {vocab, b.shard().range(vocab)}, hidden)),
+    : table_(b.table(name, {vocab, {b.shard().range(vocab)}}, hidden)),
       vocab_(vocab),
       hidden_(hidden),
       part_(b.shard().range(vocab)),
@@ -51,12 +51,12 @@ Tensor Embedding::operator()(Ctx& ctx, std::span<const int32_t> ids) const {
 }
 
 LmHead::LmHead(const Builder& b, std::string_view name, int64_t vocab, int64_t hidden)
-    : linear_(b.head(name, {vocab, b.shard().range(vocab)}, hidden)),
+    : linear_(b.head(name, {vocab, {b.shard().range(vocab)}}, hidden)),
       vocab_(vocab),
       shard_(b.shard()) {}
 
 Tensor LmHead::operator()(Ctx& ctx, const Tensor& h) const {
-  return all_gather(ctx, linear_(ctx, h), vocab_, shard_);
+  return gather(ctx, linear_(ctx, h), shard_, vocab_);
 }
 
 }  // namespace quern

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "nn/ranks.h"
+#include "ops/elementwise.h"
 
 namespace quern {
 namespace {
@@ -28,8 +29,12 @@ Tensor constant_rows(Ctx& ctx, int64_t count, int64_t width, const Tensor& bias)
 Linear::Linear(std::unique_ptr<ops::PackedWeight> weight, Tensor bias, int64_t rows, int64_t cols)
     : weight_(std::move(weight)), bias_(std::move(bias)), rows_(rows), cols_(cols) {
   QUERN_CHECK((weight_ != nullptr) == (rows > 0 && cols > 0));
-  QUERN_CHECK(
-      !weight_ || (weight_->rows() == rows && weight_->cols() == cols), "[{}, {}]", rows, cols);
+  QUERN_CHECK(!weight_ || weight_->rows() == rows, "[{}, {}]", rows, cols);
+}
+
+Linear& Linear::gather_inputs(std::vector<int32_t> columns) {
+  gather_ = std::move(columns);
+  return *this;
 }
 
 Linear& Linear::sum_over(const Shard& shard) {
@@ -41,10 +46,15 @@ Linear& Linear::sum_over(const Shard& shard) {
 Tensor Linear::operator()(Ctx& ctx, const Tensor& x) const {
   QUERN_CHECK(
       x.rank() == 2 && x.dim(1) == cols_, "x {}, weight [{}, {}]", x.shape().text(), rows_, cols_);
-  Tensor y =
-      weight_ ? ops::matmul(ctx, x, *weight_, bias_) : constant_rows(ctx, x.dim(0), rows_, bias_);
+  Tensor y = product(ctx, x);
   if (split_ == Split::sum) all_reduce_(ctx, y, shard_);
   return y;
+}
+
+Tensor Linear::product(Ctx& ctx, const Tensor& x) const {
+  if (!weight_) return constant_rows(ctx, x.dim(0), rows_, bias_);
+  if (gather_.empty()) return ops::matmul(ctx, x, *weight_, bias_);
+  return ops::matmul(ctx, ops::gather_columns(ctx, x, gather_), *weight_, bias_);
 }
 
 }  // namespace quern

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "ops/matmul.h"
 #include "tensor/ctx.h"
@@ -22,6 +23,8 @@ class Linear {
   // `weight` is null where this rank's part is empty (rows or cols 0).
   Linear(std::unique_ptr<ops::PackedWeight> weight, Tensor bias, int64_t rows, int64_t cols);
   Linear& sum_over(const Shard& shard);
+  // Column c of the weight reads input columns[c], or zero where that is -1.
+  Linear& gather_inputs(std::vector<int32_t> columns);
 
   // x [T, cols] -> [T, rows], both of this rank's part.
   Tensor operator()(Ctx& ctx, const Tensor& x) const;
@@ -31,8 +34,11 @@ class Linear {
   const ops::PackedWeight* weight() const { return weight_.get(); }
 
  private:
+  Tensor product(Ctx& ctx, const Tensor& x) const;
+
   std::shared_ptr<const ops::PackedWeight> weight_;
   Tensor bias_;
+  std::vector<int32_t> gather_;  // empty: inputs as they come
   int64_t rows_ = 0, cols_ = 0;
   Split split_ = Split::none;
   Shard shard_;

@@ -45,12 +45,13 @@ class Model {
   virtual KvSpec kv_spec() const = 0;
   virtual int64_t weight_bytes() const = 0;  // packed, on its device
 
-  // A tower's output for one picture, clip or recording: [tokens, D] float32. Throws unsupported
-  // for a kind the model lacks.
+  // A tower's output for one picture, clip or recording: [tokens, D] float32, the same on every
+  // rank; [tokens, 0] on stages after the first, which need none. Throws unsupported for a kind the
+  // model lacks.
   virtual Tensor encode(Ctx& ctx, const MediaInput& media, Probe* probe = nullptr) const;
-  // One step: writes K and V of every token, returns logits [batch.sample_rows, V] float32 (this
-  // rank's part gathered). A row of the result depends on its own sequence alone: bit-equal for any
-  // company, chunk and block size.
+  // One step: writes K and V of every token, returns logits [batch.sample_rows, V] float32 on the
+  // first rank of the last stage, an undefined tensor on all others. A row of the result depends on
+  // its own sequence alone: bit-equal for any company, chunk and block size.
   virtual Tensor forward(Ctx& ctx,
                          const Batch& batch,
                          KvCache& kv,

@@ -51,7 +51,7 @@ class PackedWeightsTest : public testing::Test {
     const Builder b(checkpoint_, ctx, {}, {.int8_head = true, .packed = &out.packed});
     out.q = b.whole({"q"}, 96, kCols, Bias::present);
     out.both = b.stack({{"q", 96, {{0, 32}, {64, 96}}}, {"k", 70, {{5, 70}}}}, kCols);
-    out.head = b.head("head", {kHeadRows, {0, kHeadRows}}, kCols);
+    out.head = b.head("head", Cut::whole(kHeadRows), kCols);
     out.head_error = b.head_error();
     out.kernels = b.kernels();
   }

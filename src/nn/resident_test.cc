@@ -97,7 +97,7 @@ TEST_F(ResidentPages, AreGivenBackOnceAMatrixIsPacked) {
 TEST_F(ResidentPages, ComeBackWhereTheyAreBorrowed) {
   const std::shared_ptr<const Checkpoint> checkpoint = open_checkpoint(folder_.string());
   const Builder b(checkpoint, ctx_.ctx());
-  const Table table = b.table("a", {kRows, {0, kRows}}, kCols);
+  const Table table = b.table("a", Cut::whole(kRows), kCols);
   const Linear head = b.whole({"a"}, kRows, kCols);  // tied to the table
   EXPECT_LE(resident_bytes(), 256 << 10);
   EXPECT_EQ(table.row(1500).data<float>()[512], 1500.5f);

@@ -24,7 +24,7 @@ VisionAttention::VisionAttention(const Builder& b, int64_t hidden, int64_t heads
     : layout_(b.shard(), {heads, heads, hidden / heads}),
       scale_(1.0f / std::sqrt(static_cast<float>(hidden / heads))),
       qkv_(stacked_qkv(b, hidden, layout_)),
-      out_(b.rows("proj", hidden, {hidden, layout_.q_rows()}, Bias::present)) {}
+      out_(b.rows("proj", hidden, {hidden, {layout_.q_rows()}}, Bias::present)) {}
 
 Tensor VisionAttention::operator()(Ctx& ctx,
                                    const Tensor& x,

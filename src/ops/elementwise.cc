@@ -93,6 +93,24 @@ Tensor gather_rows(Ctx& ctx, const Tensor& x, std::span<const int32_t> rows) {
   return y;
 }
 
+Tensor gather_columns(Ctx& ctx, const Tensor& x, std::span<const int32_t> columns) {
+  QUERN_CHECK(x.rank() == 2 && x.stride(1) == 1, "{}", x.shape().text());
+  Tensor y = ctx.empty({x.dim(0), static_cast<int64_t>(columns.size())});
+  if (ctx.device.is_meta()) return y;
+  require_cpu(ctx, "gather_columns", x.dtype());
+  ctx.pool->parallel_for(y.dim(0), row_grain(y.dim(1)), [&](int64_t begin, int64_t end, int) {
+    for (int64_t t = begin; t < end; ++t) {
+      const float* from = x.data<float>() + t * x.stride(0);
+      float* to = y.data<float>() + t * y.dim(1);
+      for (const int32_t c : columns) {
+        QUERN_DCHECK(c < x.dim(1));
+        *to++ = c < 0 ? 0.0f : from[c];
+      }
+    }
+  });
+  return y;
+}
+
 void copy_rows_(Ctx& ctx, Tensor& x, int64_t first_row, const Tensor& source) {
   QUERN_CHECK(x.rank() == 2 && source.rank() == 2 && x.dim(1) == source.dim(1) &&
                   x.dtype() == source.dtype() && first_row >= 0 &&

@@ -18,6 +18,8 @@ void quick_gelu_(Ctx& ctx, Tensor& x);  // x sigmoid(1.702 x)
 
 // Row copies: out[i] = x[rows[i]];  x[rows[i]] = source[i]. [*, D], row indices in range.
 Tensor gather_rows(Ctx& ctx, const Tensor& x, std::span<const int32_t> rows);
+// Column c of the result is column columns[c] of x [T, n], or zero where that is -1.
+Tensor gather_columns(Ctx& ctx, const Tensor& x, std::span<const int32_t> columns);
 void copy_rows_(Ctx& ctx, Tensor& x, int64_t first_row, const Tensor& source);
 
 }  // namespace quern::ops

@@ -6,8 +6,32 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "base/hash.h"
 
 namespace quern {
+
+int64_t total_size(std::span<const Range> ranges) {
+  int64_t sum = 0;
+  for (const Range r : ranges) sum += r.size();
+  return sum;
+}
+
+std::vector<Range> ranges_of(std::vector<int32_t> numbers) {
+  std::ranges::sort(numbers);
+  std::vector<Range> out;
+  for (const int32_t k : numbers) {
+    if (out.empty() || out.back().end != k) out.push_back({k, k});
+    ++out.back().end;
+  }
+  return out;
+}
+
+std::string text_of(std::span<const Range> ranges) {
+  constexpr size_t kMostShown = 8;
+  std::string out;
+  for (const Range r : ranges) out += format("[{},{})", r.begin, r.end);
+  return ranges.size() <= kMostShown ? out : hash_bytes(std::as_bytes(std::span(out))).hex();
+}
 
 Shard::Shard(int rank, int size, std::vector<double> proportions)
     : rank_(rank), size_(size), proportions_(std::move(proportions)) {

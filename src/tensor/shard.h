@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 namespace quern {
@@ -15,6 +16,12 @@ struct Range {
   bool is_empty() const { return end <= begin; }
   bool operator==(const Range&) const = default;
 };
+
+int64_t total_size(std::span<const Range> ranges);
+// Numbers in any order, each once, as ascending ranges that do not touch.
+std::vector<Range> ranges_of(std::vector<int32_t> numbers);
+// "[0,64)[128,192)"; of many ranges their hash.
+std::string text_of(std::span<const Range> ranges);
 
 // The attention heads of one rank: its query heads and the KV heads that they read. `kv` may
 // overlap another rank's only where ranks outnumber KV heads.

@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "tensor/quant_matrix.h"
 #include "tensor/shard.h"
@@ -14,8 +15,11 @@
 
 namespace quern {
 
+// Where a stored matrix can be read in parts. Where columns hold their inputs in column_order(),
+// they are read all together; `sorted_cols` then says where blocks begin along that order.
 struct Granule {
   int64_t rows = 1, cols = 1;
+  int64_t sorted_cols = 0;  // 0: columns lie in the order of their inputs
 };
 
 class WeightFormat {
@@ -27,6 +31,11 @@ class WeightFormat {
   // [N, K] of the whole matrix, and where it may be cut on each axis.
   virtual Shape shape(const Checkpoint& checkpoint, std::string_view prefix) const = 0;
   virtual Granule granule(const Checkpoint& checkpoint, std::string_view prefix) const = 0;
+  // The input that each column holds (QuantMatrix::column_order); empty where they lie in order, or
+  // where the order cannot be read because the weights are absent.
+  virtual std::vector<int32_t> column_order(const Checkpoint&, std::string_view) const {
+    return {};
+  }
   // Rows x cols of the matrix. On meta: shapes only. Throws data_loss where stored parts contradict
   // each other.
   virtual QuantMatrix read(const Checkpoint& checkpoint,

@@ -253,7 +253,7 @@ void expect_whole_groups(const Layer& layer, std::span<const int32_t> groups) {
 
 // The input that each column holds once columns are sorted by group; empty where they lie so
 // already.
-std::vector<int32_t> column_order(const Checkpoint& checkpoint, const Layer& layer) {
+std::vector<int32_t> input_order(const Checkpoint& checkpoint, const Layer& layer) {
   const std::string name = layer.name_of("weight_g_idx");
   if (!checkpoint.has(name) || layer.scales.shape[1] <= 1) return {};
   const TensorInfo& info = checkpoint.info(name);
@@ -278,7 +278,7 @@ std::vector<int32_t> column_order(const Checkpoint& checkpoint, const Layer& lay
 // Without weights the order is not known: the scheme tells whether to expect one.
 bool is_reordered(const Checkpoint& checkpoint, const Layer& layer) {
   try {
-    return !column_order(checkpoint, layer).empty();
+    return !input_order(checkpoint, layer).empty();
   } catch (const Error& e) {
     if (e.code() != ErrorCode::unavailable) throw;
     return layer.scheme != nullptr && layer.scheme->has_column_order;
@@ -297,8 +297,18 @@ Tensor reordered(const Tensor& codes, const std::vector<int32_t>& order) {
   return out;
 }
 
+std::vector<int32_t> order_if_stored(const Checkpoint& checkpoint, const Layer& layer) {
+  try {
+    return input_order(checkpoint, layer);
+  } catch (const Error& e) {
+    if (e.code() != ErrorCode::unavailable) throw;
+    return {};
+  }
+}
+
 Granule granule_of(const Layer& layer, bool is_reordered) {
-  return {1, std::max<int64_t>(is_reordered ? layer.shape[1] : layer.scales.block.cols, 1)};
+  const int64_t block = std::max<int64_t>(layer.scales.block.cols, 1);
+  return is_reordered ? Granule{1, layer.shape[1], block} : Granule{1, block};
 }
 
 Tensor read_codes(const Checkpoint& checkpoint, const Layer& layer, const Part& part) {
@@ -329,6 +339,11 @@ class CompressedTensorsFormat final : public WeightFormat {
     return granule_of(layer, is_reordered(checkpoint, layer));
   }
 
+  std::vector<int32_t> column_order(const Checkpoint& checkpoint,
+                                    std::string_view prefix) const override {
+    return order_if_stored(checkpoint, layer_of(checkpoint, prefix));
+  }
+
   QuantMatrix read(const Checkpoint& checkpoint,
                    std::string_view prefix,
                    Range rows,
@@ -338,7 +353,7 @@ class CompressedTensorsFormat final : public WeightFormat {
     const Part part{rows, cols, device};
     if (rows.begin == 0 && cols.begin == 0) warn_if_stated_plain(checkpoint, prefix);
     QuantMatrix w;
-    if (!device.is_meta()) w.column_order = column_order(checkpoint, layer);
+    if (!device.is_meta()) w.column_order = input_order(checkpoint, layer);
     check_ranges(layer.shape, rows, cols, granule_of(layer, !w.column_order.empty()));
     w.coding = Coding::integer;
     w.code_bits = layer.fields.bits;

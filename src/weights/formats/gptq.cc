@@ -167,7 +167,7 @@ void expect_even(const Layer& layer, const std::vector<int64_t>& sizes) {
 
 // The input that each column holds once columns are sorted by group; empty where they lie so
 // already.
-std::vector<int32_t> column_order(const Layer& layer, bool warns) {
+std::vector<int32_t> input_order(const Layer& layer, bool warns) {
   if (!layer.has_order) return {};
   const Tensor stored = layer.tensors.read("g_idx");
   const auto g_idx = stored.span<int32_t>();
@@ -194,10 +194,19 @@ std::vector<int32_t> column_order(const Layer& layer, bool warns) {
 bool is_scattered(const Checkpoint& checkpoint, const Layer& layer) {
   if (!layer.has_order) return false;
   try {
-    return !column_order(layer, false).empty();
+    return !input_order(layer, false).empty();
   } catch (const Error& e) {
     if (e.code() != ErrorCode::unavailable) throw;
     return checkpoint.quantization().scheme_of(layer.tensors.prefix()).desc_act.value_or(false);
+  }
+}
+
+std::vector<int32_t> order_if_stored(const Layer& layer) {
+  try {
+    return input_order(layer, false);
+  } catch (const Error& e) {
+    if (e.code() != ErrorCode::unavailable) throw;
+    return {};
   }
 }
 
@@ -322,6 +331,11 @@ class GptqFormat final : public WeightFormat {
     return granule_of(checkpoint, open(checkpoint, prefix));
   }
 
+  std::vector<int32_t> column_order(const Checkpoint& checkpoint,
+                                    std::string_view prefix) const override {
+    return order_if_stored(open(checkpoint, prefix));
+  }
+
   QuantMatrix read(const Checkpoint& checkpoint,
                    std::string_view prefix,
                    Range rows,
@@ -347,7 +361,7 @@ class GptqFormat final : public WeightFormat {
     const bool warns = rows.begin == 0 && cols.begin == 0;  // once a layer
     if (warns) warn_of_disagreement(checkpoint.quantization(), prefix, "gptq");
     w.scales = layer.tensors.scales(QweightTensors::Order::by_group, rows, groups);
-    w.column_order = column_order(layer, warns);
+    w.column_order = input_order(layer, warns);
     read_codes(layer, rows, cols, w);
     if (layer.is_symmetric) return w;
     ZeroReader zeros{layer, taken_from_words(layer.fields.bits, is_by_gptqmodel(checkpoint))};
@@ -371,7 +385,7 @@ class GptqFormat final : public WeightFormat {
 
   static Granule granule_of(const Checkpoint& checkpoint, const Layer& layer) {
     if (layer.groups.count == 1) return {1, layer.fields.unit()};
-    if (is_scattered(checkpoint, layer)) return {1, layer.k};
+    if (is_scattered(checkpoint, layer)) return {1, layer.k, layer.groups.size};
     return {1, std::lcm(layer.groups.size, layer.fields.unit())};
   }
 };

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every golden model, quantized ones too, on several ranks and in several stages against itself
+// alone, in float32. The ranks are threads here; processes run the same code.
+#include <gtest/gtest.h>
+
+#include "models/golden_case.h"
+#include "nn/thread_ranks.h"
+
+namespace quern {
+namespace {
+
+constexpr float kBound = 2e-3f;  // of a logit
+
+std::vector<std::string> all_golden_models() {
+  std::vector<std::string> out = golden_models();
+  for (const auto& entry : std::filesystem::directory_iterator(kGoldenFolder))
+    if (entry.path().filename().string().starts_with("qwen2_vl_"))
+      out.push_back(entry.path().filename().string());
+  return out;
+}
+
+class Ranks : public ::testing::TestWithParam<std::string> {
+ protected:
+  std::unique_ptr<Model> on(const Degrees& degrees) {
+    return std::make_unique<ThreadRanks>(case_.checkpoint(),
+                                         OwnedCtx::Options{.threads = 1, .isa = kIsa},
+                                         degrees,
+                                         [](const Builder& b) { return make_model(b); });
+  }
+  // The logits of each prompt, media encoded by this model.
+  std::vector<std::vector<float>> logits(const Model& model) {
+    std::vector<std::vector<float>> out;
+    for (const Json& p : case_.prompts()) {
+      const std::string name = p["name"].get<std::string>();
+      GoldenPrompt prompt(case_, name);
+      std::vector<Tensor> encoded;
+      for (const MediaKind kind : {MediaKind::image, MediaKind::video})
+        for (const MediaInput& one : stored_media(case_, name, kind))
+          encoded.push_back(model.encode(case_.ctx(), one));
+      put(encoded, prompt.media);
+      SequenceRunner runner(model, case_.ctx(), static_cast<int64_t>(prompt.ids.size()));
+      const auto row = runner.prefill(prompt.input(), prompt.sample_rows);
+      out.emplace_back(row.span<float>().begin(), row.span<float>().end());
+    }
+    return out;
+  }
+
+  static inline const Isa kIsa = probe_topology().isa;
+  GoldenCase case_{GetParam(), kIsa};
+
+ private:
+  // Rows of the media one behind the other take the places of those that one rank made.
+  static void put(const std::vector<Tensor>& encoded, std::vector<MediaRows>& places) {
+    size_t medium = 0;
+    int64_t used = 0;
+    for (MediaRows& place : places) {
+      if (encoded.empty()) return;
+      if (used == encoded[medium].dim(0)) ++medium, used = 0;
+      place.rows = encoded[medium].slice(0, used, used + place.rows.dim(0));
+      used += place.rows.dim(0);
+    }
+  }
+};
+
+TEST_P(Ranks, StayWithinTheBoundOfOne) {
+  const auto expected = logits(*on({}));
+  for (const int ranks : {2, 3, 4, 5, 8}) {
+    const auto got = logits(*on({.tensor = ranks}));
+    for (size_t p = 0; p < expected.size(); ++p)
+      EXPECT_LE(excess(got[p], expected[p], kBound, 0), 0) << ranks << " ranks, prompt " << p;
+  }
+  const auto got = logits(*on({.tensor = 3, .proportions = {2, 1, 1}}));
+  for (size_t p = 0; p < expected.size(); ++p)
+    EXPECT_LE(excess(got[p], expected[p], kBound, 0), 0) << "2, 1, 1, prompt " << p;
+}
+
+TEST_P(Ranks, StagesChangeNoBit) {
+  EXPECT_EQ(logits(*on({.stages = 2})), logits(*on({})));
+  EXPECT_EQ(logits(*on({.tensor = 2, .stages = 2})), logits(*on({.tensor = 2})));
+}
+
+INSTANTIATE_TEST_SUITE_P(Models,
+                         Ranks,
+                         ::testing::ValuesIn(all_golden_models()),
+                         [](const auto& info) { return info.param; });
+
+}  // namespace
+}  // namespace quern

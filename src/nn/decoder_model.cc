@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "nn/decoder_model.h"
+
+namespace quern {
+
+DecoderModel::DecoderModel(const Builder& b,
+                           const Family& family,
+                           const DecoderConfig& config,
+                           Rope rope)
+    : decoder_(b, config, std::move(rope)),
+      info_(decoder_.info(family.architecture, family.model_type)),
+      weight_bytes_(b.loaded_bytes()) {}
+
+DecoderModel& DecoderModel::take_pictures(const Builder& b,
+                                          std::unique_ptr<VisionTower> tower,
+                                          const MediaTokens& tokens) {
+  tower_ = std::move(tower);
+  info_.has_vision = true;
+  info_.image_token = tokens.image;
+  info_.video_token = tokens.video;
+  weight_bytes_ = b.loaded_bytes();
+  return *this;
+}
+
+Tensor DecoderModel::encode(Ctx& ctx, const MediaInput& media, Probe* probe) const {
+  if (!info_.has_vision || media.kind == MediaKind::audio) return Model::encode(ctx, media, probe);
+  if (tower_) return (*tower_)(ctx, media, probe);
+  return ctx.empty({media.tokens, 0});  // a later stage, which embeds nothing
+}
+
+}  // namespace quern
