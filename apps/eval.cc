@@ -173,6 +173,8 @@ int eval(const EvalOptions& o) {
     ModelOptions float32 = o.model;
     float32.dtype = float32.kv_cache_dtype = "float32";
     float32.cpu_activation = "auto";
+    float32.tensor_parallel_size = float32.pipeline_parallel_size = 1;
+    float32.tensor_parallel_split.clear();
     float32.int8_head = false;
     opened_exact.emplace(open_model(float32));
     exact.emplace(*opened_exact, o, context);

@@ -18,6 +18,7 @@
 #include "engine/local_executor.h"
 #include "model_source.h"
 #include "models/registry.h"
+#include "nn/thread_ranks.h"
 
 namespace quern {
 namespace {
@@ -126,6 +127,24 @@ void load_weights(OpenedModel& opened,
     log(LogLevel::info,
         "the head was rounded to int8: relative error {:.4f} (root mean square)",
         builder.head_error());
+}
+
+// Several ranks as threads of this process, which share its kernel threads out.
+void load_ranks(OpenedModel& opened, const ModelOptions& options, const Choice& choice) {
+  OwnedCtx::Options each{.threads = std::max(1, choice.threads / options.world()),
+                         .isa = choice.isa,
+                         .activation = choice.activation};
+  const Degrees degrees{.tensor = options.tensor_parallel_size,
+                        .stages = options.pipeline_parallel_size,
+                        .proportions = options.tensor_parallel_split};
+  opened.model = std::make_shared<ThreadRanks>(
+      opened.checkpoint,
+      each,
+      degrees,
+      [](const Builder& b) { return make_model(b); },
+      choice.building);
+  each.threads = 1;
+  opened.ctx = std::make_unique<OwnedCtx>(each);
 }
 
 void log_ready(const OpenedModel& opened, int64_t took_us) {
@@ -358,10 +377,18 @@ void log_plan(const WorldPlan& world, const OpenedModel& opened, const Choice& c
 }  // namespace
 
 OpenedModel open_model(const ModelOptions& options) {
-  check_parallel_sizes(options);
+  options.validate_parallel();
+  if (options.nnodes > 1)
+    fail(ErrorCode::unsupported,
+         "--nnodes {}: this command keeps its ranks in one process; serve, run and chat take more "
+         "machines",
+         options.nnodes);
   OpenedModel opened;
   open_files(opened, options);
-  load_weights(opened, options, choose(options), 0);
+  if (options.has_workers())
+    load_ranks(opened, options, choose(options));
+  else
+    load_weights(opened, options, choose(options), 0);
   if (opened.cache) opened.cache->keep();
   return opened;
 }

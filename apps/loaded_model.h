@@ -20,7 +20,7 @@
 
 namespace quern {
 
-// A model without an engine: for `eval`.
+// A model without an engine: for `eval`. Several ranks are threads of this process.
 struct OpenedModel {
   ResolvedModel source;
   std::shared_ptr<const Checkpoint> checkpoint;

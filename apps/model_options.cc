@@ -225,15 +225,4 @@ DType chosen_kv_dtype(const ModelOptions& options, Activation activation) {
   fail(ErrorCode::unsupported, "--kv-cache-dtype {}: this version keeps float32 or bfloat16", name);
 }
 
-void check_parallel_sizes(const ModelOptions& options) {
-  options.validate_parallel();
-  if (options.has_workers())
-    fail(ErrorCode::unsupported,
-         "--tensor-parallel-size {}, --pipeline-parallel-size {}: this command runs one rank; "
-         "serve, "
-         "run and chat run more",
-         options.tensor_parallel_size,
-         options.pipeline_parallel_size);
-}
-
 }  // namespace quern

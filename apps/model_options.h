@@ -55,7 +55,5 @@ Isa chosen_isa(const ModelOptions& options, const Topology& machine);
 Activation chosen_activation(std::string_view dtype, Isa isa);
 Activation chosen_activation(const ModelOptions& options, Isa isa);
 DType chosen_kv_dtype(const ModelOptions& options, Activation activation);
-// For commands that run one rank: throws unsupported for more.
-void check_parallel_sizes(const ModelOptions& options);
 
 }  // namespace quern

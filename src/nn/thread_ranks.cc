@@ -74,7 +74,8 @@ void ThreadRanks::run(Body body) const {
 ThreadRanks::ThreadRanks(const std::shared_ptr<const Checkpoint>& checkpoint,
                          const OwnedCtx::Options& each,
                          const Degrees& degrees,
-                         const Factory& make)
+                         const Factory& make,
+                         const BuilderOptions& building)
     : degrees_(degrees) {
   for (int stage = 0; stage < degrees.stages; ++stage) {
     auto group = make_thread_group(degrees.tensor);
@@ -96,9 +97,11 @@ ThreadRanks::ThreadRanks(const std::shared_ptr<const Checkpoint>& checkpoint,
       rank.ctx->ctx().stages = rank.stages.get();
     }
   }
-  for (const auto& rank : ranks_)
-    rank->model = make(
-        Builder(checkpoint, rank->ctx->ctx(), rank->shard, BuilderOptions{.stage = rank->stage}));
+  for (const auto& rank : ranks_) {
+    BuilderOptions options = building;
+    options.stage = rank->stage;
+    rank->model = make(Builder(checkpoint, rank->ctx->ctx(), rank->shard, options));
+  }
 }
 
 ThreadRanks::~ThreadRanks() = default;

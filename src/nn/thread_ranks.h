@@ -24,11 +24,13 @@ struct Degrees {
 class ThreadRanks final : public Model {
  public:
   using Factory = std::function<std::unique_ptr<Model>(const Builder&)>;
-  // Each rank gets a context by `each`. Throws what building any of the ranks throws.
+  // Each rank gets a context by `each` and is built by `building`, whose stage it sets itself.
+  // Throws what building any of the ranks throws.
   ThreadRanks(const std::shared_ptr<const Checkpoint>& checkpoint,
               const OwnedCtx::Options& each,
               const Degrees& degrees,
-              const Factory& make);
+              const Factory& make,
+              const BuilderOptions& building = {});
   ~ThreadRanks() override;
 
   const ModelInfo& info() const override;
