@@ -170,6 +170,22 @@ uint64_t read_length(std::span<const std::byte> file) {
   return length;
 }
 
+// Entries in the order of the text, their offsets counted from the start of the file.
+SafetensorsHeader parse_header_text(std::string_view text, std::string_view where) {
+  const Json root = parse_header_json(text, where);
+  const size_t data_begin = kLengthBytes + text.size();
+  SafetensorsHeader header;
+  for (const auto& item : root.get_ref<const Json::object_t&>()) {
+    if (item.first == "__metadata__")
+      parse_metadata(item.second, header, where);
+    else
+      header.entries.push_back(with_context(format("{}: tensor {}", where, item.first), [&] {
+        return parse_entry(item.first, item.second, data_begin);
+      }));
+  }
+  return header;
+}
+
 }  // namespace
 
 SafetensorsHeader parse_safetensors_header(std::span<const std::byte> file,
@@ -194,19 +210,25 @@ SafetensorsHeader parse_safetensors_header(std::span<const std::byte> file,
          length + kLengthBytes,
          file.size());
   const std::string_view text(reinterpret_cast<const char*>(file.data()) + kLengthBytes, length);
-  const Json root = parse_header_json(text, where);
-  const size_t data_begin = kLengthBytes + length;
-  SafetensorsHeader header;
-  for (const auto& item : root.get_ref<const Json::object_t&>()) {
-    if (item.first == "__metadata__")
-      parse_metadata(item.second, header, where);
-    else
-      header.entries.push_back(with_context(format("{}: tensor {}", where, item.first), [&] {
-        return parse_entry(item.first, item.second, data_begin);
-      }));
-  }
-  expect_tiling(header.entries, data_begin, file.size(), where);
+  SafetensorsHeader header = parse_header_text(text, where);
+  expect_tiling(header.entries, kLengthBytes + length, file.size(), where);
   return header;
+}
+
+std::vector<SafetensorsEntry> parse_safetensors_entries(std::string_view text,
+                                                        std::string_view where) {
+  std::vector<SafetensorsEntry> entries = parse_header_text(text, where).entries;
+  size_t end = kLengthBytes + text.size();
+  for (const SafetensorsEntry& e : entries) end = std::max(end, e.end);
+  expect_tiling(entries, kLengthBytes + text.size(), end, where);
+  return entries;
+}
+
+std::string_view safetensors_name(Stored stored) {
+  for (const StoredName& d : kDtypes)
+    if (d.stored == stored) return d.name;
+  QUERN_CHECK(false, "{} is no dtype of safetensors", name_of(stored));
+  return {};
 }
 
 std::unique_ptr<Checkpoint> open_safetensors_file(const std::string& path) {

@@ -33,6 +33,13 @@ struct SafetensorsHeader {
 // dtype and shape, and offsets out of range. Unknown dtypes are unsupported.
 SafetensorsHeader parse_safetensors_header(std::span<const std::byte> file, std::string_view where);
 
+// The entries of a JSON header alone, without its file: by rising offset, checked as above.
+std::vector<SafetensorsEntry> parse_safetensors_entries(std::string_view text,
+                                                        std::string_view where);
+
+// How the format names the dtype. Not for block types.
+std::string_view safetensors_name(Stored stored);
+
 // A folder with config.json and model.safetensors, or model.safetensors.index.json and its shards.
 std::unique_ptr<Checkpoint> open_safetensors_folder(const std::string& folder);
 // One file on its own, with an empty config.

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// How each stored tensor of a gated MLP changes when its intermediate size grows, in every weight
+// format: one table, so that padding, proof and undoing cannot differ.
+#pragma once
+
+#include <map>
+#include <string>
+#include <variant>
+
+#include "quantize/padding.h"
+#include "weights/checkpoint.h"
+
+namespace quern {
+
+// GPTQ's g_idx, or weight_g_idx, of a down_proj [K]: the group of each channel.
+struct GroupIndexPadding {
+  int64_t groups = 0, group_size = 0;
+  enum class Kind : uint8_t { zeros, natural, scattered } kind = Kind::natural;
+};
+// compressed-tensors' weight_shape: [N, K] in numbers.
+struct ShapePadding {
+  int axis = 0;
+  int halves = 1;
+};
+
+struct TensorRule {
+  std::variant<AxisPadding, GroupIndexPadding, ShapePadding> how;
+  // Groups of a scattered map are added behind the others, wherever the channels go.
+  bool is_tail = false;
+};
+
+struct MlpRules {
+  int64_t intermediate = 0;
+  int64_t granule = 1;  // channels that a cut must keep together in every MLP
+  int64_t modules = 0;  // linear layers that change
+  bool only_tail = false;
+  std::string why_only_tail;
+  std::map<std::string, TensorRule, std::less<>> rules;  // by canonical tensor name
+};
+
+// Of all MLPs whose size is config.json's intermediate_size. Throws unsupported naming tensor and
+// reason where a format cannot hold channels that are exactly zero, data_loss where tensors and
+// config disagree.
+MlpRules mlp_rules(const Checkpoint& checkpoint);
+
+// The tensor after its rule: shape, and bytes to `out`.
+Shape shape_after(const TensorInfo& tensor, const TensorRule& rule, const Runs& runs);
+void pad_tensor(const TensorInfo& tensor,
+                std::span<const std::byte> bytes,
+                const TensorRule& rule,
+                const Runs& runs,
+                ByteSink out);
+void unpad_tensor(const TensorInfo& original,
+                  std::span<const std::byte> padded,
+                  const TensorRule& rule,
+                  const Runs& runs,
+                  ByteSink out);
+
+}  // namespace quern
