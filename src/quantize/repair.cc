@@ -149,6 +149,23 @@ void write_weights(const SourceFolder& source, Certificate& c, Staging& staging)
   }
 }
 
+// What fails its proof is not kept: going on with it would fail again.
+void prove(const RepairRequest& request,
+           const SourceFolder& source,
+           Certificate& c,
+           Staging& staging) {
+  try {
+    prove_tensors(source, *open_checkpoint(staging.folder()), c);
+    if (request.checks_logits)
+      prove_logits(request.model, staging.folder(), c);
+    else
+      c.findings["logits"] = "NOT COMPARED: not asked for";
+  } catch (const Error& e) {
+    if (e.code() == ErrorCode::data_loss) staging.discard();
+    throw;
+  }
+}
+
 // A file of text that the repair changes.
 void write_text(Certificate& c,
                 const Staging& staging,
@@ -273,11 +290,7 @@ Certificate repair(const RepairRequest& request) {
   if (!source.index_text.empty())
     write_text(c, staging, kIndexFile, source.index_text, padded_index(source, c));
   carry_others(source, c, staging);
-  prove_tensors(source, *open_checkpoint(staging.folder()), c);
-  if (request.checks_logits)
-    prove_logits(request.model, staging.folder(), c);
-  else
-    c.findings["logits"] = "NOT COMPARED: not asked for";
+  prove(request, source, c, staging);
   write_file_whole(staging.folder() + "/" + std::string(kCertificateFile), c.text());
   staging.publish();
   return c;
