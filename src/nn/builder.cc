@@ -12,17 +12,10 @@
 
 #include "base/error.h"
 #include "ops/round.h"
+#include "weights/formats/stated.h"
 
 namespace quern {
 namespace {
-
-// The type that a checkpoint without weights would have: what config.json says, in the older or the
-// newer spelling.
-DType stated_dtype(const Config& config) {
-  const std::string name = config.string_or("torch_dtype", config.string_or("dtype", "bfloat16"));
-  if (name == "float32") return DType::f32;
-  return name == "float16" ? DType::f16 : DType::bf16;
-}
 
 int64_t row_count(const std::vector<RowPart>& parts) {
   int64_t sum = 0;
@@ -78,9 +71,9 @@ struct Builder::Loading {
   const Ctx* ctx;
   Shard shard;
   bool has_weights;
-  DType stated;  // without weights: of every matrix
   BuilderOptions options;
-  std::map<std::string, int64_t> kernels;         // bytes
+  std::map<std::string, int64_t> kernels;  // bytes
+  std::vector<LoadedWeight> weights, tables;
   double squared_change = 0, squared_weight = 0;  // by rounding
   std::atomic<int64_t> bytes{0};
 };
@@ -93,7 +86,6 @@ Builder::Builder(std::shared_ptr<const Checkpoint> checkpoint,
   const bool has_weights = !checkpoint->names().empty();
   if (!has_weights && !ctx.device.is_meta())
     fail(ErrorCode::not_found, "{}: there are no weights beside it", checkpoint->config().path());
-  loading_->stated = stated_dtype(checkpoint->config());
   loading_->checkpoint = std::move(checkpoint);
   loading_->ctx = &ctx;
   loading_->shard = std::move(shard);
@@ -137,6 +129,13 @@ int64_t Builder::loaded_bytes() const {
   return loading_->bytes;
 }
 
+const std::vector<LoadedWeight>& Builder::loaded() const {
+  return loading_->weights;
+}
+const std::vector<LoadedWeight>& Builder::tables() const {
+  return loading_->tables;
+}
+
 std::string Builder::kernels() const {
   std::string out;
   for (const auto& [kernel, bytes] : loading_->kernels)
@@ -156,13 +155,11 @@ std::string Builder::path_of(std::string_view name) const {
 
 Cut Builder::cut(int64_t length, Names columns, Names rows) const {
   int64_t granule = 1, sorted = 0;
-  if (has_weights()) {
-    for (const std::string_view name : columns) granule = std::lcm(granule, granule_of(name).rows);
-    for (const std::string_view name : rows) {
-      const Granule g = granule_of(name);
-      granule = std::lcm(granule, g.sorted_cols > 0 ? 1 : g.cols);
-      sorted = std::max(sorted, g.sorted_cols);
-    }
+  for (const std::string_view name : columns) granule = std::lcm(granule, granule_of(name).rows);
+  for (const std::string_view name : rows) {
+    const Granule g = granule_of(name);
+    granule = std::lcm(granule, g.sorted_cols > 0 ? 1 : g.cols);
+    sorted = std::max(sorted, g.sorted_cols);
   }
   if (sorted > 0 && shard().size() > 1) {
     const Range part = shard().range(length, sorted);
@@ -178,11 +175,13 @@ Cut Builder::cut(int64_t length, Names columns, Names rows) const {
 
 std::vector<int32_t> Builder::order_of(std::string_view name) const {
   const Checkpoint& checkpoint = *loading_->checkpoint;
+  if (!has_weights()) return {};
   return format_of(checkpoint, path_of(name)).column_order(checkpoint, path_of(name));
 }
 
 Granule Builder::granule_of(std::string_view name) const {
   const Checkpoint& checkpoint = *loading_->checkpoint;
+  if (!has_weights()) return stated_granule(checkpoint, path_of(name));
   return format_of(checkpoint, path_of(name)).granule(checkpoint, path_of(name));
 }
 
@@ -200,12 +199,9 @@ void Builder::check_shape(const std::string& path, int64_t n, int64_t k) const {
 }
 
 QuantMatrix Builder::read(std::string_view name, const Shape& whole, Range rows, Range cols) const {
-  if (!has_weights()) {
-    QuantMatrix out;
-    out.codes = Tensor::empty({rows.size(), cols.size()}, loading_->stated, Device::meta());
-    out.code_bits = bits_of(loading_->stated);
-    return out;
-  }
+  if (!has_weights())
+    return stated_matrix(
+        *loading_->checkpoint, path_of(name), {rows.size(), cols.size()}, whole[1]);
   const Checkpoint& checkpoint = *loading_->checkpoint;
   const std::string path = path_of(name);
   const WeightFormat& format = format_of(checkpoint, path);
@@ -384,6 +380,15 @@ Builder::Packed Builder::pack_anew(const std::vector<RowPart>& parts,
   return {ops::stack_weights(std::move(pieces)), std::move(gather)};
 }
 
+void Builder::note(const std::vector<RowPart>& parts, const Cut& k, int64_t bytes) const {
+  const RowPart& first = parts.front();
+  loading_->weights.push_back({.path = path_of(first.name),
+                               .held = {row_count(parts), k.size()},
+                               .whole = {first.length, k.length},
+                               .granule = granule_of(first.name),
+                               .bytes = bytes});
+}
+
 Linear Builder::load(const std::vector<RowPart>& parts, const Cut& k, Bias bias, Keep keep) const {
   const int64_t n = row_count(parts);
   if (has_weights())
@@ -394,6 +399,7 @@ Linear Builder::load(const std::vector<RowPart>& parts, const Cut& k, Bias bias,
     packed = pack(parts, k, keep);
     loading_->bytes += packed.weight->bytes();
     loading_->kernels[packed.weight->kernel()] += packed.weight->bytes();
+    note(parts, k, packed.weight->bytes());
   }
   Linear out(std::move(packed.weight), std::move(b), n, k.size());
   return packed.gather.empty() ? out : out.gather_inputs(std::move(packed.gather));
@@ -433,6 +439,8 @@ Table Builder::table(std::string_view name, const Cut& n, int64_t k) const {
   if (!has_weights()) {
     out.floats_ = read(name, {n.length, k}, n.parts[0], {0, k}).codes;
     loading_->bytes += out.floats_.bytes();
+    loading_->tables.push_back(
+        {path_of(name), {n.parts[0].size(), k}, {n.length, k}, {}, out.floats_.bytes()});
     return out;
   }
   out.checkpoint_ = loading_->checkpoint;
@@ -443,7 +451,9 @@ Table Builder::table(std::string_view name, const Cut& n, int64_t k) const {
       out.format_->read(*out.checkpoint_, out.path_, {0, n.length}, {0, k}, Device::meta());
   if (shapes.is_plain() && bits_of(shapes.codes.dtype()) >= 16)
     out.floats_ = read(name, {n.length, k}, n.parts[0], {0, k}).codes;
-  loading_->bytes += bytes_of(shapes) * n.parts[0].size() / std::max<int64_t>(n.length, 1);
+  const int64_t bytes = bytes_of(shapes) * n.parts[0].size() / std::max<int64_t>(n.length, 1);
+  loading_->bytes += bytes;
+  loading_->tables.push_back({out.path_, {n.parts[0].size(), k}, {n.length, k}, {}, bytes});
   return out;
 }
 

@@ -64,6 +64,15 @@ class Table {
   Tensor floats_;
 };
 
+// One weight of a rank.
+struct LoadedWeight {
+  std::string path;  // of a stack its first matrix: "model.layers.0.mlp.gate_proj"
+  Shape held;        // rows (of the whole stack) and columns of this rank
+  Shape whole;       // of the matrix at `path`
+  Granule granule;
+  int64_t bytes = 0;  // as packed
+};
+
 struct BuilderOptions {
   bool int8_head =
       false;  // output matrices of floats are rounded to int8 when loaded; see ops/round.h
@@ -126,6 +135,9 @@ class Builder {
   // Bytes of all that was loaded through this Builder and its copies, as packed; tables that are
   // borrowed count too.
   int64_t loaded_bytes() const;
+  // What that is made of: products, and tables, which stay in the file.
+  const std::vector<LoadedWeight>& loaded() const;
+  const std::vector<LoadedWeight>& tables() const;
   // The kernels that were chosen for what was loaded, with the bytes that each will read.
   std::string kernels() const;
   // What rounding the head changed: root mean square over that of its weights; 0 if nothing was.
@@ -160,6 +172,7 @@ class Builder {
                    const Cut& k,
                    Keep keep,
                    PackedEntry& made) const;
+  void note(const std::vector<RowPart>& parts, const Cut& k, int64_t bytes) const;
   std::string packed_name(const std::vector<RowPart>& parts, const Cut& k, Keep keep) const;
   Tensor bias_of(const std::vector<RowPart>& parts) const;
   Linear load(const std::vector<RowPart>& parts,
