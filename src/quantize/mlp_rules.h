@@ -43,7 +43,8 @@ struct MlpRules {
 // config disagree.
 MlpRules mlp_rules(const Checkpoint& checkpoint);
 
-// The tensor after its rule: shape, and bytes to `out`.
+// The tensor after its rule: shape, and bytes to `out`. The first throws data_loss where the rule
+// is not one for this tensor; call it before the others with what was not made by mlp_rules().
 Shape shape_after(const TensorInfo& tensor, const TensorRule& rule, const Runs& runs);
 void pad_tensor(const TensorInfo& tensor,
                 std::span<const std::byte> bytes,

@@ -36,7 +36,7 @@ void for_runs(const AxisPadding& padding,
     } else {
       old_channels += run.count;
       const int64_t taken = padding.entries_of(old_channels) - old_at;
-      QUERN_CHECK(taken == entries, "a run begins inside of an entry");
+      if (taken != entries) fail(ErrorCode::data_loss, "a run of channels begins inside an entry");
       kept(old_at, taken);
       old_at += taken;
     }

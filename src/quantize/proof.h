@@ -12,9 +12,9 @@
 namespace quern {
 
 // Every tensor of `source` against `repaired`: unchanged ones byte for byte; padded ones, their
-// added entries taken out again, byte for byte (codes, scales and zero points are bytes), and every
-// added channel decoded: exactly zero. Adds counts to certificate.findings. Throws data_loss naming
-// the tensor.
+// added entries taken out again, byte for byte (codes, scales and zero points are bytes). Then each
+// padded layer of both, decoded: what was kept is bit for bit the same, what was added exactly
+// zero. Adds counts to certificate.findings. Throws data_loss naming the tensor.
 void prove_tensors(const SourceFolder& source,
                    const Checkpoint& repaired,
                    Certificate& certificate);

@@ -60,12 +60,16 @@ void write_padded(const Certificate& c, const WeightFile& file, const std::strin
   out.finish();
 }
 
-std::string padded_config(const SourceFolder& source, int64_t padded) {
+// A config with a text_config may repeat its sizes beside it.
+std::string padded_config(const SourceFolder& source, const Certificate& c) {
   Json config = parse_json(source.config_text, "config.json");
-  Json& text = config.contains("text_config") && config["text_config"].is_object()
-                   ? config["text_config"]
-                   : config;
-  text["intermediate_size"] = padded;
+  constexpr const char* kSize = "intermediate_size";
+  if (config.contains("text_config") && config["text_config"].is_object()) {
+    config["text_config"][kSize] = c.padded;
+    if (config.contains(kSize) && config[kSize] == c.intermediate) config[kSize] = c.padded;
+  } else {
+    config[kSize] = c.padded;
+  }
   return config.dump(2) + "\n";
 }
 
@@ -179,7 +183,6 @@ void write_text(Certificate& c,
 
 void carry_others(const SourceFolder& source, Certificate& c, const Staging& staging) {
   for (const std::string& name : source.others) {
-    if (name == kCertificateFile) continue;
     const std::string to = staging.folder() + "/" + name;
     std::error_code ignored;
     std::filesystem::remove(to, ignored);
@@ -278,6 +281,10 @@ int64_t padded_size(const RepairRequest& request, int64_t intermediate, int64_t 
 
 Certificate repair(const RepairRequest& request) {
   const SourceFolder source(request.model);
+  if (file_exists(request.model + "/" + std::string(kCertificateFile)))
+    fail(ErrorCode::invalid_argument,
+         "{}: was repaired already: repair the original; --undo gives it back",
+         request.model);
   Certificate c = planned(request, source);
   if (c.padded == c.intermediate)
     fail(ErrorCode::invalid_argument,
@@ -286,7 +293,7 @@ Certificate repair(const RepairRequest& request) {
          c.intermediate);
   Staging staging(request.out, key_of(source, c, "pad"));
   write_weights(source, c, staging);
-  write_text(c, staging, kConfigFile, source.config_text, padded_config(source, c.padded));
+  write_text(c, staging, kConfigFile, source.config_text, padded_config(source, c));
   if (!source.index_text.empty())
     write_text(c, staging, kIndexFile, source.index_text, padded_index(source, c));
   carry_others(source, c, staging);
@@ -307,6 +314,7 @@ Certificate verify_repair(const std::string& repaired,
     expect_hash(model, name, pair.before);
   }
   c.findings.clear();
+  c.rules = mlp_rules(*source.checkpoint).rules;  // of the source, whatever the certificate says
   prove_tensors(source, *open_checkpoint(repaired), c);
   if (checks_logits) prove_logits(model, repaired, c);
   return c;

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -23,7 +24,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view kState = "/.quern-state.json";
+constexpr std::string_view kState = "/.quern-state.json", kLock = "/.lock";
 constexpr uintmax_t kLinkedBytes = uintmax_t{64} << 20;
 
 void sync_folder(const std::string& folder) {
@@ -31,6 +32,14 @@ void sync_folder(const std::string& folder) {
   if (fd < 0) return;
   ::fsync(fd);
   ::close(fd);
+}
+
+// False for a lock whose folder has taken its final name meanwhile.
+bool is_file_of(int fd, const std::string& path) {
+  struct stat held {
+  }, named{};
+  return ::fstat(fd, &held) == 0 && ::stat(path.c_str(), &named) == 0 &&
+         held.st_dev == named.st_dev && held.st_ino == named.st_ino;
 }
 
 std::string without_slash(std::string path) {
@@ -62,10 +71,10 @@ Staging::Staging(const std::string& out, const std::string& key)
   std::error_code error;
   fs::create_directories(part_, error);
   if (error) refuse(part_, "cannot be made", error);
-  const std::string lock = part_ + "/.lock";
+  const std::string lock = part_ + std::string(kLock);
   lock_ = ::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  if (lock_ < 0) fail(ErrorCode::unavailable, "{}: {}", lock, std::strerror(errno));
-  if (::flock(lock_, LOCK_EX | LOCK_NB) != 0) {
+  if (lock_ < 0) refuse(lock, "cannot be made", {errno, std::generic_category()});
+  if (::flock(lock_, LOCK_EX | LOCK_NB) != 0 || !is_file_of(lock_, lock)) {
     ::close(lock_);
     fail(ErrorCode::unavailable,
          "{}: another process is making this folder: wait for it, or name another OUT",
@@ -132,11 +141,14 @@ void Staging::save() const {
 
 void Staging::publish() {
   fs::remove(part_ + std::string(kState));
-  fs::remove(part_ + "/.lock");
   sync_folder(part_);
   // RENAME_NOREPLACE: an OUT that appeared meanwhile, even an empty folder, is not ours to replace.
   if (::renameat2(AT_FDCWD, part_.c_str(), AT_FDCWD, out_.c_str(), RENAME_NOREPLACE) != 0)
     refuse(out_, "cannot take its name", {errno, std::generic_category()});
+  // Only now: without its lock, OUT.part would be anybody's to clear.
+  std::error_code ignored;
+  fs::remove(out_ + std::string(kLock), ignored);
+  sync_folder(out_);
   sync_folder(fs::absolute(out_).parent_path());
 }
 

@@ -77,9 +77,27 @@ Runs runs_for(const TensorRule& rule, const Runs& runs) {
   return rule.is_tail ? tail_runs(kept_channels(runs), all_channels(runs)) : runs;
 }
 
+// Rules may come from a certificate that somebody wrote: bytes are cut only where they fit.
+void expect_fits(const TensorInfo& tensor, const TensorRule& rule, const Runs& runs) {
+  const Shape& shape = tensor.shape;
+  bool fits = true;
+  if (const auto* axis = std::get_if<AxisPadding>(&rule.how))
+    fits = axis->axis < shape.rank() &&
+           shape[axis->axis] == axis->halves * axis->entries_of(kept_channels(runs));
+  else if (std::holds_alternative<GroupIndexPadding>(rule.how))
+    fits = tensor.stored == Stored::i32 && shape == Shape{kept_channels(runs)};
+  if (!fits)
+    fail(ErrorCode::data_loss,
+         "{}: {} is not padded along an axis of {} channels",
+         tensor.name,
+         shape.text(),
+         kept_channels(runs));
+}
+
 }  // namespace
 
 Shape shape_after(const TensorInfo& tensor, const TensorRule& rule, const Runs& runs) {
+  expect_fits(tensor, rule, runs);
   if (const auto* axis = std::get_if<AxisPadding>(&rule.how))
     return padded_shape(tensor, *axis, runs);
   if (std::holds_alternative<GroupIndexPadding>(rule.how)) return {all_channels(runs)};
