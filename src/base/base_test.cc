@@ -2,9 +2,12 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/file_hash.h"
 #include "base/half.h"
 #include "base/hash.h"
 #include "base/json.h"
@@ -66,6 +69,15 @@ TEST(Hash, ChainDependsOnOrder) {
   const Hash128 ba = hash_chain(hash_bytes(bytes("bbb")), bytes("aaa"));
   EXPECT_NE(ab, ba);
   EXPECT_EQ(ab.hex().size(), 32u);
+}
+
+TEST(Hash, OfAFileIsThatOfItsBytes) {
+  const std::string path = ::testing::TempDir() + "quern_file_hash";
+  const std::string text(3'000'001, 'q');  // more than one buffer
+  std::ofstream(path) << text;
+  EXPECT_EQ(hash_file(path), hash_bytes(std::as_bytes(std::span(text))));
+  EXPECT_THROW(hash_file(path + ".none"), Error);
+  std::filesystem::remove(path);
 }
 
 TEST(Topology, DescribesThisMachine) {

@@ -194,6 +194,8 @@ void prove_tensors(const SourceFolder& source,
         ++padded;
       }
       comparison.end();
+      file.file.give_back(entry.begin, entry.end);
+      repaired.give_back(name.substr(0, name.rfind('.')));
     }
   int64_t zeros = 0, kept = 0;
   for (const std::string& prefix : prefixes) {

@@ -15,6 +15,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/file_hash.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "weights/safetensors_writer.h"
@@ -25,7 +26,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kState = "/.quern-state.json", kLock = "/.lock";
-constexpr uintmax_t kLinkedBytes = uintmax_t{64} << 20;
+constexpr size_t kLinkedBytes = size_t{64} << 20;
 
 void sync_folder(const std::string& folder) {
   const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -58,8 +59,7 @@ std::string without_slash(std::string path) {
 }  // namespace
 
 FileMark mark_of(const std::string& path) {
-  const MappedFile file(path);
-  return {static_cast<int64_t>(file.size()), hash_bytes(file.bytes()).hex()};
+  return {static_cast<int64_t>(fs::file_size(path)), hash_file(path).hex()};
 }
 
 Staging::Staging(const std::string& out, const std::string& key)
@@ -167,7 +167,11 @@ void carry_file(const std::string& from, const std::string& to) {
   }
   FileWriter out(to);
   const MappedFile in(real);
-  out.write(in.bytes());
+  for (size_t at = 0; at < in.size(); at += kLinkedBytes) {
+    const size_t end = std::min(in.size(), at + kLinkedBytes);
+    out.write(in.bytes().subspan(at, end - at));
+    in.give_back(at, end);
+  }
   out.finish();
 }
 
