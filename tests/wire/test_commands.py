@@ -121,3 +121,22 @@ def test_verify_says_what_it_cannot_judge(tmp_path):
     code, out, err = run("verify", GOLDEN / "glm4v")
     assert code == 3 and "Glm4v" in out + err
     assert run("verify", tmp_path)[0] == 3
+
+
+ODD_72B = ROOT / "tests/data/configs/qwen2-vl-72b-instruct-awq-29568"
+
+
+def test_plan_deals_odd_groups_out():
+    code, out, err = run("plan", ODD_72B, "--device", "2x rtx3090", "--max-model-len", 2048, "--max-num-seqs", 16, "--json")
+    assert code == 0, err
+    plan = json.loads(out)
+    assert plan["fits"] and [rank["mlp_units"] for rank in plan["ranks"]] == [116 * 128, 115 * 128]
+    refused = {row["degree"]: row["refused_elsewhere"] for row in plan["degrees"]}
+    assert "14784 is not divisible by min_thread_k = 128" in refused[2][0]
+
+
+def test_plan_says_what_does_not_fit():
+    code, out, _ = run("plan", ODD_72B, "--device", "rtx3090", "--no-degrees")
+    assert code == 4 and "does not fit" in out and "would hold it" in out
+    assert run("plan", ODD_72B, "--device", "2x abacus")[0] == 2
+    assert run("plan", ODD_72B, "--device", "custom")[0] == 2

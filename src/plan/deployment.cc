@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plan/deployment.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "base/error.h"
+
+namespace quern {
+namespace {
+
+constexpr int64_t kChunk = 2048;  // tokens of a prefill step that rates are said for
+constexpr int64_t kMin = 256;     // least tokens that are offered as a remedy
+constexpr double kFloatBytes = 4;
+
+int64_t tokens_within(int64_t free_bytes, int64_t per_token, int block) {
+  if (free_bytes <= 0) return 0;
+  if (per_token == 0) return std::numeric_limits<int32_t>::max();
+  return free_bytes / (per_token * block) * block;
+}
+
+// A small sum costs its latency, a large one what passes the link: to all others and back.
+double link_seconds(const DeviceModel& d, const RankPlan& r, int ranks, double tokens) {
+  if (ranks == 1 || d.link_bytes_per_s <= 0) return 0;
+  const double share = 2.0 * (ranks - 1) / ranks;
+  const double bytes = static_cast<double>(r.met_floats) * kFloatBytes * tokens;
+  return static_cast<double>(r.meetings) * d.link_latency_s + share * bytes / d.link_bytes_per_s;
+}
+
+// Stages run one after the other; within one, everybody waits for the slowest.
+template <typename Seconds>
+double seconds_of_all_stages(const Deployment& d, int tensor, Seconds seconds) {
+  double sum = 0;
+  for (size_t first = 0; first < d.ranks.size(); first += static_cast<size_t>(tensor)) {
+    double slowest = 0;
+    for (size_t r = first; r < first + static_cast<size_t>(tensor); ++r)
+      slowest = std::max(slowest, seconds(d.ranks[r]));
+    sum += slowest;
+  }
+  return sum;
+}
+
+void add_rates(const PlanRequest& q, Deployment& d) {
+  const DeviceModel& device = q.device;
+  const int tensor = q.degrees.tensor;
+  if (device.bytes_per_s > 0)
+    d.decode_tokens_per_s = 1 / seconds_of_all_stages(d, tensor, [&](const RankPlan& r) {
+                              return static_cast<double>(r.read_bytes) / device.bytes_per_s +
+                                     link_seconds(device, r, tensor, 1);
+                            });
+  if (device.flops_per_s > 0)
+    d.prefill_tokens_per_s =
+        kChunk / seconds_of_all_stages(d, tensor, [&](const RankPlan& r) {
+          return 2.0 * static_cast<double>(r.layer_products) * kChunk / device.flops_per_s +
+                 link_seconds(device, r, tensor, kChunk);
+        });
+}
+
+void add_balance(Deployment& d) {
+  double busiest = 0, all = 0;
+  for (const RankPlan& r : d.ranks) {
+    busiest = std::max(busiest, static_cast<double>(r.read_bytes));
+    all += static_cast<double>(r.read_bytes);
+  }
+  if (all > 0) d.slowest_share = busiest * static_cast<double>(d.ranks.size()) / all;
+}
+
+bool is_even(const Deployment& d) {
+  const RankPlan& first = d.ranks.front();
+  return std::ranges::all_of(d.ranks, [&](const RankPlan& r) {
+    return r.heads == first.heads && r.kv_heads == first.kv_heads && r.ffn == first.ffn &&
+           r.vocab == first.vocab;
+  });
+}
+
+bool fits_with(PlanRequest request, int ranks, int64_t length, int seqs) {
+  request.degrees.tensor = ranks;
+  request.degrees.proportions.clear();
+  request.subjects.config.max_model_len = length;
+  request.subjects.config.max_num_seqs = seqs;
+  return plan_deployment(request).fits();
+}
+
+}  // namespace
+
+Deployment plan_deployment(const PlanRequest& q) {
+  Deployment out;
+  out.axes = axes_of(q.subjects);
+  out.budget_bytes =
+      static_cast<int64_t>(static_cast<double>(q.device.memory_bytes) * q.utilization);
+  out.kv_tokens = std::numeric_limits<int32_t>::max();
+  const int64_t wanted = q.subjects.config.max_model_len;
+  for (int rank = 0; rank < q.degrees.world(); ++rank) {
+    const RankPlan& r = out.ranks.emplace_back(plan_rank(q.subjects, q.degrees, rank));
+    const int64_t left = out.budget_bytes - r.bytes.fixed();
+    out.kv_tokens = std::min(
+        out.kv_tokens, tokens_within(left, r.bytes.kv_per_token, q.subjects.config.block_size));
+    out.missing_bytes = std::max(out.missing_bytes, wanted * r.bytes.kv_per_token - left);
+  }
+  add_rates(q, out);
+  add_balance(out);
+  return out;
+}
+
+std::vector<std::string> peer_refusals(const ModelAxes& a, int degree) {
+  std::vector<std::string> out;
+  if (degree == 1) return out;
+  std::string whole;
+  const auto add = [&](const std::string& axis) { whole += (whole.empty() ? "" : ", ") + axis; };
+  if (a.heads % degree != 0) add(format("{} attention heads", a.heads));
+  if (a.kv_heads % degree != 0 && degree % a.kv_heads != 0) add(format("{} KV heads", a.kv_heads));
+  if (a.ffn % degree != 0) add(format("intermediate_size {}", a.ffn));
+  if (!whole.empty()) out.push_back(format("vLLM, SGLang: {}: not divisible by {}", whole, degree));
+  const int64_t part = a.ffn / degree;
+  if (a.ffn % degree == 0 && a.group > 0 && part % a.group != 0)
+    out.push_back(
+        format("vLLM: input_size_per_partition = {} is not divisible by min_thread_k = 128 "
+               "({} groups and {})",
+               part,
+               part / a.group,
+               part % a.group));
+  return out;
+}
+
+std::vector<DegreeRow> survey_degrees(const PlanRequest& request, int most) {
+  std::vector<DegreeRow> out;
+  for (int degree = 1; degree <= most; ++degree) {
+    PlanRequest q = request;
+    q.degrees = {.tensor = degree, .stages = 1, .proportions = {}};
+    DegreeRow& row = out.emplace_back();
+    row.degree = degree;
+    row.deployment = plan_deployment(q);
+    row.is_even = is_even(row.deployment);
+    row.refusals = peer_refusals(row.deployment.axes, degree);
+  }
+  return out;
+}
+
+std::string remedy(const PlanRequest& q) {
+  const EngineConfig& c = q.subjects.config;
+  for (int64_t length = c.max_model_len / 2; length >= kMin; length /= 2)
+    if (fits_with(q, q.degrees.tensor, length, c.max_num_seqs))
+      return format("--max-model-len {} would fit", length);
+  for (int seqs = c.max_num_seqs / 2; seqs >= 1; seqs /= 2)
+    if (fits_with(q, q.degrees.tensor, std::min(c.max_model_len, kMin), seqs))
+      return format("--max-num-seqs {} and --max-model-len {} would fit",
+                    seqs,
+                    std::min(c.max_model_len, kMin));
+  for (int ranks = q.degrees.tensor + 1; ranks <= 64; ++ranks)
+    if (fits_with(q, ranks, c.max_model_len, c.max_num_seqs))
+      return format("{} of these devices would hold it (-tp {})", ranks * q.degrees.stages, ranks);
+  return "";
+}
+
+}  // namespace quern

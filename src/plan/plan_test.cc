@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "plan/deployment.h"
+#include "plan/report.h"
+
+namespace quern {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+const std::string kConfigs = std::string(QUERN_SOURCE_DIR) + "/tests/data/configs/";
+
+PlanRequest request(const std::string& config, const std::string& device) {
+  PlanRequest q;
+  q.subjects.checkpoint =
+      shapes_only_checkpoint(Config::read(kConfigs + config + "/config.json"), {});
+  q.subjects.isa = Isa::avx512_bf16;
+  q.subjects.config.max_num_seqs = 16;
+  q.device = parse_device(device);
+  q.degrees.tensor = q.device.count;
+  return q;
+}
+
+std::vector<int64_t> groups_of(const Deployment& d) {
+  std::vector<int64_t> out;
+  for (const RankPlan& r : d.ranks) out.push_back(r.ffn / r.ffn_granule);
+  return out;
+}
+
+const std::string kOdd = "qwen2-vl-72b-instruct-awq-29568", kPadded = "qwen2-vl-72b-instruct-awq";
+
+TEST(Plan, DealsTheArticlesGroupsOutWhole) {
+  EXPECT_THAT(groups_of(plan_deployment(request(kOdd, "2x a100-80g"))), ElementsAre(116, 115));
+  EXPECT_THAT(groups_of(plan_deployment(request(kOdd, "3x a100-80g"))), ElementsAre(77, 77, 77));
+  EXPECT_THAT(groups_of(plan_deployment(request(kOdd, "7x a100-80g"))),
+              ElementsAre(33, 33, 33, 33, 33, 33, 33));
+  EXPECT_THAT(groups_of(plan_deployment(request(kPadded, "4x a100-80g"))),
+              ElementsAre(58, 58, 58, 58));
+}
+
+TEST(Plan, NamesWhatOthersRefuse) {
+  const ModelAxes odd = plan_deployment(request(kOdd, "a100-80g")).axes;
+  EXPECT_EQ(odd.group, 128);
+  EXPECT_THAT(peer_refusals(odd, 2),
+              ElementsAre(HasSubstr("input_size_per_partition = 14784 is not divisible by "
+                                    "min_thread_k = 128 (115 groups and 64)")));
+  EXPECT_THAT(peer_refusals(odd, 3),
+              ElementsAre(HasSubstr("64 attention heads, 8 KV heads: not divisible by 3")));
+  const ModelAxes padded = plan_deployment(request(kPadded, "a100-80g")).axes;
+  EXPECT_THAT(peer_refusals(padded, 2), IsEmpty());
+  EXPECT_THAT(peer_refusals(padded, 8), IsEmpty());
+}
+
+TEST(Plan, RanksTogetherWeighWhatOneDoes) {
+  const Deployment one = plan_deployment(request(kOdd, "a100-80g"));
+  const int64_t whole = one.ranks.front().bytes.weights();
+  // 72.7 billion parameters, of which 1.2 and 1.2 in table and head and 0.7 in the tower keep 16
+  // bits.
+  EXPECT_GT(whole, int64_t{40} << 30);
+  EXPECT_LT(whole, int64_t{44} << 30);
+  for (const char* device : {"2x a100-80g", "7x a100-80g"}) {
+    int64_t sum = 0;
+    for (const RankPlan& r : plan_deployment(request(kOdd, device)).ranks) sum += r.bytes.weights();
+    EXPECT_GE(sum, whole);
+    EXPECT_LT(sum, whole + whole / 50) << device;
+  }
+}
+
+TEST(Plan, SaysWhatWouldFit) {
+  PlanRequest q = request(kOdd, "2x rtx3090");
+  q.subjects.config.max_model_len = 32768;
+  const Deployment d = plan_deployment(q);
+  EXPECT_FALSE(d.fits());
+  const std::string change = remedy(q);
+  EXPECT_FALSE(change.empty());
+  EXPECT_THAT(report_text(q, d, {}, change), HasSubstr(change));
+  q.device = parse_device("4x a100-80g");
+  q.degrees.tensor = 4;
+  EXPECT_TRUE(plan_deployment(q).fits());
+}
+
+TEST(Plan, CountsWhereRanksMeet) {
+  const Deployment d = plan_deployment(request(kOdd, "2x a100-80g"));
+  // After attention and MLP of each layer, the table, and the logits' gathering.
+  EXPECT_EQ(d.ranks[0].meetings, 2 * 80 + 2);
+  EXPECT_GT(d.decode_tokens_per_s, 0);
+}
+
+TEST(Plan, ReadsDevices) {
+  EXPECT_EQ(parse_device("4x a100-80g").count, 4);
+  EXPECT_EQ(parse_device("rtx3090").count, 1);
+  EXPECT_EQ(parse_device("8xh100").name, "h100");
+  EXPECT_THROW(parse_device("2x abacus"), Error);
+  EXPECT_THROW(parse_device("0x h100"), Error);
+}
+
+}  // namespace
+}  // namespace quern

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plan/rank_plan.h"
+
+#include <limits>
+
+#include "comm/communicator.h"
+#include "engine/memory_plan.h"
+#include "models/registry.h"
+#include "nn/sequence_runner.h"
+
+namespace quern {
+namespace {
+
+// Moves nothing and counts what would move.
+class Counter final : public Communicator {
+ public:
+  explicit Counter(const Shard& shard) : shard_(shard) {}
+  int rank() const override { return shard_.rank(); }
+  int size() const override { return shard_.size(); }
+  void all_reduce_sum(std::span<float> values) override { count(values.size()); }
+  void all_reduce_max(std::span<float> values) override { count(values.size()); }
+  void gather(std::span<const float> own, std::span<const int64_t>, std::span<float>) override {
+    count(own.size());
+  }
+  void send(int, std::span<const float> values) override { count(values.size()); }
+  void receive(int, std::span<float>) override {}
+  void barrier() override {}
+
+  int64_t meetings = 0, floats = 0;
+
+ private:
+  void count(size_t values) {
+    ++meetings;
+    floats += static_cast<int64_t>(values);
+  }
+  Shard shard_;
+};
+
+enum class Kind : uint8_t { head, attention, mlp, tower };
+
+Kind kind_of(std::string_view path) {
+  const auto has = [&](std::string_view part) { return path.find(part) != std::string_view::npos; };
+  if (has("visual") || has("vision")) return Kind::tower;
+  if (has("self_attn")) return Kind::attention;
+  if (has("layers.")) return Kind::mlp;
+  return Kind::head;
+}
+
+bool is_last_part(std::string_view path, std::string_view name) {
+  return path.ends_with(name) &&
+         (path.size() == name.size() || path[path.size() - name.size() - 1] == '.');
+}
+
+void add_weight(const LoadedWeight& w, RankPlan& out) {
+  RankBytes& bytes = out.bytes;
+  const Kind kind = kind_of(w.path);
+  const int64_t products = w.held[0] * w.held[1];
+  switch (kind) {
+    case Kind::tower:
+      bytes.tower += w.bytes;
+      if (is_last_part(w.path, "fc1") || is_last_part(w.path, "gate_proj"))
+        out.tower_ffn = is_last_part(w.path, "fc1") ? w.held[0] : w.held[0] / 2;
+      return;  // not for each token
+    case Kind::head:
+      bytes.head += w.bytes;
+      out.head_products += products;
+      break;
+    case Kind::attention:
+      bytes.attention += w.bytes;
+      out.layer_products += products;
+      break;
+    case Kind::mlp:
+      bytes.mlp += w.bytes;
+      out.layer_products += products;
+      if (is_last_part(w.path, "down_proj")) {
+        out.ffn = w.held[1];
+        out.ffn_granule = w.granule.sorted_cols > 0 ? w.granule.sorted_cols : w.granule.cols;
+      }
+      break;
+  }
+  out.read_bytes += w.bytes;
+}
+
+KvSpec spec_of(const Model& model, const PlanSubjects& subjects) {
+  KvSpec spec = model.kv_spec();
+  spec.dtype = subjects.kv_dtype;
+  return spec;
+}
+
+// The scratch of the widest step and of the largest picture, which only the first stage sees.
+void add_scratch(const PlanSubjects& subjects, const Model& model, const Ctx& ctx, RankPlan& out) {
+  const KvSpec spec = spec_of(model, subjects);
+  EngineConfig config = subjects.config;
+  config.num_blocks = 1;
+  const bool sees_pictures = subjects.largest && model.info().has_vision && out.stage == 0;
+  const MemoryPlan plan =
+      plan_memory({model, ctx, spec, sees_pictures ? &*subjects.largest : nullptr},
+                  config,
+                  std::numeric_limits<int64_t>::max() / 2);
+  out.bytes.scratch = plan.arena_bytes;
+  out.bytes.media = plan.media_bytes;
+  out.bytes.logits = plan.logits_bytes;
+  out.bytes.kv_per_token = spec.bytes_per_token();
+}
+
+// One token through the model, met by counters.
+void count_meetings(const Model& model, Ctx ctx, const Shard& shard, RankPlan& out) {
+  Counter ranks(shard);
+  ctx.ranks = shard.size() > 1 ? &ranks : nullptr;
+  const int32_t id = 0, row = 0;
+  SequenceRunner(model, ctx, 1)
+      .prefill({.ids = {&id, 1}, .positions = {}, .axes = 1, .media = {}}, {&row, 1});
+  out.meetings = ranks.meetings;
+  out.met_floats = ranks.floats;
+}
+
+}  // namespace
+
+RankPlan plan_rank(const PlanSubjects& subjects, const Degrees& degrees, int world_rank) {
+  RankPlan out;
+  out.rank = world_rank % degrees.tensor;
+  out.stage = world_rank / degrees.tensor;
+  const Shard shard(out.rank, degrees.tensor, degrees.proportions);
+  BuilderOptions building = subjects.building;
+  building.stage = Shard(out.stage, degrees.stages);
+  OwnedCtx meta = OwnedCtx::meta(subjects.isa, subjects.activation);
+  const Builder builder(subjects.checkpoint, meta.ctx(), shard, building);
+  const std::unique_ptr<Model> model = make_model(builder);
+  for (const LoadedWeight& w : builder.loaded()) add_weight(w, out);
+  for (const LoadedWeight& w : builder.tables()) {
+    out.bytes.table += w.bytes;
+    out.vocab = w.held[0];
+  }
+  RankBytes& bytes = out.bytes;
+  bytes.vectors = builder.loaded_bytes() - bytes.weights();
+  const KvGroup kv = model->kv_spec().groups.front();
+  out.layers = kv.layers;
+  out.kv_heads = kv.kv_heads;
+  for (const LoadedWeight& w : builder.loaded())
+    if (kind_of(w.path) == Kind::attention && is_last_part(w.path, "o_proj"))
+      out.heads = w.held[1] / kv.head_size;
+  add_scratch(subjects, *model, meta.ctx(), out);
+  count_meetings(*model, meta.ctx(), shard, out);
+  return out;
+}
+
+ModelAxes axes_of(const PlanSubjects& subjects) {
+  OwnedCtx meta = OwnedCtx::meta(subjects.isa, subjects.activation);
+  const Builder builder(subjects.checkpoint, meta.ctx());
+  const std::unique_ptr<Model> model = make_model(builder);
+  const ModelInfo& info = model->info();
+  const KvGroup kv = model->kv_spec().groups.front();
+  ModelAxes out{.architecture = info.architecture,
+                .model_type = info.model_type,
+                .layers = info.layers,
+                .hidden = info.hidden_size,
+                .kv_heads = kv.kv_heads,
+                .head_size = kv.head_size,
+                .vocab = info.vocab_size,
+                .max_positions = info.max_positions,
+                .has_vision = info.has_vision};
+  for (const LoadedWeight& w : builder.loaded()) {
+    if (kind_of(w.path) == Kind::attention && is_last_part(w.path, "o_proj"))
+      out.heads = w.whole[1] / kv.head_size;
+    if (kind_of(w.path) == Kind::mlp && is_last_part(w.path, "down_proj")) {
+      out.ffn = w.whole[1];
+      out.group = std::max(w.granule.cols, w.granule.sorted_cols) > 1
+                      ? (w.granule.sorted_cols > 0 ? w.granule.sorted_cols : w.granule.cols)
+                      : 0;
+    }
+  }
+  return out;
+}
+
+}  // namespace quern
