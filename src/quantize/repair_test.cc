@@ -158,6 +158,26 @@ TEST_F(Repair, TwoWorkersOnOneFolderAreOneTooMany) {
   EXPECT_FALSE(fs::exists(path("out")));
 }
 
+TEST_F(Repair, OnlyFinishedFilesThatAreStillWhatTheyWereAreKept) {
+  const std::string out = path("out");
+  {
+    Staging first(out, "key");
+    for (const char* name : {"/a", "/b", "/unfinished"})
+      write_file_whole(first.folder() + name, "words");
+    first.set_finished("a");
+    first.set_finished("b");
+  }
+  write_file_whole(out + ".part/b", "other");
+  {
+    const Staging second(out, "key");
+    EXPECT_TRUE(second.is_finished("a"));
+    EXPECT_FALSE(second.is_finished("b"));
+    EXPECT_THAT(files_beneath(second.folder()), ::testing::ElementsAre("a"));
+  }
+  const Staging other(out, "other settings");
+  EXPECT_THAT(files_beneath(other.folder()), ::testing::IsEmpty());
+}
+
 TEST_F(Repair, WhatCannotBeDoneIsRefusedWithoutAFolder) {
   write_dense();
   RepairRequest r = request();

@@ -2,9 +2,12 @@
 """quern repair as a user types it: certificate, equal logits, the original back bit for bit, interruptions, a full disk."""
 import filecmp
 import json
+import os
 import resource
+import shutil
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -47,18 +50,56 @@ def test_a_full_disk_leaves_no_folder_and_the_next_run_goes_on(tmp_path):
     assert repair(source, tmp_path / "out", "--for-tp", 2).returncode == 0
 
 
-def test_a_killed_run_leaves_no_folder_and_its_finished_files_are_kept(tmp_path):
+@pytest.mark.parametrize("room", ["size=1m", "size=64m,nr_inodes=4"])  # too small from the start; full in the middle
+def test_a_disk_that_is_truly_full_leaves_no_folder(room, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", room, "none", disk], capture_output=True).returncode != 0:
+        pytest.skip("only root can mount a small disk; the test above limits the size of files instead")
+    try:
+        source = make_odd_checkpoints.make(tmp_path / "model", "gptq4_actorder")
+        full = repair(source, disk / "out", "--for-tp", 2)
+        assert full.returncode == 4 and "make room" in full.stderr, full.stderr
+        assert not (disk / "out").exists()
+        subprocess.run(["mount", "-o", "remount,size=64m,nr_inodes=100", disk], check=True)
+        assert repair(source, disk / "out", "--for-tp", 2).returncode == 0
+        assert [p.name for p in disk.iterdir()] == ["out"]
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_a_run_killed_at_any_time_leaves_no_folder_and_is_gone_on_with(tmp_path):
     source = make_odd_checkpoints.make(tmp_path / "model", "awq")
-    process = subprocess.Popen([QUERN, "repair", source, tmp_path / "out", "--for-tp", "2"], stderr=subprocess.PIPE, text=True)
-    for line in process.stderr:
-        if "00001-of-00002" in line:
-            break
-    process.kill()
-    process.wait()
-    if (tmp_path / "out").exists():
-        pytest.skip("it was faster than the signal")
-    again = repair(source, tmp_path / "out", "--for-tp", 2)
-    assert again.returncode == 0 and "kept" in again.stderr
+    out, whole = tmp_path / "out", tmp_path / "whole"
+    assert repair(source, whole, "--for-tp", 2).returncode == 0
+    went_on = 0
+    for milliseconds in (0, 5, 10, 15, 20, 25, 30, 40):
+        process = subprocess.Popen([QUERN, "repair", source, out, "--for-tp", "2"], stderr=subprocess.PIPE, text=True)
+        if milliseconds == 0:
+            next(line for line in process.stderr if "00001-of-00002" in line)  # the first file is finished
+        time.sleep(milliseconds / 1000)
+        process.kill()
+        process.wait()
+        if not out.exists():
+            again = repair(source, out, "--for-tp", 2)
+            assert again.returncode == 0, again.stderr
+            went_on += "kept" in again.stderr
+        assert same_files(out, whole)
+        shutil.rmtree(out)
+    assert went_on > 0
+
+
+@pytest.mark.parametrize("kind", ["awq", "gptq3", "gptq4_actorder", "ct4_asym", "fp8_channel"])
+def test_interleaved_parts_end_in_their_zeros(kind, tmp_path):
+    source = make_odd_checkpoints.make(tmp_path / "model", kind)
+    done = repair(source, tmp_path / "out", "--for-tp", 3, "--layout", "interleaved")
+    assert done.returncode == 0, done.stderr
+    certificate = json.loads((tmp_path / "out/quern-repair.json").read_text())
+    runs = [r["channels"] * (-1 if r["added"] else 1) for r in certificate["undo"]["runs"]]
+    assert runs == ([75, 75, 74, -1] if kind == "fp8_channel" else [96, 64, -32, 64, -32])  # granules of 1, of 32
+    assert certificate["proof"]["logits"] in ("bit-equal", "equal within the bound")
+    assert repair("--undo", tmp_path / "out", tmp_path / "back").returncode == 0
+    assert same_files(source, tmp_path / "back")
 
 
 def test_a_repaired_file_that_was_changed_is_not_taken_back(tmp_path):
