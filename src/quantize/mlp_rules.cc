@@ -357,6 +357,8 @@ class Module {
 
   void add_weight() {
     const TensorInfo& weight = get("weight");
+    if (checkpoint_.quantization().method() == "bitsandbytes" && weight.stored == Stored::u8)
+      refuse("bitsandbytes packs blocks across rows: pad the checkpoint it was made from");
     if (weight.shape.rank() != 2) refuse("its weight has no two axes");
     axis("weight", is_down_ ? 1 : 0, {0});
     const TensorInfo* zeros = find("weight_zero_point");

@@ -166,6 +166,11 @@ std::vector<Tensor> logits_of(const std::string& folder) {
   return out;
 }
 
+void leave_out(Certificate& certificate, std::string_view why) {
+  certificate.findings["logits"] = format("NOT COMPARED: {}", why);
+  log(LogLevel::warn, "logits NOT COMPARED: {}", why);
+}
+
 }  // namespace
 
 void prove_tensors(const SourceFolder& source,
@@ -215,14 +220,20 @@ void prove_tensors(const SourceFolder& source,
 void prove_logits(const std::string& source,
                   const std::string& repaired,
                   Certificate& certificate) {
+  const int64_t bytes = open_checkpoint(repaired)->total_bytes();
+  const int64_t available = probe_topology().available_bytes;
+  if (bytes > available)
+    return leave_out(certificate,
+                     format("needs {:.1f} GB of memory, {:.1f} are free: compare by --verify-only "
+                            "on a larger machine",
+                            1e-9 * static_cast<double>(bytes),
+                            1e-9 * static_cast<double>(available)));
   std::vector<Tensor> before, after;
   try {
     before = logits_of(source);
   } catch (const Error& e) {
     if (e.code() != ErrorCode::unsupported) throw;
-    certificate.findings["logits"] = format("NOT COMPARED: {}", e.what());
-    log(LogLevel::warn, "logits NOT COMPARED: {}", e.what());
-    return;
+    return leave_out(certificate, e.what());
   }
   after = logits_of(repaired);
   double most = 0, size = 0;

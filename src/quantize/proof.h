@@ -20,7 +20,8 @@ void prove_tensors(const SourceFolder& source,
                    Certificate& certificate);
 
 // Both models run on fixed prompts in float32, one after the other. Adds the largest difference to
-// findings, or why it was not compared. Throws data_loss beyond the bound.
+// findings, or why it was not compared (an unknown architecture, too little memory). Throws
+// data_loss beyond the bound.
 void prove_logits(const std::string& source, const std::string& repaired, Certificate& certificate);
 
 }  // namespace quern
