@@ -17,6 +17,8 @@ namespace quern {
 namespace {
 
 constexpr double kNormEps = 1e-6, kTowerTheta = 10000;  // of the tower; in no config
+// <|image_pad|>, <|video_pad|>
+constexpr DecoderModel::MediaTokens kPlaceholders{.image = 151655, .video = 151656};
 const RopeDefaults kRopeDefaults{.theta = 1e6, .sections = {16, 24, 24}};
 
 struct VisionConfig {
@@ -120,13 +122,6 @@ Rope text_rope(const Builder& b, const DecoderConfig& c) {
       b, b.config().sub_or_self("text_config"), c.attention.sizes.head_size, kRopeDefaults);
 }
 
-DecoderModel::MediaTokens media_tokens(const Config& root, const DecoderConfig& c) {
-  const auto id = [&](std::string_view key, int64_t published) {
-    return static_cast<int32_t>(root.integer_or(key, published, 0, c.vocab - 1));
-  };
-  return {.image = id("image_token_id", 151655), .video = id("video_token_id", 151656)};
-}
-
 std::unique_ptr<VisionTower> make_tower(const Builder& b, const DecoderConfig& c) {
   if (b.stage().rank() != 0) return nullptr;
   return std::make_unique<Tower>(b / "visual",
@@ -139,7 +134,8 @@ std::unique_ptr<Model> make_qwen2_vl(const Builder& b) {
   const DecoderConfig c = text_config(b.config());
   auto model = std::make_unique<DecoderModel>(
       b, DecoderModel::Family{"Qwen2VLForConditionalGeneration", "qwen2_vl"}, c, text_rope(b, c));
-  model->take_pictures(b, make_tower(b, c), media_tokens(b.config(), c));
+  model->take_pictures(
+      b, make_tower(b, c), DecoderModel::MediaTokens::from(b.config(), c.vocab, kPlaceholders));
   return model;
 }
 

@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "base/error.h"
 #include "nn/mlp.h"
 #include "nn/owned_ctx.h"
@@ -125,6 +127,34 @@ TEST_F(BuilderTest, CutsThroughBlocksWhereHeadsDo) {
       const float code = static_cast<float>((part.begin + k) % 32 - 16);
       EXPECT_THAT(column(y, k), ElementsAre(code, 2 * code, 3 * code, 4 * code));
     }
+  }
+}
+
+// An inner axis is cut where int8 inputs change their scale: only the order of sums differs.
+TEST_F(BuilderTest, Int8InputsHaveTheirScalesAtEveryDegree) {
+  constexpr int64_t kInputs = 1024;
+  checkpoint_->add_q8_0("down.weight", 4, kInputs);
+  OwnedCtx int8{{.activation = Activation::int8}};
+  std::vector<float> x;
+  for (int64_t k = 0; k < kInputs; ++k) x.push_back(std::sin(static_cast<float>(k * k)));
+  const Tensor whole =
+      builder(int8.ctx())
+          .rows("down", 4, Cut::whole(kInputs))(int8.ctx(), Tensor::from(x, {1, kInputs}));
+  for (const int ranks : {2, 3, 5, 8}) {
+    std::vector<float> sum(4, 0.0f);
+    for (int rank = 0; rank < ranks; ++rank) {
+      const Builder b = builder(int8.ctx(), Shard(rank, ranks));
+      const Cut cut = b.cut(kInputs, {}, {"down"});
+      EXPECT_EQ(cut.parts[0].begin % 128, 0);
+      const auto part = std::span(x).subspan(static_cast<size_t>(cut.parts[0].begin),
+                                             static_cast<size_t>(cut.size()));
+      const Linear down = b.rows("down", 4, cut);
+      const Tensor y = ops::matmul(int8.ctx(), Tensor::from(part, {1, cut.size()}), *down.weight());
+      for (size_t n = 0; n < 4; ++n) sum[n] += y.data<float>()[n];
+    }
+    for (size_t n = 0; n < 4; ++n)
+      EXPECT_NEAR(sum[n], whole.data<float>()[n], 1e-5 * std::abs(whole.data<float>()[n]) + 1e-3)
+          << ranks << " ranks";
   }
 }
 

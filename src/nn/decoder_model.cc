@@ -3,6 +3,16 @@
 
 namespace quern {
 
+DecoderModel::MediaTokens DecoderModel::MediaTokens::from(const Config& root,
+                                                          int64_t vocab,
+                                                          const MediaTokens& published) {
+  const auto id = [&](std::string_view key, int32_t fallback) {
+    return static_cast<int32_t>(root.integer_or(key, fallback, 0, vocab - 1));
+  };
+  return {.image = id("image_token_id", published.image),
+          .video = id("video_token_id", published.video)};
+}
+
 DecoderModel::DecoderModel(const Builder& b,
                            const Family& family,
                            const DecoderConfig& config,

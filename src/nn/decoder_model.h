@@ -27,6 +27,9 @@ class DecoderModel final : public Model {
   // Placeholder tokens that media rows replace.
   struct MediaTokens {
     int32_t image = -1, video = -1;
+
+    // image_token_id and video_token_id, where they are absent those that were published.
+    static MediaTokens from(const Config& root, int64_t vocab, const MediaTokens& published);
   };
 
   DecoderModel(const Builder& b, const Family& family, const DecoderConfig& config, Rope rope);
