@@ -62,7 +62,8 @@ def awq(n, k):
 
 def awq_gemv(n, k):
     groups = k // GROUP
-    words = -(-groups // 32) * 4
+    step = {128: 1, 64: 2}.get(GROUP, 4)  # rows of zero points are whole words, by twos or fours for small groups
+    words = -(-groups // (8 * step)) * step
     zeros, scales = np.zeros((n, 8 * words), np.uint32), np.zeros((n, 8 * words), np.float16)
     zeros[:, :groups], scales[:, :groups] = rng.integers(0, 16, (n, groups)), half(n, groups)
     return {"qweight": ("I32", pack(rng.integers(0, 16, (n, k)), 4, 1)), "qzeros": ("I32", pack(zeros, 4, 1)), "scales": ("F16", scales)}

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// SafetensorsWriter: one safetensors file, written front to back in bounded memory.
+// One safetensors file, written front to back in bounded memory.
 #pragma once
 
 #include <cstddef>
