@@ -17,6 +17,7 @@ void add_eval_command(CLI::App& parent, int& exit_code);
 void add_tokenize_command(CLI::App& parent, int& exit_code);
 void add_verify_command(CLI::App& parent, int& exit_code);  // verify.cc, verify/
 void add_plan_command(CLI::App& parent, int& exit_code);
+void add_doctor_command(CLI::App& parent, int& exit_code);  // doctor.cc, doctor/
 void add_repair_command(CLI::App& parent, int& exit_code);
 void add_bench_command(CLI::App& parent, int& exit_code);   // bench.cc, bench/
 void add_worker_command(CLI::App& parent, int& exit_code);  // one rank; started by the others

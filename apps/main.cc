@@ -68,6 +68,7 @@ int run(int argc, char** argv) {
   add_tokenize_command(app, exit_code);
   add_verify_command(app, exit_code);
   add_plan_command(app, exit_code);
+  add_doctor_command(app, exit_code);
   add_repair_command(app, exit_code);
   add_bench_command(app, exit_code);
   add_worker_command(app, exit_code);

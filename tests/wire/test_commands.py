@@ -140,3 +140,13 @@ def test_plan_says_what_does_not_fit():
     assert code == 4 and "does not fit" in out and "would hold it" in out
     assert run("plan", ODD_72B, "--device", "2x abacus")[0] == 2
     assert run("plan", ODD_72B, "--device", "custom")[0] == 2
+
+
+def test_doctor_measures_and_predicts():
+    code, out, err = run("doctor", ODD_72B, "--json")
+    assert code in (0, 4), err
+    told = json.loads(out)
+    assert told["measured"]["read_gb_s"] > 0 and told["cores"] >= 1
+    assert (code == 0) == told["model"]["fits"] and told["model"]["weight_bytes"] > 38e9
+    assert all(finding["what"] and finding["command"] for finding in told["findings"])
+    assert run("doctor", "no-such-model")[0] == 3
