@@ -133,7 +133,7 @@ std::string describe(const Prediction& p, const std::string& model) {
     return out + line("",
                       format("does not fit, {:.2f} GB are missing{}{}",
                              gb(p.deployment.missing_bytes),
-                             p.remedy.empty() ? "" : "; of machines like this one, ",
+                             p.remedy.empty() ? "" : "; with machines like this for devices: ",
                              p.remedy));
   return out + line("",
                     format("at most {:.1f} tokens/s of answer, {:.0f} of prompt, one sequence; {} "
