@@ -15,7 +15,7 @@ std::span<const ExitCodeMeaning> exit_code_table() {
       {kExitFailed, "the work failed, or what was compared differs"},
       {kExitUsage, "the command line is wrong"},
       {kExitModel, "the model or a file is missing, damaged or unsupported"},
-      {kExitMemory, "does not fit in memory"},
+      {kExitMemory, "does not fit: memory, or the disk that is written to"},
       {kExitOffline, "the model is not on this machine, and nothing is downloaded"},
       {kExitPortInUse, "the address to listen on is taken"},
       {kExitTemporary, "temporary: try again later"},

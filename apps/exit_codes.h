@@ -15,7 +15,7 @@ enum ExitCode : int {
   kExitFailed = 1,         // the work failed, or what was compared differs
   kExitUsage = 2,          // the command line is wrong
   kExitModel = 3,          // model or file missing, damaged or unsupported
-  kExitMemory = 4,         // does not fit in memory
+  kExitMemory = 4,         // does not fit: memory, or the disk that is written to
   kExitOffline = 5,        // would need the network
   kExitPortInUse = 6,      // the address to listen on is taken
   kExitTemporary = 75,     // try again later (sysexits.h: EX_TEMPFAIL)

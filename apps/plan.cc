@@ -53,8 +53,12 @@ Json named_quantization(const std::string& name) {
 
 std::shared_ptr<const Checkpoint> by_config(const std::string& file, const std::string& method) {
   Json config = read_json_file(file);
-  if (!method.empty() && !config.contains("quantization_config"))
+  if (method.empty() || config.contains("quantization_config")) {
+    if (!method.empty())
+      log(LogLevel::warn, "--quantization {}: {} states one and decides", method, file);
+  } else {
     config["quantization_config"] = named_quantization(method);
+  }
   return shapes_only_checkpoint(Config::parse(config.dump(), file), {});
 }
 
