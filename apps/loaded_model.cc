@@ -206,7 +206,9 @@ class Planner {
     if (is_auto) shorten(config, token_bytes, is_limited ? kv_limit : budget_);
     if (config.num_blocks == 0) {
       const int64_t for_one = (config.max_model_len + config.block_size - 1) / config.block_size;
-      const int64_t within = kv_limit / (token_bytes * config.block_size);
+      // What nobody asked for leaves room for the rest.
+      const int64_t most = is_limited ? kv_limit : std::min(kv_limit, free_beside(config));
+      const int64_t within = std::max<int64_t>(most, 0) / (token_bytes * config.block_size);
       if (is_limited && within < for_one)
         fail(ErrorCode::exhausted,
              "--kv-cache-memory-bytes {}: {} blocks of {} tokens fit, one sequence of {} tokens "
@@ -239,13 +241,18 @@ class Planner {
            most);
   }
 
+  // Bytes that are left for the KV cache.
+  int64_t free_beside(EngineConfig config) {
+    config.num_blocks = 1;
+    const MemoryPlan fixed = plan(config);
+    return budget_ - (fixed.total_bytes() - fixed.kv_bytes);
+  }
+
   // The longest sequence of which one fits, up to the model's own length.
   void shorten(EngineConfig& config, int64_t token_bytes, int64_t kv_limit) {
     EngineConfig least = config;
     least.max_model_len = std::min<int64_t>(config.max_model_len, config.block_size);
-    least.num_blocks = 1;
-    const MemoryPlan fixed = plan(least);
-    const int64_t free_bytes = std::min(kv_limit, budget_ - (fixed.total_bytes() - fixed.kv_bytes));
+    const int64_t free_bytes = std::min(kv_limit, free_beside(least));
     const int64_t fitting =
         std::max<int64_t>(free_bytes / (token_bytes * config.block_size), 1) * config.block_size;
     if (fitting >= config.max_model_len) return;

@@ -150,3 +150,10 @@ def test_doctor_measures_and_predicts():
     assert (code == 0) == told["model"]["fits"] and told["model"]["weight_bytes"] > 38e9
     assert all(finding["what"] and finding["command"] for finding in told["findings"])
     assert run("doctor", "no-such-model")[0] == 3
+
+
+def test_the_default_cache_leaves_room_for_the_rest():
+    code, _, err = run("run", "smollm2-135m", "Name a river.", "--max-tokens", 2, "--memory-utilization", 0.1)
+    assert code == 0, err
+    code, _, err = run("run", "smollm2-135m", "Name a river.", "--max-tokens", 2, "--memory-utilization", 0.1, "--kv-cache-memory-bytes", "400G")
+    assert code == 4 and "would fit" in err
