@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // quern repair: pads the gated MLP of a checkpoint so that it divides among ranks, and proves it.
 #include "quantize/repair.h"
+#include "quantize/convert.h"
 
 #include <CLI/CLI.hpp>
 #include <csignal>
@@ -16,6 +17,7 @@ namespace {
 struct RepairOptions {
   RepairRequest request;
   std::string layout = "tail";
+  std::string to;
   bool undo = false, verify_only = false, no_logits = false;
 };
 
@@ -35,7 +37,12 @@ int run_repair(RepairOptions& o) {
   r.is_interleaved = o.layout == "interleaved";
   r.checks_logits = !o.no_logits;
   r.tool = "quern " + std::string(kVersion);
-  if (o.undo) {
+  if (!o.to.empty()) {
+    for (const auto& [key, value] :
+         convert({.model = r.model, .out = r.out, .to = o.to, .checks_logits = r.checks_logits}))
+      std::printf("%s: %s\n", key.c_str(), value.c_str());
+    std::printf("%s: %s as %s\n", r.out.c_str(), r.model.c_str(), o.to.c_str());
+  } else if (o.undo) {
     const Certificate c = undo_repair(r.model, r.out);
     std::printf("%s: the original of %s, %zu files by their hashes\n",
                 r.out.c_str(),
@@ -88,6 +95,15 @@ void add_repair_command(CLI::App& parent, int& exit_code) {
   auto* undo = command->add_flag(
       "--undo", o->undo, "MODEL is a repaired folder: write its original to OUT, bit for bit");
   undo->excludes(multiple)->excludes(degrees);
+  command
+      ->add_option("--to",
+                   o->to,
+                   "instead write the same 4-bit weights as awq, gptq or compressed-tensors, where "
+                   "that is exact")
+      ->check(CLI::IsMember({"awq", "gptq", "compressed-tensors"}))
+      ->excludes(multiple)
+      ->excludes(degrees)
+      ->excludes(undo);
   command
       ->add_flag(
           "--verify-only", o->verify_only, "prove an existing OUT against MODEL, write nothing")

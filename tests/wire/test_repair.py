@@ -3,6 +3,7 @@
 import filecmp
 import json
 import os
+import pathlib
 import resource
 import shutil
 import subprocess
@@ -11,7 +12,7 @@ import time
 
 import pytest
 
-from conftest import QUERN, ROOT
+from conftest import GOLDEN, QUERN, ROOT, run
 
 sys.path.insert(0, str(ROOT / "bench"))
 import make_odd_checkpoints  # noqa: E402
@@ -112,3 +113,43 @@ def test_a_repaired_file_that_was_changed_is_not_taken_back(tmp_path):
     undone = repair("--undo", tmp_path / "out", tmp_path / "back")
     assert undone.returncode == 3 and "changed since" in undone.stderr
     assert not (tmp_path / "back").exists()
+
+
+def stored_tensors(folder):
+    """{name: (type, shape, bytes)} of every weight file."""
+    out = {}
+    for path in pathlib.Path(folder).glob("*.safetensors"):
+        if path.name == "expected.safetensors":
+            continue
+        data = path.read_bytes()
+        length = int.from_bytes(data[:8], "little")
+        for name, entry in json.loads(data[8:8 + length]).items():
+            if name != "__metadata__":
+                begin, end = entry["data_offsets"]
+                out[name] = (entry["dtype"], entry["shape"], data[8 + length + begin:8 + length + end])
+    return out
+
+
+def convert(source, out, to, code=0):
+    got, text, err = run("repair", source, out, "--to", to)
+    assert got == code, err
+    return text + err
+
+
+def test_layouts_change_and_change_back(tmp_path):
+    source = GOLDEN / "qwen2_vl_awq"
+    for to, before in (("gptq", source), ("compressed-tensors", tmp_path / "gptq"), ("awq", tmp_path / "compressed-tensors")):
+        said = convert(before, tmp_path / to, to)
+        assert "decoded bit for bit" in said and "logits: bit-equal" in said
+        assert run("verify", tmp_path / to, "--only", "logits")[0] == 0
+    assert stored_tensors(tmp_path / "awq") == stored_tensors(source)
+
+
+def test_layouts_keep_the_order_of_importance_or_stop(tmp_path):
+    source = GOLDEN / "qwen2_vl_gptq_int4_actorder"
+    convert(source, tmp_path / "ct", "compressed-tensors")
+    convert(tmp_path / "ct", tmp_path / "gptq", "gptq")
+    assert run("verify", tmp_path / "gptq", "--only", "logits")[0] == 0
+    assert "not exact" in convert(source, tmp_path / "awq", "awq", code=3)
+    assert "4-bit" in convert(GOLDEN / "qwen2_vl_gptq_int8", tmp_path / "eight", "awq", code=3)
+    assert not (tmp_path / "awq").exists() and not (tmp_path / "awq.part").exists()
