@@ -39,8 +39,8 @@ def ranks_of(pid):
 
 
 def fill(url, model, seed):
-    words = random.Random(seed).choices("stone mill river grain wheel water wood iron salt bread".split(), k=LENGTH * 3 // 4)
-    body = json.dumps({"model": model, "prompt": " ".join(words), "max_tokens": 4, "temperature": 0}).encode()
+    ids = random.Random(seed).choices(range(300, 1500), k=LENGTH - 8)  # words of any tokenizer
+    body = json.dumps({"model": model, "prompt": ids, "max_tokens": 4, "temperature": 0}).encode()
     urllib.request.urlopen(urllib.request.Request(url + "/v1/completions", body, {"Content-Type": "application/json"}), timeout=1800).read()
 
 
