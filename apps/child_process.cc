@@ -83,8 +83,8 @@ std::string describe_status(int status) {
   return "ended";
 }
 
-bool die_with(pid_t parent) {
-  return prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == parent;
+bool die_with(pid_t parent, int signal) {
+  return prctl(PR_SET_PDEATHSIG, signal) == 0 && getppid() == parent;
 }
 
 ChildProcess::ChildProcess(const Start& start) : label_(start.label) {

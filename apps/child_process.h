@@ -46,8 +46,8 @@ class ChildProcess {
 // What waitpid says, for people: "exited with code 3", "was killed by signal 9 (Killed)".
 std::string describe_status(int status);
 
-// For a child, first thing: dies with the thread of `parent` that spawned it. False if that is gone
-// already.
-bool die_with(pid_t parent);
+// For a child, first thing: gets `signal` when the thread of `parent` that started it ends. False
+// if that is gone already. May be called between fork and exec.
+bool die_with(pid_t parent, int signal);
 
 }  // namespace quern

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <csignal>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -142,7 +143,7 @@ std::unique_ptr<FdPort> dial(const WorkerSummons& summons) {
 }
 
 int work(pid_t parent, bool must_dial) {
-  if (!die_with(parent)) return kExitTemporary;
+  if (!die_with(parent, SIGKILL)) return kExitTemporary;
   auto port = std::make_unique<FdPort>(kControlFd);
   std::optional<WorkerSummons> summons;
   std::unique_ptr<FdPort> node;  // stays open: this process ends with its node by die_with

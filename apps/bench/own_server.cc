@@ -2,7 +2,6 @@
 #include "bench/own_server.h"
 
 #include <fcntl.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -13,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "child_process.h"
 
 namespace quern::bench {
 namespace {
@@ -22,8 +22,8 @@ struct CloseFile {
 };
 
 // The child of a fork: nothing but calls that are safe there.
-[[noreturn]] void become(std::vector<char*>& arguments, int output) {
-  prctl(PR_SET_PDEATHSIG, SIGTERM);
+[[noreturn]] void become(std::vector<char*>& arguments, int output, pid_t parent) {
+  if (!die_with(parent, SIGTERM)) _exit(127);
   dup2(output, STDOUT_FILENO);
   execv("/proc/self/exe", arguments.data());
   _exit(127);
@@ -39,8 +39,9 @@ OwnServer::OwnServer(const std::vector<std::string>& arguments) {
   raw.push_back(nullptr);
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) fail(ErrorCode::exhausted, "no pipe for a server");
+  const pid_t parent = getpid();
   pid_ = fork();
-  if (pid_ == 0) become(raw, ends[1]);
+  if (pid_ == 0) become(raw, ends[1], parent);
   close(ends[1]);
   if (pid_ < 0) {
     close(ends[0]);
