@@ -351,17 +351,15 @@ class ModelJudge {
   void judge_weight(const std::string& field) {
     std::string path = field.substr(std::string_view("dequant.").size());
     path = path.substr(0, path.rfind(".weight"));
-    const WeightFormat& format = format_of(case_.checkpoint(), path);
     const Tensor wanted = golden_.floats(field);
-    const Shape shape = format.shape(case_.checkpoint(), path);
+    const Shape shape = format_of(case_.checkpoint(), path).shape(case_.checkpoint(), path);
     if (wanted.rank() != 2 || wanted.dim(0) > shape[0] || wanted.dim(1) != shape[1])
       fail(ErrorCode::data_loss,
            "{}: {}, the weight is {}",
            field,
            wanted.shape().text(),
            shape.text());
-    const QuantMatrix made =
-        format.read(case_.checkpoint(), path, {0, shape[0]}, {0, shape[1]}, Device::cpu());
+    const QuantMatrix made = read_matrix(case_.checkpoint(), path);
     report_.add(compare_exactly(
         field, dequantize_rows(made, 0, wanted.dim(0)).span<float>(), wanted.span<float>()));
   }

@@ -38,8 +38,6 @@ constexpr int64_t kBandsPerThread = 4;
 constexpr int64_t kRowStep = 64;  // rows that kernels pack together
 constexpr int64_t kMostGap = 64;  // ranges of rows that lie closer together are read as one
 
-constexpr int64_t kInputGroup = 128;  // inputs under one scale where activations are int8, at most
-
 // While a matrix is packed, up to two bytes an element are held beside the packed weights: what was
 // unpacked, or is mapped in. A matrix for which this would be a sixteenth of the checkpoint is
 // packed in pieces of a hundredth: a head of 150,000 rows, which also comes last.
@@ -63,6 +61,7 @@ int64_t Cut::size() const {
 // Rows of a stored matrix that one thread reads: ranges that lie close together.
 struct Builder::Band {
   const RowPart* part;
+  bool is_sorted;  // the part's columns, by group
   std::vector<Range> rows;
 };
 
@@ -169,7 +168,7 @@ Cut Builder::cut(int64_t length, Names columns, Names rows) const {
   }
   // Inputs share an int8 scale in groups counted from a rank's first: cut there, every degree
   // rounds alike.
-  const int64_t rounded = std::lcm(granule, kInputGroup);
+  const int64_t rounded = std::lcm(granule, ops::kMostGroupInputs);
   return {length, {shard().range(length, length >= rounded * shard().size() ? rounded : granule)}};
 }
 
@@ -233,8 +232,7 @@ QuantMatrix Builder::read_rows(std::string_view name,
 TakenInputs Builder::read_part(const Band& band, const Cut& k) const {
   const RowPart& part = *band.part;
   const Shape whole{part.length, k.length};
-  const bool is_sorted = has_weights() && granule_of(part.name).sorted_cols > 0;
-  if (k.parts.size() == 1 && !is_sorted)
+  if (k.parts.size() == 1 && !band.is_sorted)
     return {read_rows(part.name, whole, band.rows, k.parts[0]), {}};
   return take_inputs(read_rows(part.name, whole, band.rows, {0, k.length}), k.parts);
 }
@@ -277,6 +275,7 @@ std::vector<Builder::Band> Builder::bands_of(const std::vector<RowPart>& parts,
                 piece = piece_elements(row_count(parts) * cols);
   for (const RowPart& part : parts) {
     const int64_t height = band_height(part, cols, piece);
+    const bool is_sorted = has_weights() && granule_of(part.name).sorted_cols > 0;
     for (const Range rows : part.rows)
       for (int64_t at = rows.begin; at < rows.end; at += height) {
         const Range next{at, std::min(at + height, rows.end)};
@@ -284,7 +283,7 @@ std::vector<Builder::Band> Builder::bands_of(const std::vector<RowPart>& parts,
                            next.begin >= bands.back().rows.back().end &&
                            next.begin - bands.back().rows.back().end < kMostGap &&
                            next.end - bands.back().rows.front().begin <= height;
-        if (!joins) bands.push_back({&part, {}});
+        if (!joins) bands.push_back({&part, is_sorted, {}});
         bands.back().rows.push_back(next);
       }
   }
@@ -380,7 +379,10 @@ Builder::Packed Builder::pack_anew(const std::vector<RowPart>& parts,
   return {ops::stack_weights(std::move(pieces)), std::move(gather)};
 }
 
+// For plans alone, which are made on meta: asking for granules takes time that a start does not
+// have.
 void Builder::note(const std::vector<RowPart>& parts, const Cut& k, int64_t bytes) const {
+  if (!ctx().device.is_meta()) return;
   const RowPart& first = parts.front();
   loading_->weights.push_back({.path = path_of(first.name),
                                .held = {row_count(parts), k.size()},

@@ -135,7 +135,7 @@ class Builder {
   // Bytes of all that was loaded through this Builder and its copies, as packed; tables that are
   // borrowed count too.
   int64_t loaded_bytes() const;
-  // What that is made of: products, and tables, which stay in the file.
+  // On meta, what that is made of: products, and tables, which stay in the file.
   const std::vector<LoadedWeight>& loaded() const;
   const std::vector<LoadedWeight>& tables() const;
   // The kernels that were chosen for what was loaded, with the bytes that each will read.

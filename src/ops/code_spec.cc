@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/half.h"
+#include "ops/matmul.h"
 #include "ops/pack.h"
 
 namespace quern::ops {
@@ -11,7 +12,6 @@ namespace {
 
 using cpu::CodeKind;
 
-constexpr int64_t kMostInputs = 128;   // in a group
 constexpr int64_t kSharedInputs = 32;  // under one scale of int8 inputs, where groups are smaller
 
 int64_t ceil_div(int64_t a, int64_t b) {
@@ -20,7 +20,7 @@ int64_t ceil_div(int64_t a, int64_t b) {
 
 // The widest group of whole steps that divides a block.
 int64_t group_of(int64_t block) {
-  for (int64_t group = kMostInputs; group >= cpu::kCodeStep; group -= cpu::kCodeStep)
+  for (int64_t group = kMostGroupInputs; group >= cpu::kCodeStep; group -= cpu::kCodeStep)
     if (block % group == 0) return group;
   return 0;
 }
@@ -69,7 +69,7 @@ bool read_blocks(const QuantMatrix& w, CodeSpec& out) {
   const int64_t whole = ceil_div(w.cols(), cpu::kCodeStep) * cpu::kCodeStep;
   const bool is_one = w.block_cols <= 0 || w.block_cols >= w.cols() || !w.scales.defined();
   const int64_t block = is_one ? std::max<int64_t>(whole, cpu::kCodeStep) : w.block_cols;
-  out.group = is_one ? std::min(block, kMostInputs) : group_of(block);
+  out.group = is_one ? std::min(block, kMostGroupInputs) : group_of(block);
   if (out.group == 0) return false;
   if (kSharedInputs % out.group == 0) out.input_groups = kSharedInputs / out.group;
   out.scale_groups = ceil_div(block, out.group);

@@ -11,6 +11,10 @@
 
 namespace quern::ops {
 
+// Inputs that are summed before a scale is applied, at most: so many also share their own scale
+// where activations are int8.
+inline constexpr int64_t kMostGroupInputs = 128;
+
 // A QuantMatrix rearranged for one kernel on one device. Made once at load, opaque to everyone but
 // its kernel.
 class PackedWeight {

@@ -56,14 +56,17 @@ class Converter {
     for (const WeightFile& file : source_.weights)
       bytes += static_cast<int64_t>(file.file.bytes().size());
     staging.expect_room(bytes + bytes / 16);
-    for (const WeightFile& file : source_.weights)
-      if (!staging.is_finished(file.name)) {
-        write_file(file, staging.folder() + "/" + file.name);
-        staging.set_finished(file.name);
-      }
+    Json places = Json::object();  // the file of each tensor
+    for (const WeightFile& file : source_.weights) {
+      const std::vector<SafetensorsEntry> entries = entries_of(file);
+      for (const SafetensorsEntry& entry : entries) places[entry.name] = file.name;
+      if (staging.is_finished(file.name)) continue;
+      write_file(file, entries, staging.folder() + "/" + file.name);
+      staging.set_finished(file.name);
+    }
     write_file_whole(staging.folder() + "/" + std::string(kConfigFile), config());
     if (!source_.index_text.empty())
-      write_file_whole(staging.folder() + "/" + std::string(kIndexFile), index());
+      write_file_whole(staging.folder() + "/" + std::string(kIndexFile), index(places));
     for (const std::string& name : source_.others)
       if (!kOldConfigs.contains(name) && name != kCertificateFile)
         carry_file(source_.path + "/" + name, staging.folder() + "/" + name);
@@ -72,7 +75,8 @@ class Converter {
   // Every layer decoded from both sides.
   void prove(const Checkpoint& made) const {
     for (const std::string& layer : layers_) {
-      const Tensor before = decode(*source_.checkpoint, layer), after = decode(made, layer);
+      const Tensor before = dequantize(read_matrix(*source_.checkpoint, layer)),
+                   after = dequantize(read_matrix(made, layer));
       if (before.shape() != after.shape() ||
           std::memcmp(before.raw(), after.raw(), static_cast<size_t>(before.bytes())) != 0)
         fail(ErrorCode::data_loss, "{}: decodes to other values than the source's", layer);
@@ -82,12 +86,6 @@ class Converter {
 
  private:
   Int4Layer read(const std::string& layer) const { return read_int4(*source_.checkpoint, layer); }
-
-  static Tensor decode(const Checkpoint& checkpoint, const std::string& layer) {
-    const WeightFormat& format = format_of(checkpoint, layer);
-    const Shape shape = format.shape(checkpoint, layer);
-    return dequantize(format.read(checkpoint, layer, {0, shape[0]}, {0, shape[1]}, Device::cpu()));
-  }
 
   bool is_part(std::string_view tensor) const {
     return std::ranges::any_of(kParts, [&](std::string_view part) {
@@ -110,9 +108,11 @@ class Converter {
     return out;
   }
 
-  void write_file(const WeightFile& file, const std::string& path) const {
+  void write_file(const WeightFile& file,
+                  std::span<const SafetensorsEntry> entries,
+                  const std::string& path) const {
     FileWriter out(path);
-    const std::string header = safetensors_header(entries_of(file), file.header.metadata);
+    const std::string header = safetensors_header(entries, file.header.metadata);
     out.write(std::as_bytes(std::span(header)));
     for (const SafetensorsEntry& entry : file.header.entries) {
       if (const std::string layer = layer_of(entry.name); !layer.empty()) {
@@ -125,12 +125,9 @@ class Converter {
     out.finish();
   }
 
-  std::string index() const {
+  std::string index(const Json& places) const {
     Json index = parse_json(source_.index_text, kIndexFile);
-    Json map = Json::object();
-    for (const WeightFile& file : source_.weights)
-      for (const SafetensorsEntry& entry : entries_of(file)) map[entry.name] = file.name;
-    index["weight_map"] = map;
+    index["weight_map"] = places;
     return index.dump(2) + "\n";
   }
 

@@ -201,10 +201,7 @@ bool Int4Layer::is_symmetric() const {
 }
 
 Int4Layer read_int4(const Checkpoint& checkpoint, const std::string& prefix) {
-  const WeightFormat& format = format_of(checkpoint, prefix);
-  const Shape shape = format.shape(checkpoint, prefix);
-  const QuantMatrix w =
-      format.read(checkpoint, prefix, {0, shape[0]}, {0, shape[1]}, Device::cpu());
+  const QuantMatrix w = read_matrix(checkpoint, prefix);
   const bool is_known = w.coding == Coding::integer && w.code_bits == 4 && w.block_rows == 1 &&
                         (w.offset == Offset::none || w.offset == Offset::zero_point) &&
                         (w.scales.dtype() == DType::f16 || w.scales.dtype() == DType::bf16);
@@ -213,11 +210,11 @@ Int4Layer read_int4(const Checkpoint& checkpoint, const std::string& prefix) {
          "{}: stored as {}: only 4-bit integers in groups, with scales of 16 bits, change their "
          "layout exactly",
          prefix,
-         format.name());
+         format_of(checkpoint, prefix).name());
   Int4Layer out;
-  out.rows = shape[0];
-  out.cols = shape[1];
-  out.group = w.block_cols > 0 ? w.block_cols : shape[1];
+  out.rows = w.rows();
+  out.cols = w.cols();
+  out.group = w.block_cols > 0 ? w.block_cols : out.cols;
   out.groups = w.scales.dim(1);
   out.scales = w.scales.contiguous();
   read_codes(w, out);

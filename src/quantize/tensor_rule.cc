@@ -14,6 +14,10 @@ std::span<const std::byte> as_bytes_of(const std::vector<int32_t>& values) {
   return std::as_bytes(std::span(values));
 }
 
+int32_t group_in_order(const GroupIndexPadding& how, size_t channel) {
+  return how.groups == 1 ? 0 : static_cast<int32_t>(static_cast<int64_t>(channel) / how.group_size);
+}
+
 std::vector<int32_t> padded_index(std::span<const std::byte> bytes,
                                   const GroupIndexPadding& how,
                                   const Runs& runs) {
@@ -27,10 +31,7 @@ std::vector<int32_t> padded_index(std::span<const std::byte> bytes,
         group = static_cast<int32_t>(how.groups + added++ / how.group_size);
       else if (!run.is_added)
         std::memcpy(&group, bytes.data() + 4 * at++, 4);
-      if (how.kind == Kind::natural)
-        group = how.groups == 1
-                    ? 0
-                    : static_cast<int32_t>(static_cast<int64_t>(out.size()) / how.group_size);
+      if (how.kind == Kind::natural) group = group_in_order(how, out.size());
       out.push_back(group);
     }
   return out;
@@ -46,10 +47,7 @@ std::vector<int32_t> unpadded_index(std::span<const std::byte> padded,
       if (run.is_added) continue;
       int32_t group = 0;
       std::memcpy(&group, padded.data() + 4 * at, 4);
-      if (how.kind == Kind::natural)
-        group = how.groups == 1
-                    ? 0
-                    : static_cast<int32_t>(static_cast<int64_t>(out.size()) / how.group_size);
+      if (how.kind == Kind::natural) group = group_in_order(how, out.size());
       out.push_back(group);
     }
   return out;

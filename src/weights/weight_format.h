@@ -20,6 +20,9 @@ namespace quern {
 struct Granule {
   int64_t rows = 1, cols = 1;
   int64_t sorted_cols = 0;  // 0: columns lie in the order of their inputs
+
+  // Columns of one block, in whichever order they lie.
+  int64_t block_cols() const { return sorted_cols > 0 ? sorted_cols : cols; }
 };
 
 class WeightFormat {
@@ -49,5 +52,7 @@ class WeightFormat {
 std::span<const WeightFormat* const> weight_formats();
 // The first that accepts `prefix`; throws unsupported naming the tensors found under it.
 const WeightFormat& format_of(const Checkpoint& checkpoint, std::string_view prefix);
+// The whole matrix by its format, on the CPU.
+QuantMatrix read_matrix(const Checkpoint& checkpoint, std::string_view prefix);
 
 }  // namespace quern

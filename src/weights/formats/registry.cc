@@ -131,4 +131,10 @@ const WeightFormat& format_of(const Checkpoint& checkpoint, std::string_view pre
   fail_unknown(checkpoint, prefix);
 }
 
+QuantMatrix read_matrix(const Checkpoint& checkpoint, std::string_view prefix) {
+  const WeightFormat& format = format_of(checkpoint, prefix);
+  const Shape shape = format.shape(checkpoint, prefix);
+  return format.read(checkpoint, prefix, {0, shape[0]}, {0, shape[1]}, Device::cpu());
+}
+
 }  // namespace quern
