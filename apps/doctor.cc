@@ -55,7 +55,8 @@ Prediction predict(const ModelOptions& options, const Diagnosis& d) {
   q.device.bytes_per_s = d.roofs.read_gb_s * kGb;
   q.device.flops_per_s = operations_per_s(d.roofs, q.subjects.activation);
   Prediction p;
-  p.context = std::min(kContext, axes_of(q.subjects).max_positions);
+  q.axes = axes_of(q.subjects);
+  p.context = std::min(kContext, q.axes.max_positions);
   q.subjects.config.max_model_len = p.context;
   q.subjects.config.max_num_seqs = 1;
   p.deployment = plan_deployment(q);

@@ -190,25 +190,22 @@ class Planner {
   MemoryPlan settle(EngineConfig& config) {
     config.block_size = options_.block_size;
     config.max_num_seqs = options_.max_num_seqs;
-    config.max_num_batched_tokens = static_cast<int>(std::clamp<int64_t>(
-        parse_count(options_.max_num_batched_tokens, "--max-num-batched-tokens"), 1, 1 << 20));
+    config.max_num_batched_tokens = chosen_batched_tokens(options_);
     config.enable_prefix_caching = options_.enable_prefix_caching;
-    const bool is_auto = options_.max_model_len == "auto" || options_.max_model_len == "-1";
-    config.max_model_len = is_auto ? model_->info().max_positions
-                                   : parse_count(options_.max_model_len, "--max-model-len");
-    check_length(config.max_model_len);
+    const int64_t most = model_->info().max_positions;
+    config.max_model_len = chosen_length(options_, most, most);
     config.num_blocks = options_.num_blocks;
     const int64_t token_bytes = std::max<int64_t>(1, spec_.bytes_per_token());
     const bool is_limited = !options_.kv_cache_memory_bytes.empty();
     const int64_t kv_limit =
         is_limited ? parse_count(options_.kv_cache_memory_bytes, "--kv-cache-memory-bytes")
                    : kDefaultKvBytes;
-    if (is_auto) shorten(config, token_bytes, is_limited ? kv_limit : budget_);
+    if (has_auto_length(options_)) shorten(config, token_bytes, is_limited ? kv_limit : budget_);
     if (config.num_blocks == 0) {
       const int64_t for_one = (config.max_model_len + config.block_size - 1) / config.block_size;
       // What nobody asked for leaves room for the rest.
-      const int64_t most = is_limited ? kv_limit : std::min(kv_limit, free_beside(config));
-      const int64_t within = std::max<int64_t>(most, 0) / (token_bytes * config.block_size);
+      const int64_t bytes = is_limited ? kv_limit : std::min(kv_limit, free_beside(config));
+      const int64_t within = std::max<int64_t>(bytes, 0) / (token_bytes * config.block_size);
       if (is_limited && within < for_one)
         fail(ErrorCode::exhausted,
              "--kv-cache-memory-bytes {}: {} blocks of {} tokens fit, one sequence of {} tokens "
@@ -232,15 +229,6 @@ class Planner {
   }
 
  private:
-  void check_length(int64_t length) const {
-    const int64_t most = model_->info().max_positions;
-    if (length < 1 || length > most)
-      fail(ErrorCode::invalid_argument,
-           "--max-model-len {}: this model was made for 1 to {} positions",
-           length,
-           most);
-  }
-
   // Bytes that are left for the KV cache.
   int64_t free_beside(EngineConfig config) {
     config.num_blocks = 1;

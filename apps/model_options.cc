@@ -2,6 +2,7 @@
 #include "model_options.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 
 #include "base/error.h"
 #include "command_line.h"
@@ -223,6 +224,26 @@ DType chosen_kv_dtype(const ModelOptions& options, Activation activation) {
   if (name == "float32" || name == "fp32" || name == "f32") return DType::f32;
   if (name == "bfloat16" || name == "bf16") return DType::bf16;
   fail(ErrorCode::unsupported, "--kv-cache-dtype {}: this version keeps float32 or bfloat16", name);
+}
+
+int chosen_batched_tokens(const ModelOptions& options) {
+  return static_cast<int>(std::clamp<int64_t>(
+      parse_count(options.max_num_batched_tokens, "--max-num-batched-tokens"), 1, 1 << 20));
+}
+
+bool has_auto_length(const ModelOptions& options) {
+  return options.max_model_len == "auto" || options.max_model_len == "-1";
+}
+
+int64_t chosen_length(const ModelOptions& options, int64_t most, int64_t fallback) {
+  const int64_t length =
+      has_auto_length(options) ? fallback : parse_count(options.max_model_len, "--max-model-len");
+  if (length < 1 || length > most)
+    fail(ErrorCode::invalid_argument,
+         "--max-model-len {}: this model was made for 1 to {} positions",
+         length,
+         most);
+  return length;
 }
 
 }  // namespace quern

@@ -55,5 +55,10 @@ Isa chosen_isa(const ModelOptions& options, const Topology& machine);
 Activation chosen_activation(std::string_view dtype, Isa isa);
 Activation chosen_activation(const ModelOptions& options, Isa isa);
 DType chosen_kv_dtype(const ModelOptions& options, Activation activation);
+// Tokens of one step.
+int chosen_batched_tokens(const ModelOptions& options);
+bool has_auto_length(const ModelOptions& options);
+// Tokens of prompt and answer for a model of at most `most` positions: `fallback` where auto.
+int64_t chosen_length(const ModelOptions& options, int64_t most, int64_t fallback);
 
 }  // namespace quern

@@ -4,7 +4,6 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
@@ -62,24 +61,14 @@ std::shared_ptr<const Checkpoint> by_config(const std::string& file, const std::
   return shapes_only_checkpoint(Config::parse(config.dump(), file), {});
 }
 
-bool has_weights(const std::filesystem::path& folder) {
-  for (const auto& entry : std::filesystem::directory_iterator(folder))
-    if (entry.path().extension() == ".safetensors" || entry.path().extension() == ".gguf")
-      return true;
-  return false;
-}
-
-// A folder with weights, one with a config alone, the config itself, or what the other commands
-// take.
+// What the other commands take, a folder with a config alone, or the config itself.
 std::shared_ptr<const Checkpoint> open_for_plan(const PlanOptions& o) {
-  const std::filesystem::path path = o.model.model;
-  if (path.extension() == ".json") return by_config(o.model.model, o.model.quantization);
-  if (std::filesystem::is_directory(path) && !has_weights(path) &&
-      std::filesystem::exists(path / "config.json"))
-    return by_config((path / "config.json").string(), o.model.quantization);
-  std::shared_ptr<const Checkpoint> found = open_checkpoint(find_model(o.model.model).path);
-  if (!o.model.quantization.empty())
-    log(LogLevel::warn, "--quantization {}: the weights are here and decide", o.model.quantization);
+  if (o.model.model.ends_with(".json")) return by_config(o.model.model, o.model.quantization);
+  const std::string path = find_model(o.model.model).path;
+  std::shared_ptr<const Checkpoint> found = open_checkpoint(path);
+  if (o.model.quantization.empty()) return found;
+  if (found->names().empty()) return by_config(path + "/config.json", o.model.quantization);
+  log(LogLevel::warn, "--quantization {}: the weights are here and decide", o.model.quantization);
   return found;
 }
 
@@ -147,18 +136,10 @@ PlanRequest request_of(const PlanOptions& o) {
   EngineConfig& c = q.subjects.config;
   c.max_num_seqs = o.model.max_num_seqs;
   c.block_size = o.model.block_size;
-  c.max_num_batched_tokens = static_cast<int>(std::clamp<int64_t>(
-      parse_count(o.model.max_num_batched_tokens, "--max-num-batched-tokens"), 1, 1 << 20));
-  const int64_t most = axes_of(q.subjects).max_positions;
-  const bool is_auto = o.model.max_model_len == "auto" || o.model.max_model_len == "-1";
-  // As serve does: the model's own length shrinks to what fits, a given one must fit.
-  c.max_model_len = is_auto ? std::min<int64_t>(most, 4096)
-                            : parse_count(o.model.max_model_len, "--max-model-len");
-  if (c.max_model_len < 1 || c.max_model_len > most)
-    fail(ErrorCode::invalid_argument,
-         "--max-model-len {}: this model was made for 1 to {} positions",
-         c.max_model_len,
-         most);
+  c.max_num_batched_tokens = chosen_batched_tokens(o.model);
+  q.axes = axes_of(q.subjects);
+  const int64_t most = q.axes.max_positions;
+  c.max_model_len = chosen_length(o.model, most, std::min<int64_t>(most, 4096));
   return q;
 }
 

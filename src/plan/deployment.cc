@@ -85,7 +85,6 @@ bool fits_with(PlanRequest request, int ranks, int64_t length, int seqs) {
 
 Deployment plan_deployment(const PlanRequest& q) {
   Deployment out;
-  out.axes = axes_of(q.subjects);
   out.budget_bytes =
       static_cast<int64_t>(static_cast<double>(q.device.memory_bytes) * q.utilization);
   out.kv_tokens = std::numeric_limits<int32_t>::max();
@@ -131,7 +130,7 @@ std::vector<DegreeRow> survey_degrees(const PlanRequest& request, int most) {
     row.degree = degree;
     row.deployment = plan_deployment(q);
     row.is_even = is_even(row.deployment);
-    row.refusals = peer_refusals(row.deployment.axes, degree);
+    row.refusals = peer_refusals(request.axes, degree);
   }
   return out;
 }

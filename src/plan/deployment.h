@@ -13,13 +13,13 @@ namespace quern {
 
 struct PlanRequest {
   PlanSubjects subjects;
+  ModelAxes axes;      // axes_of(subjects)
   DeviceModel device;  // of count devices; ranks take one each
   Degrees degrees;
   double utilization = 0.9;  // share of a device's memory that may be taken
 };
 
 struct Deployment {
-  ModelAxes axes;
   std::vector<RankPlan> ranks;  // stage by stage
   int64_t budget_bytes = 0;     // of each rank
   int64_t kv_tokens = 0;        // that fit on the fullest rank; 0: not one

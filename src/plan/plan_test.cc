@@ -21,6 +21,7 @@ PlanRequest request(const std::string& config, const std::string& device) {
       shapes_only_checkpoint(Config::read(kConfigs + config + "/config.json"), {});
   q.subjects.isa = Isa::avx512_bf16;
   q.subjects.config.max_num_seqs = 16;
+  q.axes = axes_of(q.subjects);
   q.device = parse_device(device);
   q.degrees.tensor = q.device.count;
   return q;
@@ -44,14 +45,14 @@ TEST(Plan, DealsTheArticlesGroupsOutWhole) {
 }
 
 TEST(Plan, NamesWhatOthersRefuse) {
-  const ModelAxes odd = plan_deployment(request(kOdd, "a100-80g")).axes;
+  const ModelAxes odd = request(kOdd, "a100-80g").axes;
   EXPECT_EQ(odd.group, 128);
   EXPECT_THAT(peer_refusals(odd, 2),
               ElementsAre(HasSubstr("input_size_per_partition = 14784 is not divisible by "
                                     "min_thread_k = 128 (115 groups and 64)")));
   EXPECT_THAT(peer_refusals(odd, 3),
               ElementsAre(HasSubstr("64 attention heads, 8 KV heads: not divisible by 3")));
-  const ModelAxes padded = plan_deployment(request(kPadded, "a100-80g")).axes;
+  const ModelAxes padded = request(kPadded, "a100-80g").axes;
   EXPECT_THAT(peer_refusals(padded, 2), IsEmpty());
   EXPECT_THAT(peer_refusals(padded, 8), IsEmpty());
 }

@@ -51,7 +51,7 @@ bool is_last_part(std::string_view path, std::string_view name) {
          (path.size() == name.size() || path[path.size() - name.size() - 1] == '.');
 }
 
-void add_weight(const LoadedWeight& w, RankPlan& out) {
+void add_weight(const LoadedWeight& w, int64_t head_size, RankPlan& out) {
   RankBytes& bytes = out.bytes;
   const Kind kind = kind_of(w.path);
   const int64_t products = w.held[0] * w.held[1];
@@ -63,18 +63,18 @@ void add_weight(const LoadedWeight& w, RankPlan& out) {
       return;  // not for each token
     case Kind::head:
       bytes.head += w.bytes;
-      out.head_products += products;
       break;
     case Kind::attention:
       bytes.attention += w.bytes;
       out.layer_products += products;
+      if (is_last_part(w.path, "o_proj")) out.heads = w.held[1] / head_size;
       break;
     case Kind::mlp:
       bytes.mlp += w.bytes;
       out.layer_products += products;
       if (is_last_part(w.path, "down_proj")) {
         out.ffn = w.held[1];
-        out.ffn_granule = w.granule.sorted_cols > 0 ? w.granule.sorted_cols : w.granule.cols;
+        out.ffn_granule = w.granule.block_cols();
       }
       break;
   }
@@ -126,19 +126,16 @@ RankPlan plan_rank(const PlanSubjects& subjects, const Degrees& degrees, int wor
   OwnedCtx meta = OwnedCtx::meta(subjects.isa, subjects.activation);
   const Builder builder(subjects.checkpoint, meta.ctx(), shard, building);
   const std::unique_ptr<Model> model = make_model(builder);
-  for (const LoadedWeight& w : builder.loaded()) add_weight(w, out);
+  const KvGroup kv = model->kv_spec().groups.front();
+  for (const LoadedWeight& w : builder.loaded()) add_weight(w, kv.head_size, out);
   for (const LoadedWeight& w : builder.tables()) {
     out.bytes.table += w.bytes;
     out.vocab = w.held[0];
   }
   RankBytes& bytes = out.bytes;
   bytes.vectors = builder.loaded_bytes() - bytes.weights();
-  const KvGroup kv = model->kv_spec().groups.front();
   out.layers = kv.layers;
   out.kv_heads = kv.kv_heads;
-  for (const LoadedWeight& w : builder.loaded())
-    if (kind_of(w.path) == Kind::attention && is_last_part(w.path, "o_proj"))
-      out.heads = w.held[1] / kv.head_size;
   add_scratch(subjects, *model, meta.ctx(), out);
   count_meetings(*model, meta.ctx(), shard, out);
   return out;
@@ -151,7 +148,6 @@ ModelAxes axes_of(const PlanSubjects& subjects) {
   const ModelInfo& info = model->info();
   const KvGroup kv = model->kv_spec().groups.front();
   ModelAxes out{.architecture = info.architecture,
-                .model_type = info.model_type,
                 .layers = info.layers,
                 .hidden = info.hidden_size,
                 .kv_heads = kv.kv_heads,
@@ -164,9 +160,7 @@ ModelAxes axes_of(const PlanSubjects& subjects) {
       out.heads = w.whole[1] / kv.head_size;
     if (kind_of(w.path) == Kind::mlp && is_last_part(w.path, "down_proj")) {
       out.ffn = w.whole[1];
-      out.group = std::max(w.granule.cols, w.granule.sorted_cols) > 1
-                      ? (w.granule.sorted_cols > 0 ? w.granule.sorted_cols : w.granule.cols)
-                      : 0;
+      out.group = w.granule.block_cols() > 1 ? w.granule.block_cols() : 0;
     }
   }
   return out;

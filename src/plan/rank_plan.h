@@ -41,15 +41,15 @@ struct RankPlan {
   // This rank's part of each axis; zero where it holds none.
   int64_t layers = 0, heads = 0, kv_heads = 0, ffn = 0, ffn_granule = 1, vocab = 0, tower_ffn = 0;
 
-  // For one token: bytes of weights that are read, and products of the layers and of the head.
-  int64_t read_bytes = 0, layer_products = 0, head_products = 0;
+  // For one token: bytes of weights that are read, and products of the layers.
+  int64_t read_bytes = 0, layer_products = 0;
   // Sums with the other ranks, and floats that pass through each.
   int64_t meetings = 0, met_floats = 0;
 };
 
 // Sizes of the whole model, for statements about how it divides.
 struct ModelAxes {
-  std::string architecture, model_type;
+  std::string architecture;
   int64_t layers = 0, hidden = 0, heads = 0, kv_heads = 0, head_size = 0, ffn = 0, vocab = 0;
   int64_t max_positions = 0;
   int64_t group = 0;  // inputs of one scale of down_proj; 0: floats, or one scale over all

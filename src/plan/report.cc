@@ -57,8 +57,8 @@ std::vector<Column> columns_of(const Deployment& d) {
   return out;
 }
 
-std::vector<Row> shard_rows(const Deployment& d) {
-  const ModelAxes& a = d.axes;
+std::vector<Row> shard_rows(const PlanRequest& q) {
+  const ModelAxes& a = q.axes;
   const auto count = [](int64_t RankPlan::*part) {
     return [part](const RankPlan& r) { return format("{}", r.*part); };
   };
@@ -143,7 +143,7 @@ std::string verdict(const PlanRequest& q, const Deployment& d, const std::string
                   remedy.empty() ? "" : "; " + remedy);
   if (d.kv_tokens >= kUnbounded) return "fits\n";
   std::string out = format("fits: room for {} tokens of KV cache:", d.kv_tokens);
-  for (int64_t length = std::min(d.axes.max_positions, d.kv_tokens), shown = 0;
+  for (int64_t length = std::min(q.axes.max_positions, d.kv_tokens), shown = 0;
        length >= 256 && shown < 4;
        length /= 4, ++shown)
     out += format("{} {} x {}", shown > 0 ? "," : "", d.kv_tokens / length, length);
@@ -222,7 +222,7 @@ std::string report_text(const PlanRequest& q,
                         const Deployment& d,
                         const std::vector<DegreeRow>& survey,
                         const std::string& remedy) {
-  const ModelAxes& a = d.axes;
+  const ModelAxes& a = q.axes;
   const std::string method = q.subjects.checkpoint->quantization().method();
   std::string out = format("{}, {} layers of width {}, {}\n",
                            a.architecture,
@@ -231,7 +231,7 @@ std::string report_text(const PlanRequest& q,
                            method.empty() ? "not quantized" : method);
   out += device_line(q, d) + "\n";
   const auto columns = columns_of(d);
-  out += table(columns, shard_rows(d), "", "of");
+  out += table(columns, shard_rows(q), "", "of");
   out += "\n" + table(columns, byte_rows(q), "GiB", "");
   out += "\n" + verdict(q, d, remedy);
   if (d.decode_tokens_per_s > 0 || d.prefill_tokens_per_s > 0)
@@ -245,7 +245,7 @@ Json report_json(const PlanRequest& q,
                  const Deployment& d,
                  const std::vector<DegreeRow>& survey,
                  const std::string& remedy) {
-  Json out = {{"architecture", d.axes.architecture},
+  Json out = {{"architecture", q.axes.architecture},
               {"quantization", q.subjects.checkpoint->quantization().method()},
               {"device", q.device.name},
               {"devices", q.device.count},
