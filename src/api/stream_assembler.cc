@@ -12,10 +12,21 @@ int64_t character_count(std::string_view utf8) {
   });
 }
 
+void join(std::vector<ToolCallDelta>& calls, std::vector<ToolCallDelta> pieces) {
+  for (ToolCallDelta& piece : pieces) {
+    if (calls.empty() || calls.back().index != piece.index)
+      calls.push_back(std::move(piece));
+    else
+      calls.back().arguments += piece.arguments;
+  }
+}
+
 }  // namespace
 
 void TextDelta::append(TextDelta next) {
   text += next.text;
+  reasoning += next.reasoning;
+  join(tool_calls, std::move(next.tool_calls));
   tokens.insert(tokens.end(), next.tokens.begin(), next.tokens.end());
   scores.insert(scores.end(),
                 std::make_move_iterator(next.scores.begin()),

@@ -11,6 +11,7 @@
 #include <variant>
 #include <vector>
 
+#include "api/parsers/answer_parser.h"
 #include "api/sampling_fields.h"
 #include "engine/request.h"
 #include "text/tokenizer/detokenizer.h"
@@ -55,7 +56,9 @@ struct TokenScores {
 
 // Pieces of one answer, or (added up) the whole.
 struct TextDelta {
-  std::string text;                 // whole characters
+  std::string text;       // content: whole characters
+  std::string reasoning;  // whole characters
+  std::vector<ToolCallDelta> tool_calls;
   std::vector<int32_t> tokens;      // those whose text ends in this delta or before
   std::vector<TokenScores> scores;  // of the same tokens, if asked for
   FinishReason finish = FinishReason::none;
@@ -64,7 +67,12 @@ struct TextDelta {
   ErrorCode error_code = ErrorCode::internal;
   std::string error;  // finish == error
 
-  bool is_empty() const { return text.empty() && tokens.empty() && finish == FinishReason::none; }
+  // Nothing of the answer's text in any of its three forms.
+  bool shows_nothing() const { return text.empty() && reasoning.empty() && tool_calls.empty(); }
+  bool is_empty() const {
+    return shows_nothing() && tokens.empty() && finish == FinishReason::none;
+  }
+  // Joins the pieces of one tool call into one.
   void append(TextDelta next);
 };
 

@@ -156,6 +156,23 @@ TEST(StreamAssembler, ScoresCarryOffsetsInCharacters) {
   EXPECT_EQ(whole.scores[0].top.at(0).logprob, -9999.0f);  // JSON has no infinity
 }
 
+TEST(TextDelta, JoinsThePiecesOfOneCall) {
+  TextDelta whole;
+  TextDelta first, second;
+  first.reasoning = "so ";
+  first.tool_calls = {{0, "call_a", "f", "{\"x\""}, {1, "call_b", "g", ""}};
+  second.reasoning = "be it";
+  second.tool_calls = {{1, "", "", "{}"}, {2, "call_c", "h", "{"}};
+  whole.append(std::move(first));
+  whole.append(std::move(second));
+  EXPECT_EQ(whole.reasoning, "so be it");
+  const std::vector<ToolCallDelta> expected = {
+      {0, "call_a", "f", "{\"x\""}, {1, "call_b", "g", "{}"}, {2, "call_c", "h", "{"}};
+  EXPECT_EQ(whole.tool_calls, expected);
+  EXPECT_FALSE(whole.shows_nothing());
+  EXPECT_TRUE(TextDelta().is_empty());
+}
+
 TEST(StreamAssembler, FailureEndsAnAnswer) {
   StreamAssembler assembler(bytes(), {});
   TokenEvent event;
