@@ -23,7 +23,14 @@ class OpenAiFormat : public AnswerFormat {
   OpenAiFormat(AnswerHeader header, AnswerParts parts)
       : header_(std::move(header)), parts_(std::move(parts)) {}
 
+  void failure(const ApiError& error, ServerEvents& out) override {
+    out.push_back({"", to_json(error)});
+    out.push_back({"", kDone});
+  }
+
  protected:
+  static constexpr const char* kDone = "[DONE]";
+
   Json envelope(std::string_view object) const {
     return {{"id", header_.id},
             {"object", object},
@@ -48,18 +55,18 @@ class OpenAiFormat : public AnswerFormat {
     if (parts_.token_ids) choice["token_ids"] = answer.tokens;
   }
 
-  std::string chunk_with(std::string_view object, Json choice, const Usage* usage) const {
+  ServerEvent chunk_with(std::string_view object, Json choice, const Usage* usage) const {
     Json body = envelope(object);
     body["choices"] = Json::array({std::move(choice)});
     if (usage) body["usage"] = usage_json(*usage);
-    return dump(body);
+    return {"", dump(body)};
   }
 
-  std::string closing_with(std::string_view object, const Usage& usage) const {
+  ServerEvent usage_chunk(std::string_view object, const Usage& usage) const {
     Json body = envelope(object);
     body["choices"] = Json::array();
     body["usage"] = usage_json(usage);
-    return dump(body);
+    return {"", dump(body)};
   }
 
   const AnswerHeader header_;
@@ -70,7 +77,7 @@ class ChatFormat final : public OpenAiFormat {
  public:
   using OpenAiFormat::OpenAiFormat;
 
-  std::string whole(std::span<const TextDelta> answers, const Usage& usage) const override {
+  std::string whole(std::span<const TextDelta> answers, const Usage& usage) override {
     Json body = envelope("chat.completion");
     Json& choices = body["choices"] = Json::array();
     for (size_t i = 0; i < answers.size(); ++i) {
@@ -86,25 +93,28 @@ class ChatFormat final : public OpenAiFormat {
     return dump(body);
   }
 
-  std::string opening(int index, const Usage* usage) const override {
+  void opening(int index, const Usage* usage, ServerEvents& out) override {
     Json choice = {{"index", index},
                    {"delta", {{"role", "assistant"}, {"content", ""}}},
                    {"logprobs", nullptr},
                    {"finish_reason", nullptr}};
     if (parts_.token_ids) choice["prompt_token_ids"] = parts_.prompt_ids.at(0);
-    return chunk_with(kChunk, std::move(choice), usage);
+    out.push_back(chunk_with(kChunk, std::move(choice), usage));
   }
 
-  std::string chunk(int index, const TextDelta& delta, const Usage* usage) const override {
+  void chunk(int index, const TextDelta& delta, const Usage* usage, ServerEvents& out) override {
     Json content = Json::object();
     if (!delta.text.empty()) content["content"] = delta.text;
     Json choice = {{"index", index}, {"delta", std::move(content)}, {"logprobs", nullptr}};
     if (!delta.scores.empty()) choice["logprobs"] = logprobs_of(delta);
     add_ending(choice, delta);
-    return chunk_with(kChunk, std::move(choice), usage);
+    out.push_back(chunk_with(kChunk, std::move(choice), usage));
   }
 
-  std::string closing(const Usage& usage) const override { return closing_with(kChunk, usage); }
+  void closing(const Usage& usage, bool shows_usage, ServerEvents& out) override {
+    if (shows_usage) out.push_back(usage_chunk(kChunk, usage));
+    out.push_back({"", kDone});
+  }
 
  private:
   static constexpr std::string_view kChunk = "chat.completion.chunk";
@@ -133,7 +143,7 @@ class CompletionFormat final : public OpenAiFormat {
  public:
   using OpenAiFormat::OpenAiFormat;
 
-  std::string whole(std::span<const TextDelta> answers, const Usage& usage) const override {
+  std::string whole(std::span<const TextDelta> answers, const Usage& usage) override {
     Json body = envelope(kObject);
     Json& choices = body["choices"] = Json::array();
     for (size_t i = 0; i < answers.size(); ++i) {
@@ -150,25 +160,28 @@ class CompletionFormat final : public OpenAiFormat {
   }
 
   // A choice begins with what is known of its prompt, if that was asked for.
-  std::string opening(int index, const Usage* usage) const override {
-    if (parts_.echo.empty() && !parts_.token_ids) return {};
+  void opening(int index, const Usage* usage, ServerEvents& out) override {
+    if (parts_.echo.empty() && !parts_.token_ids) return;
     const size_t prompt = prompt_of(index);
     Json choice = {{"index", index},
                    {"text", parts_.echo.empty() ? "" : parts_.echo.at(prompt)},
                    {"logprobs", nullptr},
                    {"finish_reason", nullptr}};
     if (parts_.token_ids) choice["prompt_token_ids"] = parts_.prompt_ids.at(prompt);
-    return chunk_with(kObject, std::move(choice), usage);
+    out.push_back(chunk_with(kObject, std::move(choice), usage));
   }
 
-  std::string chunk(int index, const TextDelta& delta, const Usage* usage) const override {
+  void chunk(int index, const TextDelta& delta, const Usage* usage, ServerEvents& out) override {
     Json choice = {{"index", index}, {"text", delta.text}, {"logprobs", nullptr}};
     if (!delta.scores.empty()) choice["logprobs"] = logprobs_of(delta);
     add_ending(choice, delta);
-    return chunk_with(kObject, std::move(choice), usage);
+    out.push_back(chunk_with(kObject, std::move(choice), usage));
   }
 
-  std::string closing(const Usage& usage) const override { return closing_with(kObject, usage); }
+  void closing(const Usage& usage, bool shows_usage, ServerEvents& out) override {
+    if (shows_usage) out.push_back(usage_chunk(kObject, usage));
+    out.push_back({"", kDone});
+  }
 
  private:
   static constexpr std::string_view kObject = "text_completion";

@@ -28,19 +28,32 @@ struct AnswerParts {
   std::vector<std::string> echo;     // per prompt: text in front of each answer; empty: none
 };
 
+// One server-sent event.
+struct ServerEvent {
+  std::string name;  // empty: the event has data only
+  std::string data;  // one line
+};
+using ServerEvents = std::vector<ServerEvent>;
+
+// A format serves one answer, either whole or as a stream: it may remember what it has shown.
 class AnswerFormat {
  public:
   virtual ~AnswerFormat() = default;
 
   // The body of an answer that is not streamed.
-  virtual std::string whole(std::span<const TextDelta> answers, const Usage& usage) const = 0;
-  // Chunks of a stream, each one JSON text; empty: nothing to send. `usage` is null where chunks
+  virtual std::string whole(std::span<const TextDelta> answers, const Usage& usage) = 0;
+  // What is not streamed and has failed.
+  virtual std::string error_body(const ApiError& error) { return to_json(error); }
+
+  // Events of a stream, appended to `out`, in this order: beginning, then for every choice opening
+  // (in front of its first delta) and chunks, then closing or failure. `usage` is null where chunks
   // carry none.
-  virtual std::string opening(
-      int index, const Usage* usage) const = 0;  // in front of the first delta of a choice
-  virtual std::string chunk(int index, const TextDelta& delta, const Usage* usage) const = 0;
-  virtual std::string closing(
-      const Usage& usage) const = 0;  // stream_options.include_usage: usage and no choices
+  virtual void beginning(const Usage& /*usage*/, ServerEvents& /*out*/) {}
+  virtual void opening(int index, const Usage* usage, ServerEvents& out) = 0;
+  virtual void chunk(int index, const TextDelta& delta, const Usage* usage, ServerEvents& out) = 0;
+  // `shows_usage`: stream_options.include_usage.
+  virtual void closing(const Usage& usage, bool shows_usage, ServerEvents& out) = 0;
+  virtual void failure(const ApiError& error, ServerEvents& out) = 0;
 };
 
 std::unique_ptr<AnswerFormat> chat_format(AnswerHeader header, AnswerParts parts);

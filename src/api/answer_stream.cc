@@ -3,7 +3,7 @@
 
 namespace quern {
 
-AnswerStream::AnswerStream(const AnswerFormat& format,
+AnswerStream::AnswerStream(AnswerFormat& format,
                            const StreamOptions& options,
                            const Generation& generation,
                            bool shows_tokens)
@@ -13,8 +13,10 @@ AnswerStream::AnswerStream(const AnswerFormat& format,
       shows_tokens_(shows_tokens),
       is_open_(static_cast<size_t>(generation.choice_count()), false) {}
 
-std::vector<std::string> AnswerStream::chunks(std::span<const Generation::IndexedDelta> deltas) {
-  std::vector<std::string> out;
+ServerEvents AnswerStream::events(std::span<const Generation::IndexedDelta> deltas) {
+  ServerEvents out;
+  if (!has_begun_) format_.beginning(generation_.usage(), out);
+  has_begun_ = true;
   for (const auto& [index, delta] : deltas) {
     if (has_failed_) break;
     add(index, delta, out);
@@ -22,26 +24,28 @@ std::vector<std::string> AnswerStream::chunks(std::span<const Generation::Indexe
   return out;
 }
 
-void AnswerStream::add(int index, const TextDelta& delta, std::vector<std::string>& out) {
+void AnswerStream::add(int index, const TextDelta& delta, ServerEvents& out) {
   if (quern::has_failed(delta)) {
     has_failed_ = true;
-    out.push_back(to_json(failure_of(delta)));
+    format_.failure(failure_of(delta), out);
     return;
   }
   const Usage usage = generation_.usage_of(index);
   const Usage* shown = options_.continuous_usage_stats ? &usage : nullptr;
   if (!is_open_[static_cast<size_t>(index)]) {
     is_open_[static_cast<size_t>(index)] = true;
-    if (std::string opening = format_.opening(index, shown); !opening.empty())
-      out.push_back(std::move(opening));
+    format_.opening(index, shown, out);
   }
-  const bool says_something =
-      !delta.text.empty() || delta.finish != FinishReason::none || shows_tokens_ || shown;
-  if (says_something) out.push_back(format_.chunk(index, delta, shown));
+  const bool says_something = !delta.text.empty() || !delta.reasoning.empty() ||
+                              !delta.tool_calls.empty() || delta.finish != FinishReason::none ||
+                              shows_tokens_ || shown;
+  if (says_something) format_.chunk(index, delta, shown, out);
 }
 
-std::string AnswerStream::closing() const {
-  return options_.include_usage ? format_.closing(generation_.usage()) : std::string();
+ServerEvents AnswerStream::closing() {
+  ServerEvents out;
+  format_.closing(generation_.usage(), options_.include_usage, out);
+  return out;
 }
 
 }  // namespace quern

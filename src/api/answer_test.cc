@@ -42,11 +42,16 @@ class Answer : public testing::Test {
   std::vector<Json> streamed(const GenerationJob& job) {
     const auto generation = job.submit(service_, "r1");
     AnswerStream stream(*job.format, job.stream_options, *generation, job.shows_tokens);
+    ServerEvents events = stream.events(generation->poll());
+    if (!stream.has_failed())
+      for (ServerEvent& event : stream.closing()) events.push_back(std::move(event));
+    EXPECT_EQ(events.back().data, "[DONE]");
+    events.pop_back();
     std::vector<Json> out;
-    for (const std::string& chunk : stream.chunks(generation->poll()))
-      out.push_back(parse_json(chunk, "chunk"));
-    if (const std::string closing = stream.closing(); !closing.empty())
-      out.push_back(parse_json(closing, "chunk"));
+    for (const ServerEvent& event : events) {
+      EXPECT_EQ(event.name, "");
+      out.push_back(parse_json(event.data, "chunk"));
+    }
     return out;
   }
 

@@ -32,9 +32,12 @@ std::string note_of(const Generation& generation) {
                 usage.completion_tokens);
 }
 
-std::string events_of(const std::vector<std::string>& chunks) {
+std::string wire_form(const ServerEvents& events) {
   std::string out;
-  for (const std::string& chunk : chunks) out.append("data: ").append(chunk).append("\n\n");
+  for (const auto& [name, data] : events) {
+    if (!name.empty()) out.append("event: ").append(name).append("\n");
+    out.append("data: ").append(data).append("\n\n");
+  }
   return out;
 }
 
@@ -55,7 +58,9 @@ Task<> answer_whole(const GenerationJob& job,
   for (const TextDelta& answer : answers) {
     if (!has_failed(answer)) continue;
     const ApiError failure = failure_of(answer);
-    co_await exchange.respond(error_response(failure.status, failure.message, failure.code));
+    HttpResponse response = error_response(failure.status, failure.message, failure.code);
+    response.body = job.format->error_body(failure);
+    co_await exchange.respond(std::move(response));
     co_return;
   }
   co_await exchange.respond(json_response(job.format->whole(answers, generation.usage())));
@@ -70,17 +75,12 @@ HttpResponse event_stream_head() {
 }
 
 // What is to be sent now: events of new deltas, and the end of the stream if it has come.
-std::string next_events(const GenerationJob& job,
-                        Generation& generation,
-                        GenerationMeter& meter,
-                        AnswerStream& stream) {
+std::string next_events(Generation& generation, GenerationMeter& meter, AnswerStream& stream) {
   const auto deltas = generation.poll();
   meter.count(deltas);
-  std::string events = events_of(stream.chunks(deltas));
-  if (!generation.is_finished() && !stream.has_failed()) return events;
-  if (job.stream_options.include_usage && !stream.has_failed())
-    events += events_of({stream.closing()});
-  return events + "data: [DONE]\n\n";
+  std::string events = wire_form(stream.events(deltas));
+  if (generation.is_finished() && !stream.has_failed()) events += wire_form(stream.closing());
+  return events;
 }
 
 // What keeps a silent stream open.
@@ -111,7 +111,7 @@ Task<> answer_in_events(const GenerationJob& job,
   co_await exchange.begin_stream(event_stream_head());
   int64_t written_us = context.clock.now_us();
   while (exchange.is_open()) {
-    std::string events = next_events(job, generation, meter, stream);
+    std::string events = next_events(generation, meter, stream);
     const int64_t quiet_us = context.clock.now_us() - written_us;
     if (events.empty()) events = comment_after(quiet_us, context);
     if (!events.empty()) written_us = context.clock.now_us();
