@@ -79,7 +79,7 @@ Answer answer(Service& service,
   out.timings.prompt_tokens = static_cast<int64_t>(prompt->ids.size());
   const EngineStats before = service.stats();
   const int64_t begin = clock.now_us();
-  generation.submit(std::move(prompt), params, 1, 0);
+  generation.submit(std::move(prompt), params, {});
   generation.set_notify([&bell] { bell.ring(); });
   int64_t first = 0, last = 0;
   TextDelta whole;

@@ -247,7 +247,10 @@ ApiError failure_of(const TextDelta& answer) {
   // Not the requester's doing once it was accepted: 503, where a full queue is 429.
   const int status =
       answer.error_code == ErrorCode::exhausted ? 503 : http_status_of(answer.error_code);
-  return make_api_error(status, answer.error, std::string(name_of(answer.error_code)));
+  return make_api_error(
+      status,
+      answer.error,
+      answer.error_reason.empty() ? std::string(name_of(answer.error_code)) : answer.error_reason);
 }
 
 }  // namespace quern

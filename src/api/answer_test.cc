@@ -197,10 +197,12 @@ TEST_F(Answer, FailureInMidStreamIsTheLastChunk) {
 }
 
 TEST_F(Answer, JobsCarryParametersToTheEngine) {
-  whole(chat(R"(, "n": 2, "priority": -1, "temperature": 0, "max_completion_tokens": 4)"));
+  whole(chat(
+      R"(, "n": 2, "priority": -1, "cache_salt": "tenant 7", "temperature": 0, "max_completion_tokens": 4)"));
   const Request request = service_.requests().at(0);
   EXPECT_EQ(request.n, 2);
   EXPECT_EQ(request.priority, -1);
+  EXPECT_EQ(request.cache_salt, "tenant 7");
   EXPECT_EQ(request.params.temperature, 0);
   EXPECT_EQ(request.params.max_tokens, 4);
   EXPECT_EQ(request.params.seed, 5u);

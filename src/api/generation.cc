@@ -14,8 +14,8 @@ Generation::~Generation() {
 
 void Generation::submit(std::shared_ptr<const Prompt> prompt,
                         const SamplingParams& params,
-                        int n,
-                        int priority) {
+                        const SubmitOptions& options) {
+  const int n = options.n;
   Part part;
   part.id = format("{}-{}", id_, parts_.size());
   part.first_choice = choice_count();
@@ -26,7 +26,8 @@ void Generation::submit(std::shared_ptr<const Prompt> prompt,
   request.prompt = std::move(prompt);
   request.params = params;
   request.n = n;
-  request.priority = priority;
+  request.priority = options.priority;
+  request.cache_salt = options.cache_salt;
   part.stream = service_.submit(std::move(request));
   parts_.push_back(std::move(part));
   for (int i = 0; i < n; ++i)

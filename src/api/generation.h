@@ -18,6 +18,13 @@ struct Usage {
   int64_t prompt_tokens = 0, completion_tokens = 0, cached_tokens = 0;
 };
 
+// What all prompts of an API request have in common beside their sampling.
+struct SubmitOptions {
+  int n = 1;  // choices of each prompt
+  int priority = 0;
+  std::string cache_salt;
+};
+
 class Generation {
  public:
   // `id` names the request in logs and must be unique among those running. `service` must outlive
@@ -28,11 +35,11 @@ class Generation {
   Generation(const Generation&) = delete;
   Generation& operator=(const Generation&) = delete;
 
-  // Queues one prompt; its choices get the next n indices. Throws what Service::submit throws.
+  // Queues one prompt; its choices get the next options.n indices. Throws what Service::submit
+  // throws.
   void submit(std::shared_ptr<const Prompt> prompt,
               const SamplingParams& params,
-              int n,
-              int priority);
+              const SubmitOptions& options);
   // `notify` is called from the engine's thread whenever poll may have news.
   void set_notify(std::function<void()> notify);
 

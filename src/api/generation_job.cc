@@ -11,8 +11,7 @@ constexpr int kCompletionMaxTokens = 16;  // where a completion request names no
 // The parts of the job that do not depend on the dialect.
 GenerationJob job_of(const SamplingFields& fields, bool stream, const StreamOptions& options) {
   GenerationJob job;
-  job.n = fields.n;
-  job.priority = fields.priority;
+  job.submitted = {.n = fields.n, .priority = fields.priority, .cache_salt = fields.cache_salt};
   job.text = fields.text;
   job.shows_tokens = fields.logprobs >= 0 || fields.return_token_ids;
   job.stream = stream;
@@ -47,7 +46,7 @@ AnswerParts parts_of(const GenerationJob& job, const SamplingFields& fields) {
   parts.logprobs = fields.logprobs >= 0;
   parts.token_ids = fields.return_token_ids;
   parts.tokens_as_ids = fields.return_tokens_as_token_ids;
-  parts.choices_per_prompt = job.n;
+  parts.choices_per_prompt = job.submitted.n;
   if (parts.token_ids)
     for (const auto& prompt : job.prompts) parts.prompt_ids.push_back(prompt->ids);
   return parts;
@@ -108,8 +107,7 @@ GenerationJob completion_job(const Json& body, const JobContext& context) {
 
 std::unique_ptr<Generation> GenerationJob::submit(Service& service, const std::string& id) const {
   auto generation = std::make_unique<Generation>(service, id, text);
-  for (size_t i = 0; i < prompts.size(); ++i)
-    generation->submit(prompts[i], params[i], n, priority);
+  for (size_t i = 0; i < prompts.size(); ++i) generation->submit(prompts[i], params[i], submitted);
   return generation;
 }
 

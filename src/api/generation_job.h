@@ -17,7 +17,7 @@ namespace quern {
 struct GenerationJob {
   std::vector<std::shared_ptr<const Prompt>> prompts;
   std::vector<SamplingParams> params;  // per prompt
-  int n = 1, priority = 0;             // n answers per prompt
+  SubmitOptions submitted;
   TextOptions text;
   bool shows_tokens = false;  // log-probs or ids beside the text
   bool stream = false;
@@ -25,7 +25,7 @@ struct GenerationJob {
   std::unique_ptr<AnswerFormat> format;
   std::vector<std::string> ignored;  // unknown fields of the request
 
-  int choice_count() const { return static_cast<int>(prompts.size()) * n; }
+  int choice_count() const { return static_cast<int>(prompts.size()) * submitted.n; }
   // Queues all prompts under ids that begin with `id`. Throws what Service::submit throws; then
   // none is left queued.
   std::unique_ptr<Generation> submit(Service& service, const std::string& id) const;

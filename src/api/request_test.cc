@@ -87,6 +87,8 @@ TEST(ChatRequest, NamesTheFieldThatIsWrong) {
       {R"("top_k": 1.5)", "top_k"},
       {R"("n": 0)", "n"},
       {R"("n": 129)", "n"},
+      {R"("cache_salt": "")", "cache_salt"},
+      {R"("cache_salt": 7)", "cache_salt"},
       {R"("seed": 1e30)", "seed"},
       {R"("max_tokens": 0)", "max_tokens"},
       {R"("max_completion_tokens": -1)", "max_completion_tokens"},
@@ -107,6 +109,11 @@ TEST(ChatRequest, NamesTheFieldThatIsWrong) {
       {R"("continue_final_message": true, "add_generation_prompt": true)",
        "continue_final_message"}};
   for (const auto& [fields, name] : cases) EXPECT_EQ(chat_error(fields), name) << fields;
+  const auto salt = [](size_t bytes) {
+    return format(R"("cache_salt": "{}")", std::string(bytes, 's'));
+  };
+  EXPECT_EQ(chat_error(salt(256)), "no error");
+  EXPECT_EQ(chat_error(salt(257)), "cache_salt");
 }
 
 TEST(ChatRequest, RefusesWhatItCannotDo) {

@@ -11,7 +11,8 @@
 namespace quern {
 namespace {
 
-constexpr size_t kMaxStopStrings = 64, kMaxStopBytes = 1024, kMaxBadWords = 1024;
+constexpr size_t kMaxStopStrings = 64, kMaxStopBytes = 1024, kMaxBadWords = 1024,
+                 kMaxSaltBytes = 256;
 constexpr int kMaxChoices = 128;
 
 // A list of non-empty strings, or (for `stop`) one string.
@@ -94,7 +95,6 @@ void refuse_unsupported(FieldReader& fields) {
                                       "xtc_probability",
                                       "repetition_detection",
                                       "logits_processors",
-                                      "cache_salt",
                                       "prompt_embeds",
                                       "vllm_xargs",
                                       "kv_transfer_params",
@@ -146,6 +146,20 @@ GenerationDefaults GenerationDefaults::from(const Json& config) {
   return out;
 }
 
+namespace {
+
+std::string cache_salt_of(FieldReader& fields) {
+  const auto salt = fields.string("cache_salt");
+  if (salt && (salt->empty() || salt->size() > kMaxSaltBytes))
+    fail_field(fields.path("cache_salt"),
+               "cache_salt: expected a string of 1 to {} bytes, got {}",
+               kMaxSaltBytes,
+               salt->size());
+  return salt.value_or("");
+}
+
+}  // namespace
+
 SamplingFields SamplingFields::parse(FieldReader& fields) {
   SamplingFields out;
   refuse_unsupported(fields);
@@ -169,6 +183,7 @@ SamplingFields SamplingFields::parse(FieldReader& fields) {
                        "unsupported");
   out.priority = static_cast<int>(fields.integer("priority", -1000000, 1000000).value_or(0));
   out.ignore_eos = fields.boolean_or("ignore_eos", false);
+  out.cache_salt = cache_salt_of(fields);
   out.return_token_ids = fields.boolean_or("return_token_ids", false);
   out.return_tokens_as_token_ids = fields.boolean_or("return_tokens_as_token_ids", false);
   out.text.stop_token_ids = fields.token_ids("stop_token_ids", 1024);

@@ -44,6 +44,7 @@ struct SamplingFields {
   std::optional<uint64_t> seed;
   int min_tokens = 0, n = 1, priority = 0;
   bool ignore_eos = false;
+  std::string cache_salt;                   // empty: none
   int logprobs = -1;                        // -1: none
   bool return_token_ids = false;            // ids beside the text
   bool return_tokens_as_token_ids = false;  // "token_id:17" for the text of a token in logprobs

@@ -36,6 +36,7 @@ void TextDelta::append(TextDelta next) {
   stop_reason = std::move(next.stop_reason);
   error_code = next.error_code;
   error = std::move(next.error);
+  error_reason = std::move(next.error_reason);
 }
 
 std::optional<StopMatcher::Match> StopMatcher::find(std::string_view pending, size_t seen) const {
@@ -110,6 +111,7 @@ void StreamAssembler::finish(TextDelta& delta, const TokenEvent& event) {
   is_finished_ = true;
   delta.finish = event.finish;
   delta.error = event.error;
+  delta.error_reason = event.error_reason;
   delta.error_code = event.error_code;
   const auto& named = options_.stop_token_ids;
   if (event.finish == FinishReason::stop &&

@@ -65,7 +65,8 @@ struct TextDelta {
   std::variant<std::monostate, int32_t, std::string>
       stop_reason;  // the token id or string that ended the answer
   ErrorCode error_code = ErrorCode::internal;
-  std::string error;  // finish == error
+  std::string error;         // finish == error
+  std::string error_reason;  // a closer name than the code's; mostly empty
 
   // Nothing of the answer's text in any of its three forms.
   bool shows_nothing() const { return text.empty() && reasoning.empty() && tool_calls.empty(); }

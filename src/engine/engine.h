@@ -43,6 +43,7 @@ struct EngineStats {
   int64_t prompt_tokens = 0, generated_tokens = 0, cached_tokens = 0, preemptions = 0, steps = 0;
   int64_t encode_us = 0;              // spent in towers
   int64_t requests_finished[5] = {};  // by FinishReason
+  int64_t numeric_errors = 0;         // requests that failed because logits were no numbers
   int64_t last_step_age_us = 0;       // since the last completed step, 0 when idle
   uint64_t epoch = 0;                 // rises when workers are replaced
   int64_t losses = 0;                 // of workers, failed replacements included

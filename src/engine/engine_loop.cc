@@ -84,8 +84,9 @@ void EngineLoop::add(Submission submission) {
   group->unfinished = group->request.n;
   // Without a prefix cache only the continuations of one request share.
   group->shares_blocks = config_.enable_prefix_caching || group->request.n > 1;
-  group->root =
-      prefix_root(config_.enable_prefix_caching ? "" : std::to_string(group->arrival), {});
+  group->root = prefix_root(
+      config_.enable_prefix_caching ? group->request.cache_salt : std::to_string(group->arrival),
+      {});
   for (int choice = 0; choice < group->request.n; ++choice) {
     group->sequences.push_back(std::make_unique<Sequence>(
         *group, choice, scheduler_.pool(), config_.block_size, config_.logit_hook));
@@ -171,6 +172,11 @@ void EngineLoop::accept(const Schedule& schedule, StepResult& result) {
       continue;  // another choice of its request failed
     try {
       sample(slice, row);
+    } catch (const NumericError& e) {
+      ++counts_.numeric_errors;
+      TokenEvent last = failure(e);
+      last.error_reason = "numeric_error";
+      end_group(slice.sequence->group, last);
     } catch (const Error& e) {
       end_group(slice.sequence->group, failure(e));
     }

@@ -137,6 +137,24 @@ TEST(Engine, PrefixCacheFindsAllButTheLastToken) {
   EXPECT_EQ(without.run(text_request("a", some_ids(1, 16))).cached_tokens, 0);
 }
 
+TEST(Engine, PrefixesAreSharedUnderTheSameSaltAlone) {
+  EngineRig rig;
+  const auto run = [&](const std::string& salt) {
+    Request request = text_request("a", some_ids(1, 17));
+    request.cache_salt = salt;
+    return rig.run(std::move(request));
+  };
+  const Answer first = run("");
+  EXPECT_EQ(run("").cached_tokens, 16);
+  for (const char* salt : {"red", "blue", "0"}) {
+    const Answer cold = run(salt), warm = run(salt);
+    EXPECT_EQ(cold.cached_tokens, 0) << salt;
+    EXPECT_EQ(warm.cached_tokens, 16) << salt;
+    EXPECT_EQ(cold, first);
+    EXPECT_EQ(warm, first);
+  }
+}
+
 TEST(Engine, LogprobsComeWithTheTokens) {
   EngineRig rig;
   Request request = text_request("a", some_ids(1, 5), 1);

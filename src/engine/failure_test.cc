@@ -128,15 +128,31 @@ TEST(SlowConsumer, GivesWayWhenOthersHaveNoBlocks) {
 }
 
 TEST(Failure, ARowThatIsNotANumberFailsItsRequestAlone) {
-  EngineRig rig;
-  const Answer expected = rig.run(text_request("good", some_ids(1, 9), 60));
-  const auto good = rig.engine->submit(text_request("good", some_ids(1, 9), 60));
-  const Answer bad = rig.run(text_request("bad", {1, 2, FakeModel::kNanToken}));
-  EXPECT_EQ(bad.ends[0].finish, FinishReason::error);
-  EXPECT_EQ(bad.ends[0].error_code, ErrorCode::internal);
-  EXPECT_NE(bad.ends[0].error.find("not a number"), std::string::npos);
-  EXPECT_EQ(collect(*good), expected);
-  rig.expect_nothing_left();
+  for (const float poison :
+       {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+    EngineRig rig;
+    rig.model->poison = poison;
+    const Answer expected = rig.run(text_request("good", some_ids(1, 9), 60));
+    EXPECT_EQ(rig.engine->stats().numeric_errors, 0);
+    int64_t failed = 0;
+    for (const double temperature : {0.0, 1.0})
+      for (const bool hides_it : {false, true}) {
+        const auto good = rig.engine->submit(text_request("good", some_ids(1, 9), 60));
+        Request poisoned = text_request("bad", {1, 2, FakeModel::kNanToken});
+        poisoned.params.temperature = temperature;
+        if (hides_it) poisoned.params.bad_words = {{0}};
+        const Answer bad = rig.run(std::move(poisoned));
+        EXPECT_EQ(bad.ends[0].finish, FinishReason::error);
+        EXPECT_EQ(bad.ends[0].error_reason, "numeric_error");
+        EXPECT_NE(bad.ends[0].error.find("not a number"), std::string::npos);
+        EXPECT_TRUE(bad.tokens[0].empty());
+        EXPECT_EQ(collect(*good), expected);
+        EXPECT_EQ(rig.engine->stats().numeric_errors, ++failed);
+        rig.expect_nothing_left();
+      }
+    EXPECT_TRUE(rig.engine->is_healthy());
+    EXPECT_EQ(rig.engine->stats().epoch, 1u);
+  }
 }
 
 TEST(Failure, NoTokenLeftToChoose) {

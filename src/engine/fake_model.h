@@ -67,6 +67,7 @@ class FakeModel : public Model {
   }
 
   std::function<void(const Batch&)> before_forward;
+  std::atomic<float> poison = std::numeric_limits<float>::quiet_NaN();  // of kNanToken's row
   mutable std::atomic<int> encoded = 0, steps = 0;
 
  private:
@@ -90,7 +91,7 @@ class FakeModel : public Model {
         k[batch.slots[static_cast<size_t>(m.first_row + i)]] = 1000 + m.rows.data<float>()[i];
   }
 
-  static void write_row(const Batch& batch, int64_t s, int32_t row, KvCache& kv, float* logits) {
+  void write_row(const Batch& batch, int64_t s, int32_t row, KvCache& kv, float* logits) const {
     const int32_t seen = batch.context_lengths[static_cast<size_t>(s)] -
                          (batch.offsets[static_cast<size_t>(s) + 1] - 1 - row);
     const int32_t* table = batch.block_tables.data() + s * batch.blocks_per_row;
@@ -106,8 +107,7 @@ class FakeModel : public Model {
       logits[i] = static_cast<float>(mix_bits(hash + static_cast<uint64_t>(i)) >> 40) / (1 << 21);
     // The placeholders never come out by chance.
     logits[kImageToken] = logits[kNanToken] = -10;
-    if (batch.tokens[static_cast<size_t>(row)] == kNanToken)
-      logits[0] = std::numeric_limits<float>::quiet_NaN();
+    if (batch.tokens[static_cast<size_t>(row)] == kNanToken) logits[0] = poison;
   }
 
   ModelInfo info_;

@@ -25,6 +25,7 @@ struct Request {
   int n = 1;                 // continuations; choice i samples with (seed, i, position)
   int priority = 0;          // lower runs first
   int64_t deadline_us = 0;   // of the engine's clock; 0: none
+  std::string cache_salt;    // prefixes are shared only with requests of the same salt
   bool hash_logits = false;  // fills TokenEvent::logits_hash
 };
 
@@ -38,6 +39,7 @@ struct TokenEvent {
   int32_t stop_token = -1;  // finish == stop: which id ended it (its event carries the token too)
   ErrorCode error_code = ErrorCode::internal;
   std::string error;          // finish == error
+  std::string error_reason;   // a closer name than the code's ("numeric_error"); mostly empty
   uint64_t logits_hash = 0;   // hash of the step's raw logits row
   int32_t cached_tokens = 0;  // first event: prompt tokens found in the prefix cache
 };

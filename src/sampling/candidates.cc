@@ -71,23 +71,37 @@ size_t effective_k(const SamplingParams& params, size_t vocab) {
 
 }  // namespace
 
+void check_numbers(std::span<const float> logits) {
+  constexpr float kLargest = std::numeric_limits<float>::max();
+  bool is_bad = false, has_finite = false;
+  for (const float value : logits) {
+    is_bad |= !(value <= kLargest);
+    has_finite |= value >= -kLargest;
+  }
+  if (!is_bad && has_finite) return;
+  const auto bad =
+      std::count_if(logits.begin(), logits.end(), [](float value) { return !(value <= kLargest); });
+  throw NumericError(
+      ErrorCode::internal,
+      format("logits: {} of {} are not a number or infinite{}: weights or activations overflowed",
+             bad,
+             logits.size(),
+             has_finite ? "" : ", and none is finite"));
+}
+
 int32_t arg_max(std::span<const float> logits) {
   float best = -kInfinity;
-  size_t where = 0, not_numbers = 0;
+  size_t where = 0;
+  bool has_nan = false;
   for (size_t i = 0; i < logits.size(); ++i) {
     const float value = logits[i];
-    not_numbers += static_cast<size_t>(std::isnan(value));
+    has_nan |= std::isnan(value);
     if (value > best) {
       best = value;
       where = i;
     }
   }
-  if (not_numbers > 0 || best == kInfinity)
-    fail(ErrorCode::internal,
-         "logits: {} of {} are not a number, the largest is {}: weights or activations overflowed",
-         not_numbers,
-         logits.size(),
-         best);
+  if (has_nan || best == kInfinity) check_numbers(logits);
   if (best == -kInfinity)
     fail(ErrorCode::invalid_argument,
          "sampling: no token is left to choose from; relax allowed_token_ids, bad_words or "

@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "base/error.h"
 #include "sampling/sampling_params.h"
 #include "sampling/token_logprob.h"
 
@@ -21,8 +22,17 @@ inline bool is_greedy(const SamplingParams& params) {
   return params.temperature < 1e-5;
 }
 
-// The first of the largest logits. Throws internal for NaN or +inf, invalid_argument if every token
-// is banned.
+// The model's logits are no numbers: nobody's request is wrong, and only this one fails.
+class NumericError : public Error {
+ public:
+  using Error::Error;
+};
+
+// A model's own row, before anything is banned. Throws NumericError where it has NaN or +inf, or
+// nothing but -inf.
+void check_numbers(std::span<const float> logits);
+// The first of the largest logits. Throws NumericError for NaN or +inf, invalid_argument if every
+// token is banned.
 int32_t arg_max(std::span<const float> logits);
 
 // Keeps its buffers from row to row.

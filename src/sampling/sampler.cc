@@ -11,6 +11,7 @@ Sampler::Sampler(const SamplingParams& params, int choice, const LogitHook& hook
 SampledToken Sampler::next(std::span<float> logits, const History& history) {
   const bool wants_logprobs = params_.logprobs >= 0;
   std::vector<float> raw;
+  if (!processors_.empty()) check_numbers(logits);  // they may hide what is none
   if (wants_logprobs && !processors_.empty()) raw.assign(logits.begin(), logits.end());
   for (const auto& processor : processors_) processor->apply(logits, history);
   SampledToken result;

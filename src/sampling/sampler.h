@@ -25,8 +25,8 @@ class Sampler {
   // output position) alone.
   Sampler(const SamplingParams& params, int choice, const LogitHook& hook);
 
-  // logits [V], edited. Throws internal if they are not numbers, invalid_argument if every token is
-  // banned.
+  // logits [V], edited. Throws NumericError if they are not numbers, invalid_argument if every
+  // token is banned.
   SampledToken next(std::span<float> logits, const History& history);
 
  private:

@@ -252,6 +252,21 @@ TEST_F(ApiServerTest, AFailedStepFailsItsRequestAlone) {
   EXPECT_EQ(metric(R"(vllm:request_success_total{engine="0",finished_reason="error")"), 2);
 }
 
+TEST_F(ApiServerTest, LogitsThatAreNoNumbersHaveACodeOfTheirOwn) {
+  service_.set_script([](const Request&, const std::shared_ptr<EventStream>& stream) {
+    TokenEvent failed;
+    failed.finish = FinishReason::error;
+    failed.error = "logits: 3 of 97 are not a number";
+    failed.error_reason = "numeric_error";
+    stream->push(failed);
+    stream->close();
+  });
+  const RawResponse whole = chat();
+  EXPECT_EQ(whole.status, 500);
+  EXPECT_THAT(whole.body, HasSubstr(R"("code":"numeric_error")"));
+  EXPECT_THAT(chat(R"(, "stream": true)").body, HasSubstr(R"("code":"numeric_error")"));
+}
+
 TEST_F(ApiServerTest, AVanishedClientCancelsItsRequest) {
   service_.set_script([](const Request&, const std::shared_ptr<EventStream>& stream) {
     TokenEvent event;
@@ -393,6 +408,7 @@ TEST_F(ApiServerTest, MetricsCarryTheNamesThatDashboardsRead) {
   stats.blocks_used = 2;
   stats.prompt_tokens = 100;
   stats.cached_tokens = 40;
+  stats.numeric_errors = 6;
   service_.set_stats(stats);
   chat(R"(, "n": 2)");
   const std::string labels = R"({engine="0",model_name="scripted")";
@@ -402,6 +418,7 @@ TEST_F(ApiServerTest, MetricsCarryTheNamesThatDashboardsRead) {
   EXPECT_EQ(metric("vllm:gpu_cache_usage_perc" + labels), 0.25);
   EXPECT_EQ(metric("vllm:prompt_tokens_total" + labels), 100);
   EXPECT_EQ(metric("vllm:prefix_cache_hits_total" + labels), 40);
+  EXPECT_EQ(metric("quern:numeric_errors_total" + labels), 6);
   EXPECT_EQ(metric("vllm:time_to_first_token_seconds_count" + labels), 2);
   EXPECT_EQ(metric("vllm:e2e_request_latency_seconds_count" + labels), 2);
   EXPECT_EQ(metric("vllm:request_generation_tokens_sum" + labels), 12);

@@ -163,6 +163,9 @@ std::vector<MetricFamily> Metrics::State::of_engine(const EngineStats& stats) co
       {"vllm:prefix_cache_hits_total", "Prompt tokens that were cached.", stats.cached_tokens},
       {"vllm:num_preemptions_total", "Requests that gave up their blocks.", stats.preemptions},
       {"quern:steps_total", "Steps of the engine.", stats.steps},
+      {"quern:numeric_errors_total",
+       "Requests that failed because logits were no numbers.",
+       stats.numeric_errors},
       {"quern:worker_losses_total", "Losses of workers.", stats.losses}};
   std::vector<MetricFamily> out;
   for (const auto& [name, help, value] : gauges)
@@ -246,7 +249,7 @@ GenerationMeter::GenerationMeter(Metrics& metrics,
       arrived_us_(arrived_us),
       choices_(static_cast<size_t>(job.choice_count())) {
   Metrics::State& m = *metrics_.state_;
-  m.choices.Observe(job.n);
+  m.choices.Observe(job.submitted.n);
   for (const auto& prompt : job.prompts)
     m.prompt_tokens.Observe(static_cast<double>(prompt->ids.size()));
   for (const SamplingParams& params : job.params) m.max_tokens.Observe(params.max_tokens);
