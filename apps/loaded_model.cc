@@ -192,6 +192,7 @@ class Planner {
     config.max_num_seqs = options_.max_num_seqs;
     config.max_num_batched_tokens = chosen_batched_tokens(options_);
     config.enable_prefix_caching = options_.enable_prefix_caching;
+    options_.scheduling.apply(config);
     const int64_t most = model_->info().max_positions;
     config.max_model_len = chosen_length(options_, most, most);
     config.num_blocks = options_.num_blocks;
@@ -429,7 +430,8 @@ std::unique_ptr<LoadedModel> LoadedModel::load(const ModelOptions& options,
                    .max_model_len = config.max_model_len,
                    .block_size = config.block_size,
                    .num_blocks = config.num_blocks,
-                   .kv_dtype = std::string(name_of(choice.kv_dtype))};
+                   .kv_dtype = std::string(name_of(choice.kv_dtype)),
+                   .speculative_tokens = config.speculation.tokens};
   loaded->service_ = std::make_unique<EngineService>(std::move(info),
                                                      std::move(defaults),
                                                      *o.prompts,

@@ -140,6 +140,7 @@ void add_model_options(CLI::App& command, ModelOptions& o) {
   command.add_option("--config",
                      "a TOML file with flags as keys; flags and QUERN_* variables win over it");
   add_memory_options(command, o);
+  add_scheduling_options(command, o.scheduling);
   add_parallel_options(command, o);
   add_habits(command);
 }

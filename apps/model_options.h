@@ -9,6 +9,7 @@
 #include "base/topology.h"
 #include "parallel_options.h"
 #include "prompt/media_source.h"
+#include "scheduling_options.h"
 #include "tensor/ctx.h"
 
 namespace CLI {
@@ -42,6 +43,7 @@ struct ModelOptions : ParallelOptions {
   std::string
       quantization;  // accepted where it is what the checkpoint is; empty: from the checkpoint
   MediaLimits media;
+  SchedulingOptions scheduling;
   std::string log_level = "info";
 };
 

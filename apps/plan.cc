@@ -137,6 +137,7 @@ PlanRequest request_of(const PlanOptions& o) {
   c.max_num_seqs = o.model.max_num_seqs;
   c.block_size = o.model.block_size;
   c.max_num_batched_tokens = chosen_batched_tokens(o.model);
+  o.model.scheduling.apply(c);
   q.axes = axes_of(q.subjects);
   const int64_t most = q.axes.max_positions;
   c.max_model_len = chosen_length(o.model, most, std::min<int64_t>(most, 4096));

@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <cstdlib>
 #include <ctime>
 #include <mutex>
 #include <nlohmann/json.hpp>
@@ -94,6 +95,11 @@ int serve(ServeOptions& o) {
   const int signal = server.wait();
   off_switch.connect(nullptr);
   log(LogLevel::info, "stopped signal={}", signal);
+  if (loaded->service().is_stalled()) {
+    // Its thread cannot be ended, and what it works on must outlive it.
+    log(LogLevel::error, "a step has not returned: ending without it");
+    std::_Exit(kExitTemporary);
+  }
   return loaded->service().is_healthy() ? kExitDone : kExitTemporary;
 }
 

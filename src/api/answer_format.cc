@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "api/answer_format.h"
 
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 namespace quern {
@@ -69,6 +70,11 @@ class OpenAiFormat : public AnswerFormat {
     return {"", dump(body)};
   }
 
+  void add_prompt_logprobs(Json& to, const TextDelta& answer) const {
+    if (parts_.prompt_logprobs >= 0 && answer.prompt)
+      to["prompt_logprobs"] = prompt_logprobs_json(*answer.prompt, parts_.prompt_logprobs);
+  }
+
   const AnswerHeader header_;
   const AnswerParts parts_;
 };
@@ -89,6 +95,7 @@ class ChatFormat final : public OpenAiFormat {
       choices.push_back(std::move(choice));
     }
     body["usage"] = usage_json(usage);
+    if (!answers.empty()) add_prompt_logprobs(body, answers.front());
     if (parts_.token_ids) body["prompt_token_ids"] = parts_.prompt_ids.at(0);
     return dump(body);
   }
@@ -148,10 +155,11 @@ class CompletionFormat final : public OpenAiFormat {
     Json& choices = body["choices"] = Json::array();
     for (size_t i = 0; i < answers.size(); ++i) {
       const size_t prompt = prompt_of(static_cast<int>(i));
-      const std::string echo = parts_.echo.empty() ? "" : parts_.echo.at(prompt);
-      Json choice = {
-          {"index", i}, {"text", echo + answers[i].text}, {"logprobs", logprobs_of(answers[i])}};
+      Json choice = {{"index", i},
+                     {"text", echo_of(prompt) + answers[i].text},
+                     {"logprobs", logprobs_of(answers[i], prompt)}};
       add_ending(choice, answers[i]);
+      add_prompt_logprobs(choice, answers[i]);
       if (parts_.token_ids) choice["prompt_token_ids"] = parts_.prompt_ids.at(prompt);
       choices.push_back(std::move(choice));
     }
@@ -159,12 +167,14 @@ class CompletionFormat final : public OpenAiFormat {
     return dump(body);
   }
 
-  // A choice begins with what is known of its prompt, if that was asked for.
+  // A choice begins with what is known of its prompt, if that was asked for. A text with
+  // log-probabilities comes with these, in the first chunk.
   void opening(int index, const Usage* usage, ServerEvents& out) override {
-    if (parts_.echo.empty() && !parts_.token_ids) return;
+    const bool has_echo = !parts_.echo.empty() && parts_.echo_logprobs < 0;
+    if (!has_echo && !parts_.token_ids) return;
     const size_t prompt = prompt_of(index);
     Json choice = {{"index", index},
-                   {"text", parts_.echo.empty() ? "" : parts_.echo.at(prompt)},
+                   {"text", has_echo ? echo_of(prompt) : ""},
                    {"logprobs", nullptr},
                    {"finish_reason", nullptr}};
     if (parts_.token_ids) choice["prompt_token_ids"] = parts_.prompt_ids.at(prompt);
@@ -172,8 +182,12 @@ class CompletionFormat final : public OpenAiFormat {
   }
 
   void chunk(int index, const TextDelta& delta, const Usage* usage, ServerEvents& out) override {
-    Json choice = {{"index", index}, {"text", delta.text}, {"logprobs", nullptr}};
-    if (!delta.scores.empty()) choice["logprobs"] = logprobs_of(delta);
+    const size_t prompt = prompt_of(index);
+    const bool has_echo = parts_.echo_logprobs >= 0 && delta.prompt;
+    Json choice = {{"index", index},
+                   {"text", has_echo ? echo_of(prompt) + delta.text : delta.text},
+                   {"logprobs", nullptr}};
+    if (has_echo || !delta.scores.empty()) choice["logprobs"] = logprobs_of(delta, prompt);
     add_ending(choice, delta);
     out.push_back(chunk_with(kObject, std::move(choice), usage));
   }
@@ -186,25 +200,36 @@ class CompletionFormat final : public OpenAiFormat {
  private:
   static constexpr std::string_view kObject = "text_completion";
 
-  Json logprobs_of(const TextDelta& answer) const {
+  std::string echo_of(size_t prompt) const {
+    return parts_.echo.empty() ? "" : parts_.echo.at(prompt);
+  }
+
+  Json logprobs_of(const TextDelta& answer, size_t prompt) const {
     if (!parts_.logprobs) return nullptr;
-    Json offsets = Json::array(), scores = Json::array(), tokens = Json::array(),
-         tops = Json::array();
-    for (const TokenScores& entry : answer.scores) {
-      offsets.push_back(entry.text_offset);
-      scores.push_back(entry.chosen.logprob);
-      tokens.push_back(shown(entry.chosen));
-      Json top = Json::object();
-      top[shown(entry.chosen)] = entry.chosen.logprob;
-      for (const ScoredToken& token : entry.top) top[shown(token)] = token.logprob;
-      tops.push_back(std::move(top));
-    }
     Json out = Json::object();
-    out["text_offset"] = std::move(offsets);
-    out["token_logprobs"] = std::move(scores);
-    out["tokens"] = std::move(tokens);
-    out["top_logprobs"] = std::move(tops);
+    for (const char* list : {"text_offset", "token_logprobs", "tokens", "top_logprobs"})
+      out[list] = Json::array();
+    if (parts_.echo_logprobs >= 0 && answer.prompt)
+      for (const TokenScores& entry : echoed_scores(*answer.prompt, parts_.echo_logprobs))
+        add_scores(out, entry, 0);
+    const int64_t begin = character_count(echo_of(prompt));
+    for (const TokenScores& entry : answer.scores) add_scores(out, entry, begin);
     return out;
+  }
+
+  void add_scores(Json& out, const TokenScores& entry, int64_t begin) const {
+    out["text_offset"].push_back(begin + entry.text_offset);
+    out["tokens"].push_back(shown(entry.chosen));
+    if (std::isnan(entry.chosen.logprob)) {  // the first token of a prompt
+      out["token_logprobs"].push_back(nullptr);
+      out["top_logprobs"].push_back(nullptr);
+      return;
+    }
+    out["token_logprobs"].push_back(entry.chosen.logprob);
+    Json top = Json::object();
+    top[shown(entry.chosen)] = entry.chosen.logprob;
+    for (const ScoredToken& token : entry.top) top[shown(token)] = token.logprob;
+    out["top_logprobs"].push_back(std::move(top));
   }
 };
 

@@ -21,6 +21,8 @@ struct AnswerHeader {
 // What of an answer is shown beside its text.
 struct AnswerParts {
   bool logprobs = false;
+  int prompt_logprobs = -1;    // so many per token; -1: none
+  int echo_logprobs = -1;      // the same, in front of the answer's logprobs
   bool token_ids = false;      // of prompt and answer
   bool tokens_as_ids = false;  // "token_id:17" in logprobs
   int choices_per_prompt = 1;

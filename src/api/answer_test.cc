@@ -93,6 +93,100 @@ TEST_F(Answer, EchoOfIdsIsTheirText) {
             "hiParis");
 }
 
+TEST_F(Answer, PromptLogprobsHaveVllmsShape) {
+  const Json expected = parse_json(R"([null,
+      {"105": {"logprob": -1.5, "rank": 2, "decoded_token": "i"},
+       "106": {"logprob": -0.5, "rank": 1, "decoded_token": "j"}}])",
+                                   "expected");
+  EXPECT_EQ(whole(chat(R"(, "prompt_logprobs": 2)"))["prompt_logprobs"], expected);
+  const Json body = whole(completion(R"("prompt": ["hi", "x"], "n": 2, "prompt_logprobs": 2)"));
+  for (const int choice : {0, 1}) EXPECT_EQ(body["choices"][choice]["prompt_logprobs"], expected);
+  EXPECT_EQ(body["choices"][2]["prompt_logprobs"], Json::array({nullptr}));
+  const Json least = whole(completion(R"("prompt": "hi", "prompt_logprobs": 0)"));
+  EXPECT_EQ(least["choices"][0]["prompt_logprobs"][1].size(), 1u);
+  EXPECT_FALSE(whole(chat("")).contains("prompt_logprobs"));
+}
+
+// What lm-eval's loglikelihood reads.
+TEST_F(Answer, EchoWithLogprobsScoresThePrompt) {
+  const Json body = whole(completion(
+      R"("prompt": [104, 105, 33], "echo": true, "logprobs": 1, "max_tokens": 1, "temperature": 0)"));
+  const Json& choice = body["choices"][0];
+  EXPECT_EQ(choice["text"], "hi!P");
+  const Json& logprobs = choice["logprobs"];
+  EXPECT_EQ(logprobs["tokens"], Json::array({"h", "i", "!", "P"}));
+  EXPECT_EQ(logprobs["token_logprobs"], Json::array({nullptr, -1.5, -1.5, -0.5}));
+  EXPECT_EQ(logprobs["text_offset"], Json::array({0, 1, 2, 3}));
+  ASSERT_EQ(logprobs["top_logprobs"].size(), 4u);
+  EXPECT_TRUE(logprobs["top_logprobs"][0].is_null());
+  EXPECT_EQ(logprobs["top_logprobs"][1], (Json{{"i", -1.5}, {"j", -0.5}}));
+  EXPECT_FALSE(choice.contains("prompt_logprobs"));
+  EXPECT_EQ(service_.requests().back().params.prompt_logprobs, 1);
+}
+
+TEST_F(Answer, AnEchoNeedsNoAnswer) {
+  const Json body =
+      whole(completion(R"("prompt": "hi", "echo": true, "logprobs": 0, "max_tokens": 0, "n": 2)"));
+  for (const Json& choice : body["choices"]) {
+    EXPECT_EQ(choice["text"], "hi");
+    EXPECT_EQ(choice["finish_reason"], "length");
+    EXPECT_EQ(choice["logprobs"]["token_logprobs"], Json::array({nullptr, -1.5}));
+  }
+  EXPECT_EQ(body["usage"]["completion_tokens"], 0);
+  EXPECT_EQ(
+      whole(completion(R"("prompt": "hi", "echo": true, "max_tokens": 0)"))["choices"][0]["text"],
+      "hi");
+  const std::string full(512, 'x');  // all the context holds
+  EXPECT_EQ(whole(completion(R"("prompt": ")" + full +
+                             R"(", "echo": true, "max_tokens": 0)"))["choices"][0]["text"],
+            full);
+}
+
+TEST_F(Answer, AStreamWithScoredEchoEqualsTheWhole) {
+  const std::string fields = R"("prompt": "hi", "echo": true, "logprobs": 2, "n": 2)";
+  const Json expected = whole(completion(fields))["choices"];
+  std::map<int, Json> joined;
+  for (const Json& chunk : streamed(completion(fields + R"(, "stream": true)"))) {
+    const Json& choice = chunk["choices"].at(0);
+    Json& to = joined.try_emplace(choice["index"].get<int>(), Json{{"text", ""}, {"logprobs", {}}})
+                   .first->second;
+    to["text"] = to["text"].get<std::string>() + choice["text"].get<std::string>();
+    if (choice["logprobs"].is_null()) continue;
+    for (const auto& [key, list] : choice["logprobs"].items())
+      for (const Json& item : list) to["logprobs"][key].push_back(item);
+  }
+  ASSERT_EQ(joined.size(), 2u);
+  for (const auto& [index, choice] : joined) {
+    EXPECT_EQ(choice["text"], expected[static_cast<size_t>(index)]["text"]);
+    EXPECT_EQ(choice["logprobs"], expected[static_cast<size_t>(index)]["logprobs"]);
+  }
+}
+
+TEST_F(Answer, PromptsAreCutFromTheFront) {
+  const auto sent = [&](const std::string& fields) {
+    whole(completion(fields));
+    return service_.requests().back().prompt->ids;
+  };
+  EXPECT_EQ(sent(R"("prompt": "abcde", "truncate_prompt_tokens": 2)"), (TokenIds{'d', 'e'}));
+  EXPECT_EQ(sent(R"("prompt": "abcde", "truncate_prompt_tokens": 9)").size(), 5u);
+  const std::string longer =
+      R"("prompt": ")" + std::string(600, 'x') + R"(", "truncate_prompt_tokens": -1)";
+  EXPECT_EQ(sent(longer).size(), 511u);
+  EXPECT_EQ(sent(longer + R"(, "max_tokens": 12)").size(), 500u);
+  whole(chat(R"(, "truncate_prompt_tokens": 1)"));
+  EXPECT_EQ(service_.requests().back().prompt->ids, (TokenIds{'i'}));
+  EXPECT_EQ(
+      whole(completion(
+          R"("prompt": "abcde", "truncate_prompt_tokens": 2, "echo": true)"))["choices"][0]["text"],
+      "deParis");
+  try {
+    completion(R"("prompt": "x", "truncate_prompt_tokens": 513)");
+    FAIL();
+  } catch (const RequestError& e) {
+    EXPECT_EQ(e.param(), "truncate_prompt_tokens");
+  }
+}
+
 TEST_F(Answer, LogprobsOfBothDialects) {
   const Json in_chat = whole(
       chat(R"(, "logprobs": true, "top_logprobs": 2, "max_tokens": 1)"))["choices"][0]["logprobs"]

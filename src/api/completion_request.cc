@@ -58,18 +58,15 @@ CompletionRequest CompletionRequest::parse(const Json& body, std::vector<std::st
   out.add_special_tokens = fields.boolean_or("add_special_tokens", true);
   out.sampling = SamplingFields::parse(fields);
   out.stream_options = StreamOptions::parse(fields, out.stream);
-  if (const auto tokens = fields.integer("max_tokens", 1, INT32_MAX))
+  out.echo = fields.boolean_or("echo", false);
+  // Without an answer there is the prompt to show.
+  const int least = out.echo || out.sampling.prompt_logprobs >= 0 ? 0 : 1;
+  if (const auto tokens = fields.integer("max_tokens", least, INT32_MAX))
     out.sampling.max_tokens = static_cast<int>(*tokens);
   const Json* logprobs = fields.find("logprobs");
   if (logprobs && *logprobs != false)  // some clients send false for none
     out.sampling.logprobs = static_cast<int>(*fields.integer("logprobs", 0, kMaxLogprobs));
-  out.echo = fields.boolean_or("echo", false);
-  if (out.echo && out.sampling.logprobs >= 0)
-    throw RequestError(
-        ErrorCode::unsupported,
-        "echo",
-        "echo: not supported together with logprobs: this version has no log-probs of prompts",
-        "unsupported");
+  out.sampling.echoes_logprobs = out.echo && out.sampling.logprobs >= 0;
   if (out.prompts.size() * static_cast<size_t>(out.sampling.n) > kMaxSequences)
     fail_field("n",
                "{} prompts times n = {}: the limit is {} answers",

@@ -36,6 +36,7 @@ class EngineService final : public Service {
   EngineStats stats() const override { return engine_.stats(); }
   bool is_healthy() const override { return engine_.is_healthy(); }
   bool is_recovering() const override { return engine_.is_recovering(); }
+  bool is_stalled() const override { return engine_.is_stalled(); }
 
  private:
   void check_tools(const ChatMessages& chat) const;

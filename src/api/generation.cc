@@ -23,7 +23,7 @@ void Generation::submit(std::shared_ptr<const Prompt> prompt,
   part.prompt_tokens = static_cast<int64_t>(prompt->ids.size());
   Request request;
   request.id = part.id;
-  request.prompt = std::move(prompt);
+  request.prompt = part.prompt = std::move(prompt);
   request.params = params;
   request.n = n;
   request.priority = options.priority;
@@ -32,6 +32,7 @@ void Generation::submit(std::shared_ptr<const Prompt> prompt,
   parts_.push_back(std::move(part));
   for (int i = 0; i < n; ++i)
     choices_.push_back(std::make_unique<StreamAssembler>(service_.tokenizer(), text_));
+  has_begun_.resize(choices_.size(), false);
   running_choices_ += n;
 }
 
@@ -39,12 +40,27 @@ void Generation::set_notify(std::function<void()> notify) {
   for (Part& part : parts_) part.stream->set_notify(notify);
 }
 
-void Generation::push(int index, const TokenEvent& event, std::vector<IndexedDelta>& out) {
+// The event without a token that comes before all others holds the prompt's log-probabilities.
+void Generation::take(Part& part, TokenEvent& event, std::vector<IndexedDelta>& out) {
+  part.cached_tokens = std::max<int64_t>(part.cached_tokens, event.cached_tokens);
+  if (event.token < 0 && event.finish == FinishReason::none) {
+    part.scored = std::make_shared<const ScoredPrompt>(
+        ScoredPrompt{part.prompt, std::move(event.prompt_logprobs), &service_.tokenizer()});
+  } else if (event.choice >= 0 && event.choice < part.n) {
+    push(part, event, out);
+  }
+}
+
+void Generation::push(const Part& part, TokenEvent& event, std::vector<IndexedDelta>& out) {
+  const int index = part.first_choice + event.choice;
   StreamAssembler& choice = *choices_[static_cast<size_t>(index)];
   if (choice.is_finished()) return;
   TextDelta delta = choice.push(event);
   if (choice.is_finished()) --running_choices_;
-  if (!delta.is_empty()) out.push_back({index, std::move(delta)});
+  if (delta.is_empty()) return;
+  if (!has_begun_[static_cast<size_t>(index)]) delta.prompt = part.scored;
+  has_begun_[static_cast<size_t>(index)] = true;
+  out.push_back({index, std::move(delta)});
 }
 
 void Generation::drain(Part& part, std::vector<IndexedDelta>& out) {
@@ -52,17 +68,13 @@ void Generation::drain(Part& part, std::vector<IndexedDelta>& out) {
   const bool is_last =
       part.stream->is_finished();  // asked first: what came before the end is still taken
   TokenEvent event;
-  while (part.stream->try_pop(event)) {
-    part.cached_tokens = std::max<int64_t>(part.cached_tokens, event.cached_tokens);
-    if (event.choice >= 0 && event.choice < part.n)
-      push(part.first_choice + event.choice, event, out);
-  }
+  while (part.stream->try_pop(event)) take(part, event, out);
   if (is_last) {
     TokenEvent lost;
     lost.finish = FinishReason::error;
     lost.error_code = ErrorCode::unavailable;
     lost.error = "the engine broke off this answer; try again";
-    for (int i = 0; i < part.n; ++i) push(part.first_choice + i, lost, out);
+    for (lost.choice = 0; lost.choice < part.n; ++lost.choice) push(part, lost, out);
   }
   const auto begin = choices_.begin() + part.first_choice;
   if (!std::all_of(begin, begin + part.n, [](const auto& c) { return c->is_finished(); })) return;

@@ -63,16 +63,20 @@ class Generation {
     int first_choice = 0, n = 1;
     int64_t prompt_tokens = 0, cached_tokens = 0;
     bool is_closed = false;  // finished or cancelled
+    std::shared_ptr<const Prompt> prompt;
+    std::shared_ptr<const ScoredPrompt> scored;  // once it has come, if it was asked for
   };
 
   void drain(Part& part, std::vector<IndexedDelta>& out);
-  void push(int index, const TokenEvent& event, std::vector<IndexedDelta>& out);
+  void take(Part& part, TokenEvent& event, std::vector<IndexedDelta>& out);
+  void push(const Part& part, TokenEvent& event, std::vector<IndexedDelta>& out);
 
   Service& service_;
   std::string id_;
   TextOptions text_;
   std::vector<Part> parts_;
   std::vector<std::unique_ptr<StreamAssembler>> choices_;
+  std::vector<bool> has_begun_;  // per choice: a delta was given out
   int running_choices_ = 0;
 };
 

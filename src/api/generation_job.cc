@@ -26,11 +26,35 @@ int64_t context_of(const ServiceInfo& info) {
   return info.num_blocks > 0 ? std::min(info.max_model_len, in_cache) : info.max_model_len;
 }
 
+// The end of a prompt that is longer than was asked for.
+std::shared_ptr<const Prompt> truncated(std::shared_ptr<const Prompt> prompt,
+                                        const SamplingFields& fields,
+                                        const Service& service) {
+  if (!fields.truncate_prompt_tokens) return prompt;
+  const int64_t context = context_of(service.info());
+  int64_t keep = *fields.truncate_prompt_tokens;
+  if (keep > context)
+    fail_field("truncate_prompt_tokens",
+               "truncate_prompt_tokens: expected at most the context of {} tokens, got {}",
+               context,
+               keep);
+  if (keep < 0) keep = std::max<int64_t>(1, context - fields.max_tokens.value_or(1));
+  const auto& ids = prompt->ids;
+  if (static_cast<int64_t>(ids.size()) <= keep) return prompt;
+  if (!prompt->media.empty())
+    throw RequestError(ErrorCode::unsupported,
+                       "truncate_prompt_tokens",
+                       "truncate_prompt_tokens: a prompt with media is not cut; shorten it",
+                       "unsupported");
+  return service.prepare(TokenIds(ids.end() - keep, ids.end()), false);
+}
+
 void add_prompt(GenerationJob& job,
                 std::shared_ptr<const Prompt> prompt,
                 const SamplingFields& fields,
                 const JobContext& context,
                 int fallback_max_tokens) {
+  prompt = truncated(std::move(prompt), fields, context.service);
   if (prompt->ids.empty()) fail_field("prompt", "prompt: it has no tokens; expected at least one");
   const ResolveLimits limits{.max_model_len = context_of(context.service.info()),
                              .prompt_tokens = static_cast<int64_t>(prompt->ids.size()),
@@ -44,6 +68,8 @@ void add_prompt(GenerationJob& job,
 AnswerParts parts_of(const GenerationJob& job, const SamplingFields& fields) {
   AnswerParts parts;
   parts.logprobs = fields.logprobs >= 0;
+  parts.prompt_logprobs = fields.prompt_logprobs;
+  if (fields.echoes_logprobs) parts.echo_logprobs = fields.logprobs;
   parts.token_ids = fields.return_token_ids;
   parts.tokens_as_ids = fields.return_tokens_as_token_ids;
   parts.choices_per_prompt = job.submitted.n;
@@ -98,8 +124,10 @@ GenerationJob completion_job(const Json& body, const JobContext& context) {
                kCompletionMaxTokens);
   AnswerParts parts = parts_of(job, request.sampling);
   if (request.echo)
-    for (const TextOrTokens& prompt : request.prompts)
-      parts.echo.push_back(echo_of(prompt, context.service.tokenizer()));
+    for (size_t i = 0; i < request.prompts.size(); ++i)
+      parts.echo.push_back(request.sampling.truncate_prompt_tokens
+                               ? echo_of(job.prompts[i]->ids, context.service.tokenizer())
+                               : echo_of(request.prompts[i], context.service.tokenizer()));
   job.format = completion_format(header_of("cmpl-", context), std::move(parts));
   job.ignored = std::move(ignored);
   return job;

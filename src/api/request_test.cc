@@ -88,6 +88,11 @@ TEST(ChatRequest, NamesTheFieldThatIsWrong) {
       {R"("n": 0)", "n"},
       {R"("n": 129)", "n"},
       {R"("cache_salt": "")", "cache_salt"},
+      {R"("prompt_logprobs": 21)", "prompt_logprobs"},
+      {R"("prompt_logprobs": -1)", "prompt_logprobs"},
+      {R"("prompt_logprobs": 1, "stream": true)", "prompt_logprobs"},
+      {R"("truncate_prompt_tokens": 0)", "truncate_prompt_tokens"},
+      {R"("truncate_prompt_tokens": -2)", "truncate_prompt_tokens"},
       {R"("cache_salt": 7)", "cache_salt"},
       {R"("seed": 1e30)", "seed"},
       {R"("max_tokens": 0)", "max_tokens"},
@@ -125,8 +130,7 @@ TEST(ChatRequest, RefusesWhatItCannotDo) {
                             R"("modalities": ["text", "audio"])",
                             R"("audio": {"voice": "x"})",
                             R"("use_beam_search": true)",
-                            R"("prompt_logprobs": 0)",
-                            R"("truncate_prompt_tokens": 8)",
+                            R"("thinking_token_budget": 0)",
                             R"("best_of": 4)",
                             R"("chat_template": "{{ x }}")",
                             R"("functions": [{"name": "f"}])",
@@ -218,9 +222,16 @@ TEST(CompletionRequest, TakesAllFourKindsOfPrompt) {
     EXPECT_EQ(field_of([&] { prompts(bad); }), "prompt") << bad;
 }
 
-TEST(CompletionRequest, RefusesSuffixAndScoredEcho) {
+TEST(CompletionRequest, AnEmptyAnswerNeedsAPromptToShow) {
+  EXPECT_EQ(field_of([] { completion_with(R"("max_tokens": 0)"); }), "max_tokens");
+  EXPECT_EQ(completion_with(R"("max_tokens": 0, "echo": true)").sampling.max_tokens, 0);
+  EXPECT_EQ(completion_with(R"("max_tokens": 0, "prompt_logprobs": 1)").sampling.max_tokens, 0);
+  EXPECT_TRUE(completion_with(R"("echo": true, "logprobs": 1)").sampling.echoes_logprobs);
+  EXPECT_FALSE(completion_with(R"("echo": true)").sampling.echoes_logprobs);
+}
+
+TEST(CompletionRequest, RefusesSuffix) {
   EXPECT_EQ(field_of([] { completion_with(R"("suffix": "end")"); }), "suffix");
-  EXPECT_EQ(field_of([] { completion_with(R"("echo": true, "logprobs": 1)"); }), "echo");
   EXPECT_EQ(field_of([] { completion_with(R"("logprobs": 21)"); }), "logprobs");
   EXPECT_EQ(field_of([] { completion_with(R"("max_completion_tokens": 4)"); }),
             "max_completion_tokens");

@@ -13,7 +13,7 @@ namespace {
 
 constexpr size_t kMaxStopStrings = 64, kMaxStopBytes = 1024, kMaxBadWords = 1024,
                  kMaxSaltBytes = 256;
-constexpr int kMaxChoices = 128;
+constexpr int kMaxChoices = 128, kMaxPromptLogprobs = 20;
 
 // A list of non-empty strings, or (for `stop`) one string.
 std::vector<std::string> strings_of(FieldReader& fields, std::string_view name, size_t max_count) {
@@ -103,9 +103,7 @@ void refuse_unsupported(FieldReader& fields) {
                                       "media_io_kwargs"})
     fields.refuse(name, "remove it");
   // Here 0 asks for something.
-  for (const std::string_view name :
-       {"prompt_logprobs", "thinking_token_budget", "truncate_prompt_tokens"})
-    fields.refuse(name, "remove it", std::numeric_limits<double>::quiet_NaN());
+  fields.refuse("thinking_token_budget", "remove it", std::numeric_limits<double>::quiet_NaN());
   fields.refuse("typical_p", "remove it", 1.0);
   fields.refuse("length_penalty", "this version has no beam search", 1.0);
 }
@@ -148,6 +146,24 @@ GenerationDefaults GenerationDefaults::from(const Json& config) {
 
 namespace {
 
+std::optional<int> truncation_of(FieldReader& fields) {
+  const auto tokens = fields.integer("truncate_prompt_tokens", -1, INT32_MAX);
+  if (!tokens) return std::nullopt;
+  if (*tokens == 0)
+    fail_field(fields.path("truncate_prompt_tokens"),
+               "truncate_prompt_tokens: expected how many of the last tokens to keep, at least 1, "
+               "or -1 for as many as fit; got 0");
+  return static_cast<int>(*tokens);
+}
+
+int prompt_logprobs_of(FieldReader& fields) {
+  const auto count = fields.integer("prompt_logprobs", 0, kMaxPromptLogprobs);
+  if (count && fields.boolean_or("stream", false))
+    fail_field(fields.path("prompt_logprobs"),
+               "prompt_logprobs: not available with \"stream\": true; ask without streaming");
+  return static_cast<int>(count.value_or(-1));
+}
+
 std::string cache_salt_of(FieldReader& fields) {
   const auto salt = fields.string("cache_salt");
   if (salt && (salt->empty() || salt->size() > kMaxSaltBytes))
@@ -184,6 +200,8 @@ SamplingFields SamplingFields::parse(FieldReader& fields) {
   out.priority = static_cast<int>(fields.integer("priority", -1000000, 1000000).value_or(0));
   out.ignore_eos = fields.boolean_or("ignore_eos", false);
   out.cache_salt = cache_salt_of(fields);
+  out.prompt_logprobs = prompt_logprobs_of(fields);
+  out.truncate_prompt_tokens = truncation_of(fields);
   out.return_token_ids = fields.boolean_or("return_token_ids", false);
   out.return_tokens_as_token_ids = fields.boolean_or("return_tokens_as_token_ids", false);
   out.text.stop_token_ids = fields.token_ids("stop_token_ids", 1024);
@@ -220,7 +238,8 @@ int max_tokens_of(const SamplingFields& fields,
                   const GenerationDefaults& defaults,
                   const ResolveLimits& limits) {
   const int64_t room = limits.max_model_len - limits.prompt_tokens;
-  if (room < 1)
+  const int64_t needed = fields.max_tokens == 0 ? 0 : 1;
+  if (room < needed)
     throw RequestError(ErrorCode::invalid_argument,
                        "prompt",
                        format("the prompt has {} tokens; this server's context is {} tokens, and "
@@ -295,6 +314,10 @@ SamplingParams resolve(const SamplingFields& fields,
   out.max_tokens = max_tokens_of(fields, defaults, limits);
   out.min_tokens = fields.min_tokens;
   out.logprobs = fields.logprobs;
+  out.prompt_logprobs = fields.prompt_logprobs;
+  if (fields.echoes_logprobs) out.prompt_logprobs = std::max(out.prompt_logprobs, fields.logprobs);
+  // What draws nothing reads its prompt, whether or not its scores are shown.
+  if (out.max_tokens == 0) out.prompt_logprobs = std::max(out.prompt_logprobs, 0);
   const int32_t vocab = tokenizer.vocab_size();
   check_ids(fields.text.stop_token_ids, "stop_token_ids", vocab);
   check_ids(fields.allowed_token_ids, "allowed_token_ids", vocab);

@@ -44,10 +44,13 @@ struct SamplingFields {
   std::optional<uint64_t> seed;
   int min_tokens = 0, n = 1, priority = 0;
   bool ignore_eos = false;
-  std::string cache_salt;                   // empty: none
-  int logprobs = -1;                        // -1: none
-  bool return_token_ids = false;            // ids beside the text
-  bool return_tokens_as_token_ids = false;  // "token_id:17" for the text of a token in logprobs
+  std::string cache_salt;                     // empty: none
+  int logprobs = -1;                          // -1: none
+  int prompt_logprobs = -1;                   // -1: none
+  bool echoes_logprobs = false;               // logprobs are those of the prompt's tokens too
+  std::optional<int> truncate_prompt_tokens;  // the last so many are kept; -1: as many as fit
+  bool return_token_ids = false;              // ids beside the text
+  bool return_tokens_as_token_ids = false;    // "token_id:17" for the text of a token in logprobs
   std::vector<int32_t> allowed_token_ids;
   std::vector<std::pair<int32_t, float>> logit_bias;
   std::vector<std::string> bad_words;

@@ -38,9 +38,36 @@ Tokenizer make_byte_tokenizer() {
   return Tokenizer::from_json(file.dump());
 }
 
+namespace {
+
+// Each token of the prompt is second to the byte behind it.
+void push_scores(const Request& request, EventStream& stream) {
+  TokenEvent event;
+  const auto& ids = request.prompt->ids;
+  for (size_t i = 1; i < ids.size(); ++i) {
+    PromptLogprob& entry = event.prompt_logprobs.emplace_back();
+    entry.logprobs.push_back({ids[i], -1.5f});
+    entry.rank = 2;
+    for (int j = 0; j < request.params.prompt_logprobs; ++j)
+      entry.logprobs.push_back({j == 1 ? ids[i] : ids[i] + 1 + j, -0.5f - static_cast<float>(j)});
+  }
+  stream.push(std::move(event));
+}
+
+void push_end(int choice, EventStream& stream) {
+  TokenEvent event;
+  event.choice = choice;
+  event.finish = FinishReason::length;
+  stream.push(std::move(event));
+}
+
+}  // namespace
+
 void push_reply(const Request& request, EventStream& stream, std::string_view text) {
+  if (request.params.prompt_logprobs >= 0) push_scores(request, stream);
   for (int choice = 0; choice < request.n; ++choice) {
     const int64_t limit = request.params.max_tokens;
+    if (limit == 0) push_end(choice, stream);
     for (size_t i = 0; i <= text.size() && static_cast<int64_t>(i) < limit; ++i) {
       const bool is_last = i == text.size();
       TokenEvent event;
@@ -72,7 +99,8 @@ ScriptedService::ScriptedService() : tokenizer_(make_byte_tokenizer()) {
            .max_model_len = 512,
            .block_size = 16,
            .num_blocks = 64,
-           .kv_dtype = "float32"};
+           .kv_dtype = "float32",
+           .speculative_tokens = 4};
   defaults_.eos_token_ids = {kScriptedEos};
 }
 

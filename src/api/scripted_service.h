@@ -36,6 +36,7 @@ class ScriptedService final : public Service {
 
   void set_script(Script script);
   void set_healthy(bool is_healthy) { is_healthy_ = is_healthy; }
+  void set_stalled(bool is_stalled) { is_stalled_ = is_stalled; }
   void set_recovering(bool is_recovering) { is_recovering_ = is_recovering; }
   void set_stats(const EngineStats& stats);
   // Wait until that many requests were submitted, or cancelled; false after ten seconds.
@@ -56,6 +57,7 @@ class ScriptedService final : public Service {
   EngineStats stats() const override;
   bool is_healthy() const override { return is_healthy_; }
   bool is_recovering() const override { return is_recovering_; }
+  bool is_stalled() const override { return is_stalled_; }
 
  private:
   ServiceInfo info_;
@@ -67,7 +69,7 @@ class ScriptedService final : public Service {
   std::vector<Request> requests_;
   std::set<std::string> cancelled_;
   EngineStats stats_;
-  std::atomic<bool> is_healthy_ = true, is_recovering_ = false;
+  std::atomic<bool> is_healthy_ = true, is_recovering_ = false, is_stalled_ = false;
 };
 
 }  // namespace quern

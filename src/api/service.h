@@ -22,6 +22,7 @@ struct ServiceInfo {
   int64_t max_model_len = 0;               // tokens of prompt and answer
   int64_t block_size = 0, num_blocks = 0;  // of the KV cache, for the metrics
   std::string kv_dtype;
+  int speculative_tokens = 0;  // of one draft
 };
 
 class Service {
@@ -44,6 +45,8 @@ class Service {
   virtual bool is_healthy() const = 0;
   // While lost workers are being replaced: requests wait.
   virtual bool is_recovering() const = 0;
+  // A step takes longer than it may: requests fail until it has returned.
+  virtual bool is_stalled() const { return false; }
 };
 
 }  // namespace quern

@@ -6,12 +6,6 @@
 namespace quern {
 namespace {
 
-int64_t character_count(std::string_view utf8) {
-  return std::count_if(utf8.begin(), utf8.end(), [](char c) {
-    return (static_cast<unsigned char>(c) & 0xC0) != 0x80;
-  });
-}
-
 void join(std::vector<ToolCallDelta>& calls, std::vector<ToolCallDelta> pieces) {
   for (ToolCallDelta& piece : pieces) {
     if (calls.empty() || calls.back().index != piece.index)
@@ -23,6 +17,12 @@ void join(std::vector<ToolCallDelta>& calls, std::vector<ToolCallDelta> pieces) 
 
 }  // namespace
 
+int64_t character_count(std::string_view utf8) {
+  return std::count_if(utf8.begin(), utf8.end(), [](char c) {
+    return (static_cast<unsigned char>(c) & 0xC0) != 0x80;
+  });
+}
+
 void TextDelta::append(TextDelta next) {
   text += next.text;
   reasoning += next.reasoning;
@@ -31,6 +31,7 @@ void TextDelta::append(TextDelta next) {
   scores.insert(scores.end(),
                 std::make_move_iterator(next.scores.begin()),
                 std::make_move_iterator(next.scores.end()));
+  if (next.prompt) prompt = std::move(next.prompt);
   if (next.finish == FinishReason::none) return;
   finish = next.finish;
   stop_reason = std::move(next.stop_reason);
@@ -71,16 +72,6 @@ StreamAssembler::StreamAssembler(const Tokenizer& tokenizer, TextOptions options
       options_(std::move(options)),
       detokenizer_(tokenizer, options_.skip_special_tokens),
       stops_(options_.stop) {}
-
-ScoredToken StreamAssembler::scored(const TokenLogprob& logprob) const {
-  ScoredToken out;
-  out.id = logprob.token;
-  // JSON has no infinity; a token that was forbidden gets a number no real one has.
-  out.logprob = std::max(logprob.logprob, -9999.0f);
-  out.text = tokenizer_.decode(std::span(&logprob.token, 1));
-  out.bytes = std::string(tokenizer_.token_bytes(logprob.token));
-  return out;
-}
 
 // The text that this token completes. The token that ended an answer is no part of it, unless stops
 // are to be included.
@@ -131,9 +122,9 @@ void StreamAssembler::take(const TokenEvent& event) {
   ++token_count_;
   Waiting waiting{event.token, decoded_, std::nullopt};
   if (!event.logprobs.empty()) {
-    waiting.scores = TokenScores{scored(event.logprobs[0]), {}, offset};
+    waiting.scores = TokenScores{scored_token(tokenizer_, event.logprobs[0]), {}, offset};
     for (size_t i = 1; i < event.logprobs.size(); ++i)
-      waiting.scores->top.push_back(scored(event.logprobs[i]));
+      waiting.scores->top.push_back(scored_token(tokenizer_, event.logprobs[i]));
   }
   waiting_.push_back(std::move(waiting));
 }

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "api/parsers/answer_parser.h"
+#include "api/prompt_scores.h"
 #include "api/sampling_fields.h"
 #include "engine/request.h"
 #include "text/tokenizer/detokenizer.h"
@@ -67,6 +68,8 @@ struct TextDelta {
   ErrorCode error_code = ErrorCode::internal;
   std::string error;         // finish == error
   std::string error_reason;  // a closer name than the code's; mostly empty
+  // In the first delta of each choice, if the prompt's log-probabilities were asked for.
+  std::shared_ptr<const ScoredPrompt> prompt;
 
   // Nothing of the answer's text in any of its three forms.
   bool shows_nothing() const { return text.empty() && reasoning.empty() && tool_calls.empty(); }
@@ -76,6 +79,8 @@ struct TextDelta {
   // Joins the pieces of one tool call into one.
   void append(TextDelta next);
 };
+
+int64_t character_count(std::string_view utf8);
 
 class StreamAssembler {
  public:
@@ -104,7 +109,6 @@ class StreamAssembler {
   void finish(TextDelta& delta, const TokenEvent& event);
   void emit(TextDelta& delta, size_t bytes);
   void release_tokens(TextDelta& delta, bool all);
-  ScoredToken scored(const TokenLogprob& logprob) const;
 
   const Tokenizer& tokenizer_;
   TextOptions options_;

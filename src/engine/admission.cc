@@ -52,14 +52,15 @@ void check_media(const Prompt& p) {
 
 void check_length(const Request& request, const EngineConfig& config) {
   const auto prompt = static_cast<int64_t>(request.prompt->ids.size());
-  if (prompt + 1 > config.max_model_len)
+  const int64_t answer = request.params.max_tokens;
+  if (prompt + std::min<int64_t>(answer, 1) > config.max_model_len)
     fail(ErrorCode::invalid_argument,
          "prompt: {} tokens leave no room for an answer: the context holds {}; shorten the prompt "
          "or raise max_model_len",
          prompt,
          config.max_model_len);
   // The last token of an answer is never stored.
-  const int64_t stored = std::min(prompt + request.params.max_tokens, config.max_model_len) - 1;
+  const int64_t stored = std::max(prompt, std::min(prompt + answer, config.max_model_len) - 1);
   const int64_t blocks = (stored + config.block_size - 1) / config.block_size;
   if (blocks > config.num_blocks)
     fail(ErrorCode::exhausted,
@@ -82,15 +83,37 @@ void EngineConfig::validate() const {
   check_field("block_size", block_size, 1, 4096);
   check_field("num_blocks", num_blocks, 1, std::numeric_limits<int32_t>::max() / block_size);
   check_field("vocab_size", vocab_size, 0, int64_t{1} << 28);
+  check_field("long_prefill_token_threshold", long_prefill_token_threshold, 0, 1 << 24);
   check_field("max_queue", max_queue, 1, 1 << 24);
+  check_field("request_timeout_us", request_timeout_us, 0, std::numeric_limits<int64_t>::max());
+  check_field("step_timeout_us", step_timeout_us, 0, std::numeric_limits<int64_t>::max());
+  speculation.validate();
   check_field("encode_budget_tokens", encode_budget_tokens, 1, 1 << 24);
+}
+
+int most_draft_rows(const EngineConfig& config) {
+  constexpr int kMost = 256;  // rows of logits are wide, and travel from the worker
+  return std::min(config.max_num_seqs * config.speculation.tokens, kMost);
+}
+
+int EngineConfig::most_rows() const {
+  constexpr int kLeast = 32;  // a prompt that is scored alone gets on by so much a step
+  return std::min(std::max(max_num_seqs, kLeast) + most_draft_rows(*this), max_num_batched_tokens);
 }
 
 void check_admissible(const Request& request, const EngineConfig& config) {
   if (!request.prompt) fail(ErrorCode::invalid_argument, "prompt: there is none");
   check_field("n", request.n, 1, kMaxChoices);
+  if (request.priority != 0 && !config.has_priorities)
+    fail(ErrorCode::invalid_argument,
+         "priority: got {}, but requests run in the order they come; serve with "
+         "--scheduling-policy priority, or leave it out",
+         request.priority);
   if (config.vocab_size > 0) request.params.validate(config.vocab_size);
-  check_field("max_tokens", request.params.max_tokens, 1, std::numeric_limits<int>::max());
+  check_field("max_tokens",
+              request.params.max_tokens,
+              request.params.prompt_logprobs >= 0 ? 0 : 1,
+              std::numeric_limits<int>::max());
   check_prompt(*request.prompt, config.vocab_size);
   check_media(*request.prompt);
   check_length(request, config);

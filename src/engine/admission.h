@@ -10,4 +10,7 @@ namespace quern {
 // malformed or too long, exhausted where the KV cache is too small, each with the numbers.
 void check_admissible(const Request& request, const EngineConfig& config);
 
+// Of EngineConfig::most_rows, those that are for drafts.
+int most_draft_rows(const EngineConfig& config);
+
 }  // namespace quern

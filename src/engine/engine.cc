@@ -49,7 +49,11 @@ Engine::~Engine() {
 std::shared_ptr<EventStream> Engine::submit(Request request) {
   if (!is_healthy())
     fail(ErrorCode::unavailable, "engine: its workers are lost; restart the server");
+  if (is_stalled())
+    fail(ErrorCode::unavailable, "engine: a step does not return; nothing is taken until it does");
   check_admissible(request, state_->config);
+  if (request.deadline_us == 0 && state_->config.request_timeout_us > 0)
+    request.deadline_us = state_->clock.now_us() + state_->config.request_timeout_us;
   state_->book.enter(request.id, state_->config.max_queue);
   auto stream = std::make_shared<EventStream>();
   stream->set_on_room([inbox = state_->inbox] { inbox->ring(); });
@@ -77,6 +81,10 @@ bool Engine::is_healthy() const {
 
 bool Engine::is_recovering() const {
   return state_->workforce.is_recovering();
+}
+
+bool Engine::is_stalled() const {
+  return state_->loop.is_stalled();
 }
 
 }  // namespace quern

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "engine/draft.h"
 #include "engine/executor.h"
 #include "engine/request.h"
 #include "sampling/logit_processor.h"
@@ -16,15 +17,23 @@
 namespace quern {
 
 struct EngineConfig {
-  int64_t max_model_len = 4096;       // prompt + output tokens of one sequence
-  int max_num_seqs = 64;              // sequences in one step
-  int max_num_batched_tokens = 2048;  // tokens in one step
-  int block_size = 16;                // tokens per KV block
-  int64_t num_blocks = 0;             // KV blocks in all
+  int64_t max_model_len = 4096;          // prompt + output tokens of one sequence
+  int max_num_seqs = 64;                 // sequences in one step
+  int max_num_batched_tokens = 2048;     // tokens in one step
+  int long_prefill_token_threshold = 0;  // most prefill tokens of one sequence in a step; 0: any
+  int block_size = 16;                   // tokens per KV block
+  int64_t num_blocks = 0;                // KV blocks in all
   int64_t vocab_size =
       0;  // of the model: submit checks token ids against it; 0: only the first step does
   bool enable_prefix_caching = true;
-  int max_queue = 1024;             // waiting requests; beyond: exhausted
+  int max_queue = 1024;         // waiting requests; beyond: exhausted
+  bool has_priorities = false;  // requests may have a priority
+  SpeculationConfig speculation;
+  int64_t request_timeout_us =
+      0;  // from submit to the end, where a request has no deadline; 0: any
+  // A step that has not returned for so long: its workers are replaced where that is possible, else
+  // all requests fail, and none is taken until it returns. 0: it may take any time.
+  int64_t step_timeout_us = 0;
   int encode_budget_tokens = 4096;  // media tokens encoded per step
   LogitHook logit_hook;             // of the model; may be empty
   // After a loss of workers: running requests go on with the tokens they have. False: they fail.
@@ -34,6 +43,14 @@ struct EngineConfig {
   std::function<void()> on_workers_gone;
 
   void validate() const;  // throws invalid_argument naming the field
+  // Most rows of logits of one step: of each sequence its last token and a draft, or a piece of a
+  // prompt that is scored.
+  int most_rows() const;
+};
+
+struct SpeculationStats {
+  int64_t drafts = 0, draft_tokens = 0, accepted_tokens = 0;
+  int64_t accepted_per_position[SpeculationConfig::kMostTokens] = {};
 };
 
 struct EngineStats {
@@ -44,6 +61,9 @@ struct EngineStats {
   int64_t encode_us = 0;              // spent in towers
   int64_t requests_finished[5] = {};  // by FinishReason
   int64_t numeric_errors = 0;         // requests that failed because logits were no numbers
+  SpeculationStats speculation;
+  bool is_stalled = false;            // the step at work has taken longer than step_timeout_us
+  int64_t stalls = 0;                 // how often that happened
   int64_t last_step_age_us = 0;       // since the last completed step, 0 when idle
   uint64_t epoch = 0;                 // rises when workers are replaced
   int64_t losses = 0;                 // of workers, failed replacements included
@@ -71,6 +91,8 @@ class Engine {
   bool is_healthy() const;
   // While lost workers are being replaced: requests wait.
   bool is_recovering() const;
+  // A step has not returned in time: nothing is taken until it does.
+  bool is_stalled() const;
 
  private:
   struct State;

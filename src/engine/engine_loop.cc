@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "engine/plan_builder.h"
 
 namespace quern {
@@ -96,6 +97,8 @@ void EngineLoop::add(Submission submission) {
   QUERN_CHECK(is_new, "request {} is known already", it->first);
   if (!workforce_.is_healthy())
     end_group(*it->second, failure(Error(ErrorCode::unavailable, "the workers are lost")));
+  else if (is_stalled_)
+    end_group(*it->second, failure(Error(ErrorCode::unavailable, "a step does not return")));
 }
 
 void EngineLoop::expire_deadlines() {
@@ -117,7 +120,28 @@ void EngineLoop::look_at_consumers() {
   }
 }
 
+// A draft that missed costs a row: after some in a row the next tries are further apart.
+void EngineLoop::guess() {
+  constexpr int kMostRest = 4;  // 2^4 steps
+  if (config_.speculation.tokens == 0) return;
+  for (const auto& [id, group] : groups_)
+    for (const auto& s : group->sequences) {
+      s->draft.clear();
+      if (s->state != SequenceState::running || s->is_paused || s->remaining() != 1) continue;
+      if (s->draft_rest > 0) {
+        --s->draft_rest;
+        continue;
+      }
+      const int64_t room = std::min(group->request.params.max_tokens - s->output_length(),
+                                    config_.max_model_len - s->length());
+      const int64_t most = std::min<int64_t>(config_.speculation.tokens, room - 1);
+      s->draft = draft_of(s->tokens, config_.speculation, most);
+      if (!s->draft.empty()) s->draft_rest = (1 << std::min(s->draft_misses, kMostRest)) - 1;
+    }
+}
+
 bool EngineLoop::step() {
+  guess();
   Schedule schedule = scheduler_.next();
   if (schedule.is_empty()) return false;
   try {
@@ -131,7 +155,39 @@ bool EngineLoop::step() {
   } catch (const std::exception& e) {
     fail_step(schedule, Error(ErrorCode::internal, e.what()));
   }
+  end_stall();
   return true;
+}
+
+// While a step is under way: requests end that are cancelled or late. Their slices stay in the
+// schedule, and nobody else gets their blocks before the step has returned.
+bool EngineLoop::look_around(int64_t began_us) {
+  obey(inbox_.take(0));
+  expire_deadlines();
+  const int64_t age_us = clock_.now_us() - began_us;
+  if (config_.step_timeout_us > 0 && age_us > config_.step_timeout_us && !is_stalled_)
+    stall(age_us);
+  return !should_stop_;
+}
+
+// Workers that are processes are replaced, as lost ones are. A thread cannot be ended: it is waited
+// for, but by nobody's request.
+void EngineLoop::stall(int64_t age_us) {
+  const Error error(
+      ErrorCode::unavailable,
+      format("step {} has not returned for {:.0f} s", steps_, static_cast<double>(age_us) * 1e-6));
+  if (workforce_.is_replaceable()) throw Error(error);
+  log(LogLevel::error, "engine stalled step={} reason=\"{}\"", steps_, error.what());
+  ++counts_.stalls;
+  is_stalled_ = true;
+  end_all(failure(error));
+  publish_stats();
+}
+
+void EngineLoop::end_stall() {
+  if (!is_stalled_) return;
+  log(LogLevel::warn, "engine goes on: step {} has returned", steps_);
+  is_stalled_ = false;
 }
 
 void EngineLoop::carry_out(Schedule& schedule) {
@@ -141,7 +197,8 @@ void EngineLoop::carry_out(Schedule& schedule) {
   plan.step = ++steps_;
   const size_t rows = plan.batch.sample_rows.size();
   StepResult result;
-  if (!workforce_.run(std::move(plan), result, should_stop_)) return;
+  const int64_t began_us = clock_.now_us();
+  if (!workforce_.run(std::move(plan), result, [&] { return look_around(began_us); })) return;
   if (result.logits.size() != rows * static_cast<size_t>(result.vocab) ||
       (rows > 0 && result.vocab < 1))
     fail(ErrorCode::internal,
@@ -165,13 +222,13 @@ void EngineLoop::accept(const Schedule& schedule, StepResult& result) {
   const auto vocab = static_cast<size_t>(result.vocab);
   std::span<float> rows(result.logits);
   for (const Slice& slice : schedule.slices) {
-    if (!slice.samples) continue;
-    const auto row = rows.first(vocab);
-    rows = rows.subspan(vocab);
-    if (slice.sequence->state == SequenceState::finished)
+    const size_t count = static_cast<size_t>(slice.rows) * vocab;
+    const auto own = rows.first(count);
+    rows = rows.subspan(count);
+    if (slice.rows == 0 || slice.sequence->state == SequenceState::finished)
       continue;  // another choice of its request failed
     try {
-      sample(slice, row);
+      take(slice, own, vocab);
     } catch (const NumericError& e) {
       ++counts_.numeric_errors;
       TokenEvent last = failure(e);
@@ -183,8 +240,60 @@ void EngineLoop::accept(const Schedule& schedule, StepResult& result) {
   }
 }
 
-void EngineLoop::sample(const Slice& slice, std::span<float> logits) {
+void EngineLoop::take(const Slice& slice, std::span<float> logits, size_t vocab) {
   Sequence& s = *slice.sequence;
+  if (s.choice == 0 && !s.group.has_sent_scores) score(slice, logits, vocab);
+  if (!slice.samples) return;
+  const auto own = logits.last(static_cast<size_t>(1 + slice.drafts) * vocab);
+  sample(s, own.first(vocab));
+  if (slice.drafts > 0) verify(slice, own.subspan(vocab), vocab);
+}
+
+// The sampler has the word, with the history and the random numbers of a step without drafts: a
+// draft token only tells whether the next row was computed behind the right token.
+void EngineLoop::verify(const Slice& slice, std::span<float> logits, size_t vocab) {
+  Sequence& s = *slice.sequence;
+  SpeculationStats& stats = counts_.speculation;
+  ++stats.drafts;
+  stats.draft_tokens += slice.drafts;
+  int64_t accepted = 0;
+  while (accepted < slice.drafts && s.tokens.back() == s.draft[static_cast<size_t>(accepted)]) {
+    ++stats.accepted_tokens;
+    ++stats.accepted_per_position[accepted++];
+    if (s.state == SequenceState::finished) break;
+    scheduler_.accept_draft(s);
+    sample(s, logits.first(vocab));
+    logits = logits.subspan(vocab);
+  }
+  s.draft_misses = accepted > 0 ? 0 : s.draft_misses + 1;
+  if (accepted > 0) s.draft_rest = 0;
+}
+
+// Rows of a prompt become log-probabilities at once: they are never held together.
+void EngineLoop::score(const Slice& slice, std::span<const float> logits, size_t vocab) {
+  Sequence& s = *slice.sequence;
+  const SamplingParams& params = s.group.request.params;
+  if (params.prompt_logprobs < 0) return;
+  const auto& ids = s.prompt().ids;
+  if (config_.vocab_size != static_cast<int64_t>(vocab))
+    params.validate(static_cast<int64_t>(vocab));
+  const int64_t end = std::min(slice.end(), s.rows_to_score());
+  for (int64_t row = slice.end() - slice.rows; row < end; ++row) {
+    s.group.scores.push_back(prompt_logprob(
+        logits.first(vocab), ids[static_cast<size_t>(row) + 1], params.prompt_logprobs));
+    logits = logits.subspan(vocab);
+  }
+  if (!s.is_scoring()) send_scores(s.group);
+}
+
+void EngineLoop::send_scores(Group& group) {
+  TokenEvent event;
+  event.prompt_logprobs = std::exchange(group.scores, {});
+  group.has_sent_scores = true;
+  group.stream->push(std::move(event));
+}
+
+void EngineLoop::sample(Sequence& s, std::span<float> logits) {
   const Request& request = s.group.request;
   TokenEvent event;
   event.choice = s.choice;
@@ -196,6 +305,10 @@ void EngineLoop::sample(const Slice& slice, std::span<float> logits) {
     event.cached_tokens = s.cached_tokens;
     counts_.cached_tokens += s.cached_tokens;
     counts_.prompt_tokens += s.choice == 0 ? s.length() : 0;
+  }
+  if (request.params.max_tokens == 0) {
+    event.finish = FinishReason::length;
+    return end_sequence(s, std::move(event));
   }
   if (request.hash_logits) event.logits_hash = hash_bytes(std::as_bytes(logits)).low;
   SampledToken sampled = s.sampler.next(logits, {s.tokens, request.prompt->ids.size()});
@@ -305,7 +418,8 @@ void EngineLoop::publish_stats() {
   counts_.blocks_used = scheduler_.pool().used();
   counts_.preemptions = scheduler_.preemptions();
   counts_.epoch = workforce_.epoch();
-  book_.publish(counts_, has_work_, clock_.now_us());
+  counts_.is_stalled = is_stalled_;
+  book_.publish(counts_, has_work_ || is_stalled_, clock_.now_us());
 }
 
 }  // namespace quern

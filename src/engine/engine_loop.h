@@ -26,6 +26,7 @@ class EngineLoop {
 
   void run();   // until stopped; then ends every request that is left
   void stop();  // from any thread
+  bool is_stalled() const { return is_stalled_; }  // from any thread
 
  private:
   using Groups = std::unordered_map<std::string, std::unique_ptr<Group>>;
@@ -36,10 +37,18 @@ class EngineLoop {
   void look_at_consumers();
   int patience_ms(bool did_work) const;
 
+  void guess();
   bool step();
+  bool look_around(int64_t began_us);
+  void stall(int64_t age_us);
+  void end_stall();
   void carry_out(Schedule& schedule);
   void accept(const Schedule& schedule, StepResult& result);
-  void sample(const Slice& slice, std::span<float> logits);
+  void take(const Slice& slice, std::span<float> logits, size_t vocab);
+  void verify(const Slice& slice, std::span<float> logits, size_t vocab);
+  void score(const Slice& slice, std::span<const float> logits, size_t vocab);
+  void send_scores(Group& group);
+  void sample(Sequence& s, std::span<float> logits);
   FinishReason reason_to_finish(const Sequence& s, int32_t token) const;
   void note_start(const Slice& slice);
 
@@ -61,7 +70,7 @@ class EngineLoop {
   Groups groups_;
   std::vector<std::unique_ptr<Group>>
       ended_;  // slices of the step at hand may still point into them
-  std::atomic<bool> should_stop_ = false;
+  std::atomic<bool> should_stop_ = false, is_stalled_ = false;
   EngineStats counts_;
   bool has_work_ = false;  // some consumer has room for an answer
   uint64_t arrivals_ = 0, steps_ = 0;

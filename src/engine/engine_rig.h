@@ -35,7 +35,7 @@ struct PlanLog {
   std::mutex mutex;
   std::multiset<Hash128> encoded;  // over all time
   std::set<Hash128> held;          // now, on the worker
-  size_t most_tokens = 0, most_sequences = 0, plans = 0;
+  size_t most_tokens = 0, most_sequences = 0, most_rows = 0, plans = 0;
   std::set<uint64_t> lose_at;  // plan numbers, counted from 1, whose workers are lost
 };
 
@@ -86,6 +86,7 @@ class CheckedExecutor : public Executor {
     for (const MediaUse& use : plan.media) EXPECT_TRUE(log_.held.contains(use.hash));
     for (const Hash128& hash : plan.release) log_.held.erase(hash);
     log_.most_tokens = std::max(log_.most_tokens, plan.batch.tokens.size());
+    log_.most_rows = std::max(log_.most_rows, plan.batch.sample_rows.size());
     log_.most_sequences =
         std::max(log_.most_sequences, static_cast<size_t>(plan.batch.sequence_count()));
     std::set<int32_t> slots(plan.batch.slots.begin(), plan.batch.slots.end());
@@ -100,10 +101,17 @@ class CheckedExecutor : public Executor {
 struct Answer {
   std::vector<std::vector<int32_t>> tokens;  // by choice
   std::vector<std::vector<uint64_t>> hashes;
+  std::vector<std::vector<std::vector<TokenLogprob>>> logprobs;
   std::vector<TokenEvent> ends;  // by choice; token events included
   int32_t cached_tokens = 0;     // of choice 0
+  int score_events = 0;
+  std::vector<PromptLogprob> scores;
   bool operator==(const Answer& other) const {
-    return tokens == other.tokens && hashes == other.hashes;
+    for (size_t i = 0; i < ends.size() && i < other.ends.size(); ++i)
+      if (ends[i].finish != other.ends[i].finish || ends[i].stop_token != other.ends[i].stop_token)
+        return false;
+    return tokens == other.tokens && hashes == other.hashes && logprobs == other.logprobs &&
+           scores == other.scores;
   }
 };
 
@@ -112,6 +120,7 @@ inline Answer collect(EventStream& stream, int n = 1) {
   const auto count = static_cast<size_t>(n);
   answer.tokens.resize(count);
   answer.hashes.resize(count);
+  answer.logprobs.resize(count);
   answer.ends.resize(count);
   TokenEvent event;
   while (!stream.is_finished()) {
@@ -124,8 +133,15 @@ inline Answer collect(EventStream& stream, int n = 1) {
       if (choice == 0 && answer.tokens[0].empty()) answer.cached_tokens = event.cached_tokens;
       answer.tokens[choice].push_back(event.token);
       answer.hashes[choice].push_back(event.logits_hash);
+      answer.logprobs[choice].push_back(event.logprobs);
     }
-    if (event.finish != FinishReason::none) answer.ends[choice] = event;
+    if (event.finish != FinishReason::none) {
+      answer.ends[choice] = event;
+    } else if (event.token < 0) {
+      ++answer.score_events;
+      for (const auto& tokens : answer.tokens) EXPECT_TRUE(tokens.empty()) << "scores come first";
+      answer.scores = std::move(event.prompt_logprobs);
+    }
   }
   return answer;
 }

@@ -208,8 +208,18 @@ TEST(Engine, AnIdIsUsedOnceAtATime) {
   rig.run(text_request("a", some_ids(1, 5)));
 }
 
+TEST(Engine, PrioritiesNeedTheirPolicy) {
+  EngineRig rig;
+  Request request = text_request("a", some_ids(1, 5));
+  request.priority = 1;
+  std::string message;
+  EXPECT_EQ(code_of([&] { rig.engine->submit(request); }, &message), ErrorCode::invalid_argument);
+  EXPECT_THAT(message, testing::HasSubstr("--scheduling-policy priority"));
+}
+
 TEST(Engine, LowerPriorityNumbersRunFirst) {
   EngineConfig config = small_config();
+  config.has_priorities = true;
   config.max_num_seqs = 1;
   auto model = std::make_shared<FakeModel>();
   Gate gate(*model);
@@ -250,6 +260,10 @@ TEST(Engine, ConfigsAreChecked) {
   EXPECT_TRUE(refused([](auto& c) { c.max_num_seqs = 0; }));
   EXPECT_TRUE(refused([](auto& c) { c.max_num_batched_tokens = -1; }));
   EXPECT_TRUE(refused([](auto& c) { c.encode_budget_tokens = 0; }));
+  EXPECT_TRUE(refused([](auto& c) { c.long_prefill_token_threshold = -1; }));
+  EXPECT_TRUE(refused([](auto& c) { c.step_timeout_us = -1; }));
+  EXPECT_TRUE(refused([](auto& c) { c.request_timeout_us = -1; }));
+  EXPECT_TRUE(refused([](auto& c) { c.speculation.tokens = 17; }));
 }
 
 // Processor time while there is nothing to do, over one unanswered wait.

@@ -31,6 +31,8 @@ class Executor {
   // step that failed on healthy workers.
   virtual bool wait(StepResult& result, int timeout_ms) = 0;
 
+  // It may be destroyed while a plan is under way, and ends its workers then.
+  virtual bool is_replaceable() const { return false; }
   // Throws unavailable if the workers are lost: asked between plans.
   virtual void check() {}
   // To be called, from any thread, as soon as workers are lost.

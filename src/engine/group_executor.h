@@ -44,6 +44,7 @@ class GroupExecutor final : public Executor {
 
   void submit(StepPlan plan) override;
   bool wait(StepResult& result, int timeout_ms) override;
+  bool is_replaceable() const override { return true; }
   void check() override;
   void set_on_loss(std::function<void()> on_loss) override;
   std::vector<WorkerReport> workers() const override;

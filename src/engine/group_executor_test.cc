@@ -294,7 +294,8 @@ TEST(GroupEngine, StreamsGoOnWithTheSameTokens) {
   const Answer rest = collect(*stream);
   answer.tokens[0].insert(answer.tokens[0].end(), rest.tokens[0].begin(), rest.tokens[0].end());
   answer.hashes[0].insert(answer.hashes[0].end(), rest.hashes[0].begin(), rest.hashes[0].end());
-  EXPECT_EQ(answer, expected);
+  EXPECT_EQ(answer.tokens, expected.tokens);
+  EXPECT_EQ(answer.hashes, expected.hashes);
   const EngineStats stats = rig.engine->stats();
   EXPECT_EQ(stats.epoch, 2u);
   EXPECT_EQ(stats.losses, 1);

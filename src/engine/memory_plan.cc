@@ -17,7 +17,7 @@ double gib(int64_t bytes) {
   return static_cast<double>(bytes) / (int64_t{1} << 30);
 }
 
-// The widest step: all tokens, all seats, every block table as long as it gets.
+// The widest step: all tokens, all seats, all rows, every block table as long as it gets.
 Batch widest_batch(const EngineConfig& config, int axes) {
   Batch b;
   const int tokens = config.max_num_batched_tokens,
@@ -33,8 +33,7 @@ Batch widest_batch(const EngineConfig& config, int axes) {
   b.context_lengths.assign(static_cast<size_t>(sequences),
                            static_cast<int32_t>(config.max_model_len));
   b.block_tables.assign(static_cast<size_t>(sequences) * static_cast<size_t>(b.blocks_per_row), 0);
-  for (int s = 0; s < sequences; ++s)
-    b.sample_rows.push_back(b.offsets[static_cast<size_t>(s) + 1] - 1);
+  for (int row = tokens - config.most_rows(); row < tokens; ++row) b.sample_rows.push_back(row);
   return b;
 }
 
@@ -121,7 +120,7 @@ MemoryPlan plan_memory(const PlanSubject& subject,
         (config.encode_budget_tokens + 2 * subject.largest->tokens) * scratch.media_row_bytes;
   // Once in the worker's answer, once in the sampler's copy for log-probabilities.
   plan.logits_bytes =
-      2 * int64_t{config.max_num_seqs} * subject.model.info().vocab_size * int64_t{sizeof(float)};
+      2 * int64_t{config.most_rows()} * subject.model.info().vocab_size * int64_t{sizeof(float)};
   plan.block_bytes = subject.kv_spec.bytes_per_token() * config.block_size;
   const int64_t for_one = blocks_for(config.max_model_len, config.block_size);
   const int64_t wanted = config.num_blocks > 0 ? config.num_blocks : for_one;

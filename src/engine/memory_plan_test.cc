@@ -32,10 +32,10 @@ TEST(MemoryPlan, HasTheSizesThatAreAllocated) {
   const auto largest = picture(1, 1000);
   const MemoryPlan plan = plan_for(model, config, largest.get(), kMega);
   EXPECT_EQ(plan.weight_bytes, 1000);
-  EXPECT_EQ(plan.arena_bytes, 16 * FakeModel::kVocab * 4)
+  EXPECT_EQ(plan.arena_bytes, config.most_rows() * FakeModel::kVocab * 4)
       << "the logits of a full step outweigh a picture's rows";
   EXPECT_EQ(plan.media_bytes, (config.encode_budget_tokens + 2000) * 4);
-  EXPECT_EQ(plan.logits_bytes, 2 * 16 * FakeModel::kVocab * 4);
+  EXPECT_EQ(plan.logits_bytes, 2 * config.most_rows() * FakeModel::kVocab * 4);
   EXPECT_EQ(plan.block_bytes, 4 * 2 * 4);
   EXPECT_EQ(plan.num_blocks, 16 * 50) << "more would never be used";
   KvCache kv(model.kv_spec(), plan.num_blocks, config.block_size, Device::cpu());

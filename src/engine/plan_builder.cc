@@ -9,11 +9,14 @@ namespace {
 void add_sequence(Batch& b, const Slice& slice) {
   const Sequence& s = *slice.sequence;
   const int64_t end = slice.begin + slice.count;
-  b.tokens.insert(b.tokens.end(), s.tokens.begin() + slice.begin, s.tokens.begin() + end);
+  b.tokens.insert(
+      b.tokens.end(), s.tokens.begin() + slice.begin, s.tokens.begin() + end - slice.drafts);
+  b.tokens.insert(b.tokens.end(), s.draft.begin(), s.draft.begin() + slice.drafts);
   for (int64_t i = slice.begin; i < end; ++i) b.slots.push_back(s.blocks.slot(i));
   b.offsets.push_back(static_cast<int32_t>(b.tokens.size()));
   b.context_lengths.push_back(static_cast<int32_t>(end));
-  if (slice.samples) b.sample_rows.push_back(static_cast<int32_t>(b.tokens.size()) - 1);
+  for (int64_t row = slice.rows; row > 0; --row)
+    b.sample_rows.push_back(static_cast<int32_t>(static_cast<int64_t>(b.tokens.size()) - row));
 }
 
 // Every axis has all rows of the step, so positions are written once the number of rows is known.

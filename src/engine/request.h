@@ -42,6 +42,8 @@ struct TokenEvent {
   std::string error_reason;   // a closer name than the code's ("numeric_error"); mostly empty
   uint64_t logits_hash = 0;   // hash of the step's raw logits row
   int32_t cached_tokens = 0;  // first event: prompt tokens found in the prefix cache
+  // Of the prompt's tokens from the second on. Comes once, for all choices, before any token.
+  std::vector<PromptLogprob> prompt_logprobs;
 };
 
 // A bounded queue from the engine thread to one consumer. The engine never blocks on it: a request

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "engine/admission.h"
 
 namespace quern {
 
@@ -25,6 +26,8 @@ void Scheduler::remove(Sequence& s) {
 Schedule Scheduler::next() {
   schedule_ = {};
   tokens_left_ = config_.max_num_batched_tokens;
+  rows_left_ = config_.most_rows();
+  spare_ = config_.speculation.tokens > 0 ? spare_tokens() : 0;
   media_.begin_step(config_.encode_budget_tokens);
   const std::vector<Sequence*> order(running_.begin(),
                                      running_.end());  // running_ changes when one is set back
@@ -40,13 +43,54 @@ Schedule Scheduler::next() {
 bool Scheduler::run(Sequence& s) {
   if (tokens_left_ == 0 || schedule_.slices.size() >= static_cast<size_t>(config_.max_num_seqs))
     return false;
-  const int64_t count = media_.plannable(s, std::min(s.remaining(), tokens_left_));
+  const int64_t count = media_.plannable(s, chunk_of(s));
   if (count == 0 || !make_room(s, s.computed + count)) return false;
   media_.encode(s, count, schedule_.encode);
   media_.pass(s, s.computed + count);
-  schedule_.slices.push_back({&s, s.computed, count, s.computed + count == s.length()});
-  tokens_left_ -= count;
+  Slice slice{&s, s.computed, count, s.computed + count == s.length()};
+  slice.rows = slice.samples ? 1 : 0;
+  if (s.is_scoring())
+    slice.rows = std::max<int64_t>(0, slice.end() - std::max(s.computed, s.scored));
+  if (slice.samples && !s.draft.empty()) add_draft(slice);
+  schedule_.slices.push_back(slice);
+  tokens_left_ -= slice.count;
+  rows_left_ -= slice.rows;
   return true;
+}
+
+// Half of what is left when every running sequence has its next token: the rest is for prefill.
+// Their rows come on top of one for each sequence.
+int64_t Scheduler::spare_tokens() const {
+  const auto decoding = std::count_if(running_.begin(), running_.end(), [](const Sequence* r) {
+    return !r->is_paused && r->remaining() == 1;
+  });
+  const int64_t left = std::max<int64_t>(0, config_.max_num_batched_tokens - decoding);
+  return std::min<int64_t>(left / 2, most_draft_rows(config_));
+}
+
+// A guess never sets anybody back, and leaves each running sequence a block.
+void Scheduler::add_draft(Slice& slice) {
+  Sequence& s = *slice.sequence;
+  const int64_t most =
+      std::min({static_cast<int64_t>(s.draft.size()), spare_, rows_left_ - slice.rows});
+  if (most < 1) return;
+  const int64_t missing = s.blocks.missing_blocks(slice.end() + most);
+  if (missing > 0 && missing + static_cast<int64_t>(running_.size()) > pool_.unreferenced()) return;
+  s.blocks.grow_to(slice.end() + most);
+  slice.drafts = most;
+  slice.count += most;
+  slice.rows += most;
+  spare_ -= most;
+}
+
+// The most tokens of one slice: of a prompt that is scored, no more than there are rows for.
+int64_t Scheduler::chunk_of(const Sequence& s) const {
+  int64_t count = std::min(s.remaining(), tokens_left_);
+  if (config_.long_prefill_token_threshold > 0)
+    count = std::min<int64_t>(count, config_.long_prefill_token_threshold);
+  if (s.is_scoring())
+    return std::min(count, std::max<int64_t>(0, s.scored - s.computed) + rows_left_);
+  return rows_left_ == 0 && count == s.remaining() ? count - 1 : count;
 }
 
 bool Scheduler::make_room(Sequence& s, int64_t tokens) {
@@ -77,6 +121,7 @@ void Scheduler::unplan(const Sequence& s) {
   std::erase_if(schedule_.slices, [&](const Slice& slice) {
     if (slice.sequence != &s) return false;
     tokens_left_ += slice.count;
+    rows_left_ += slice.rows;
     return true;
   });
 }
@@ -123,11 +168,13 @@ bool Scheduler::make_room_by_paused() {
   return true;
 }
 
-// At least the last token is computed, for its logits.
+// At least the last token is computed, for its logits; of a prompt that is scored, all that nobody
+// has scored yet.
 std::vector<int32_t> Scheduler::known_blocks(Sequence& s) const {
   std::vector<int32_t> known;
   if (!s.group.shares_blocks) return known;
-  const auto most = static_cast<size_t>((s.length() - 1) / config_.block_size);
+  const int64_t reusable = s.is_scoring() ? s.scored : s.length() - 1;
+  const auto most = static_cast<size_t>(reusable / config_.block_size);
   while (known.size() < most) {
     const int32_t block = prefixes_.find(s.block_key(known.size()));
     if (block < 0) break;
@@ -166,12 +213,19 @@ void Scheduler::start(Sequence& s, const std::vector<int32_t>& known) {
 void Scheduler::complete(const Schedule& schedule) {
   for (const Slice& slice : schedule.slices) {
     Sequence& s = *slice.sequence;
-    s.computed = slice.begin + slice.count;
+    if (s.state == SequenceState::finished) continue;  // while the step was under way
+    s.computed = slice.end() - slice.drafts;
+    s.scored = std::max(s.scored, std::min(s.computed, s.rows_to_score()));
     if (s.group.shares_blocks) publish(s);
     const auto prompt = static_cast<int64_t>(s.prompt().ids.size());
-    if (s.computed / config_.block_size >= (prompt - 1) / config_.block_size)
+    if (s.computed / config_.block_size >= (prompt - 1) / config_.block_size && !s.is_scoring())
       s.group.is_prompt_ready = true;
   }
+}
+
+void Scheduler::accept_draft(Sequence& s) {
+  ++s.computed;
+  if (s.group.shares_blocks) publish(s);
 }
 
 void Scheduler::publish(Sequence& s) {

@@ -16,12 +16,15 @@
 namespace quern {
 
 // Tokens [begin, begin + count) of one sequence. `samples`: they end with its last token, whose
-// logits are wanted.
+// logits choose the next one, and `drafts` guesses of what comes behind it.
 struct Slice {
   Sequence* sequence = nullptr;
   int64_t begin = 0;
   int64_t count = 0;
   bool samples = false;
+  int64_t rows = 0;    // the last of them whose logits are wanted
+  int64_t drafts = 0;  // the last of them, which the sequence does not have yet
+  int64_t end() const { return begin + count; }
 };
 
 struct Schedule {
@@ -51,6 +54,8 @@ class Scheduler {
   Schedule next();
   // The step has been carried out: its tokens have K and V, full blocks can be found by others.
   void complete(const Schedule& schedule);
+  // After that: the sequence has got its next draft token from the sampler too.
+  void accept_draft(Sequence& s);
   // The step failed on healthy workers. Its sequences are expected to be removed.
   void fail_step(const Schedule& schedule);
   // The workers are lost, and all K and V with them: everything running waits again.
@@ -58,6 +63,9 @@ class Scheduler {
 
  private:
   bool run(Sequence& s);
+  int64_t chunk_of(const Sequence& s) const;
+  void add_draft(Slice& slice);
+  int64_t spare_tokens() const;
   bool make_room(Sequence& s, int64_t tokens);
   void set_back(Sequence& s);
   void unplan(const Sequence& s);
@@ -76,7 +84,8 @@ class Scheduler {
   MediaLedger media_;
   std::set<Sequence*, RunsBefore> waiting_, running_;
   Schedule schedule_;
-  int64_t tokens_left_ = 0;
+  int64_t tokens_left_ = 0, rows_left_ = 0;
+  int64_t spare_ = 0;  // tokens that drafts may take of this step
   int64_t preemptions_ = 0;
 };
 

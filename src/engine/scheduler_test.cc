@@ -44,6 +44,21 @@ class Play {
       if (s->state != SequenceState::finished) scheduler_.remove(*s);
   }
 
+  // Guesses for some of the sequences that need one token.
+  void draft(std::mt19937& random) {
+    for (auto& group : groups_)
+      for (auto& s : group->sequences) {
+        s->draft.clear();
+        const int64_t room = s->group.request.params.max_tokens - s->output_length() - 1;
+        if (s->state != SequenceState::running || s->remaining() != 1 || room < 1) continue;
+        for (auto k = static_cast<int64_t>(random() % 5);
+             k > 0 && static_cast<int64_t>(s->draft.size()) < room;
+             --k)
+          s->draft.push_back(
+              random() % 2 == 0 ? next_token(*s, static_cast<int64_t>(s->draft.size())) : 7);
+      }
+  }
+
   // One step; false when there was nothing to do.
   bool step() {
     last = scheduler_.next();
@@ -54,8 +69,12 @@ class Play {
     for (const Slice& slice : last.slices) {
       Sequence& s = *slice.sequence;
       if (!slice.samples) continue;
-      s.tokens.push_back(
-          static_cast<int32_t>(mix_bits(static_cast<uint64_t>(s.length()) + s.group.arrival) % 50));
+      s.tokens.push_back(next_token(s, 0));
+      for (size_t i = 0; i < static_cast<size_t>(slice.drafts) && s.tokens.back() == s.draft[i];
+           ++i) {
+        scheduler_.accept_draft(s);
+        s.tokens.push_back(next_token(s, 0));
+      }
       if (s.output_length() >= s.group.request.params.max_tokens) scheduler_.remove(s);
     }
     return true;
@@ -71,20 +90,27 @@ class Play {
   Schedule last;
 
  private:
+  static int32_t next_token(const Sequence& s, int64_t ahead) {
+    return static_cast<int32_t>(
+        mix_bits(static_cast<uint64_t>(s.length() + ahead) + s.group.arrival) % 50);
+  }
   void check() {
-    int64_t tokens = 0;
+    int64_t tokens = 0, rows = 0;
     std::map<int32_t, const Sequence*> writers;
     std::set<const Sequence*> seen;
     for (const Slice& slice : last.slices) {
       const Sequence& s = *slice.sequence;
       tokens += slice.count;
+      rows += slice.rows;
+      ASSERT_GE(slice.rows, (slice.samples ? 1 : 0) + slice.drafts);
+      ASSERT_LE(slice.rows, slice.count);
       ASSERT_TRUE(seen.insert(&s).second) << "twice in one step";
       ASSERT_EQ(s.state, SequenceState::running);
       ASSERT_FALSE(s.is_paused);
       ASSERT_EQ(slice.begin, s.computed);
       ASSERT_GE(slice.count, 1);
-      ASSERT_LE(slice.begin + slice.count, s.length());
-      ASSERT_EQ(slice.samples, slice.begin + slice.count == s.length());
+      ASSERT_LE(slice.end() - slice.drafts, s.length());
+      ASSERT_EQ(slice.samples, slice.end() - slice.drafts == s.length());
       ASSERT_LE(slice.begin + slice.count, s.blocks.capacity_tokens());
       for (int64_t i = slice.begin; i < slice.begin + slice.count; ++i) {
         const int32_t block = s.blocks.slot(i) / config_.block_size;
@@ -93,6 +119,7 @@ class Play {
       }
     }
     ASSERT_LE(tokens, config_.max_num_batched_tokens);
+    ASSERT_LE(rows, config_.most_rows());
     ASSERT_LE(last.slices.size(), static_cast<size_t>(config_.max_num_seqs));
     check_references();
   }
@@ -178,6 +205,46 @@ TEST(Scheduler, ContinuationsWaitForTheFirstToComputeThePrompt) {
   }
 }
 
+TEST(Scheduler, ADraftRunsBehindTheLastTokenAndOnlyWhatIsAcceptedStays) {
+  EngineConfig config = small_config();
+  config.speculation.tokens = 4;
+  Play play(config);
+  Sequence& s = *play.add(text_request("a", some_ids(1, 6), 20)).sequences[0];
+  play.step();
+  std::mt19937 random(1);
+  int64_t accepted = 0, missed = 0;
+  for (int i = 0; i < 4 && s.state == SequenceState::running; ++i) {
+    play.draft(random);
+    const int64_t before = s.length(), drafted = static_cast<int64_t>(s.draft.size());
+    play.step();
+    EXPECT_EQ(play.last.slices[0].drafts, drafted);
+    EXPECT_EQ(play.last.slices[0].count, drafted + 1);
+    EXPECT_EQ(play.last.slices[0].rows, drafted + 1);
+    EXPECT_EQ(s.computed, s.length() - 1);
+    accepted += s.length() - before - 1;
+    missed += drafted - (s.length() - before - 1);
+  }
+  EXPECT_GT(accepted, 0);
+  EXPECT_GT(missed, 0);
+}
+
+TEST(Scheduler, DraftsLeaveRoomForOthers) {
+  EngineConfig config = small_config();
+  config.speculation.tokens = 4;
+  config.max_num_batched_tokens = 8;
+  Play play(config);
+  Sequence& a = *play.add(text_request("a", some_ids(1, 4), 20), false).sequences[0];
+  Sequence& b = *play.add(text_request("b", some_ids(2, 4), 20), false).sequences[0];
+  play.step();
+  a.draft = b.draft = {7, 7, 7, 7};
+  play.add(text_request("c", some_ids(3, 30)), false);
+  play.step();
+  ASSERT_EQ(play.last.slices.size(), 3u);
+  EXPECT_EQ(play.last.slices[0].drafts, 3);  // half of 8 - 2
+  EXPECT_EQ(play.last.slices[1].drafts, 0);
+  EXPECT_EQ(play.last.slices[2].count, 3);
+}
+
 TEST(Scheduler, AResetKeepsNothingOfTheLostWorkers) {
   Play play(small_config());
   Sequence& a = *play.add(picture_request("a", 10, {{2, picture(1, 30)}})).sequences[0];
@@ -200,6 +267,8 @@ TEST(Scheduler, RandomisedInvariants) {
     config.max_num_batched_tokens = 1 + static_cast<int>(random() % 40);
     config.max_num_seqs = 1 + static_cast<int>(random() % 8);
     config.encode_budget_tokens = 1 + static_cast<int>(random() % 20);
+    config.long_prefill_token_threshold = round % 3 == 0 ? 1 + static_cast<int>(random() % 9) : 0;
+    config.speculation.tokens = round % 2 == 0 ? 4 : 0;
     Play play(config);
     int idle = 0;
     for (int step = 0; step < 3000 && idle < 40; ++step) {
@@ -214,6 +283,7 @@ TEST(Scheduler, RandomisedInvariants) {
         request.n = 1 + static_cast<int>(random() % 3);
         request.priority = static_cast<int>(random() % 3);
         request.params.max_tokens = 1 + static_cast<int>(random() % 25);
+        if (random() % 4 == 0) request.params.prompt_logprobs = 0;
         play.add(std::move(request), random() % 4 != 0);
       }
       if (random() % 50 == 0) play.scheduler().reset();
@@ -223,6 +293,7 @@ TEST(Scheduler, RandomisedInvariants) {
         const bool is_paused = step < 300 && random() % 8 == 0;
         for (const auto& s : group->sequences) s->is_paused = is_paused;
       }
+      if (config.speculation.tokens > 0) play.draft(random);
       idle = play.step() ? 0 : idle + 1;
       ASSERT_FALSE(HasFatalFailure()) << "round " << round << ", step " << step;
     }

@@ -21,6 +21,12 @@ int64_t Sequence::output_length() const {
   return length() - static_cast<int64_t>(prompt().ids.size());
 }
 
+int64_t Sequence::rows_to_score() const {
+  return choice == 0 && group.request.params.prompt_logprobs >= 0
+             ? static_cast<int64_t>(prompt().ids.size()) - 1
+             : 0;
+}
+
 int32_t Sequence::position(int axis, int64_t index) const {
   const Prompt& p = prompt();
   const auto count = static_cast<int64_t>(p.ids.size());

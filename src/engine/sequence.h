@@ -27,6 +27,9 @@ struct Sequence {
     return length() - computed;
   }  // tokens without K and V yet; at least the last one
   int64_t output_length() const;
+  // Logits of its prompt are wanted that nobody has seen yet: row i scores token i + 1.
+  bool is_scoring() const { return scored < rows_to_score(); }
+  int64_t rows_to_score() const;
   const Prompt& prompt() const;
   int32_t position(int axis, int64_t index) const;
   // The prefix-cache key of full block `index`; extends the chain as far as needed.
@@ -40,6 +43,11 @@ struct Sequence {
   bool was_admitted = false;    // has run at least once
   std::vector<int32_t> tokens;  // prompt, then output
   int64_t computed = 0;         // of them, with K and V in `blocks`
+  int64_t scored = 0;           // leading rows of the prompt whose logits have been taken
+  // Guesses of what follows `tokens`; drafts that missed in a row, and steps without one because of
+  // that.
+  std::vector<int32_t> draft;
+  int draft_misses = 0, draft_rest = 0;
   BlockTable blocks;
   size_t published = 0;       // leading blocks that the prefix cache knows
   size_t media_passed = 0;    // leading media spans that are computed
@@ -62,7 +70,10 @@ struct Group {
   uint64_t arrival = 0;          // rises with every request
   Hash128 root;                  // the prefix-cache key before the first block
   bool shares_blocks = false;    // full blocks are looked up and published
-  bool is_prompt_ready = false;  // the full blocks of the prompt have been computed once
+  bool is_prompt_ready = false;  // the full blocks of the prompt have been computed once, and it is
+                                 // scored if that was asked for
+  std::vector<PromptLogprob> scores;  // by prompt row, until they are handed over
+  bool has_sent_scores = false;
   int unfinished = 0;
   std::vector<std::unique_ptr<Sequence>> sequences;
 };

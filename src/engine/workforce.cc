@@ -10,7 +10,7 @@ namespace {
 
 constexpr size_t kMaxLosses = 3;
 constexpr int64_t kLossWindowUs = 60'000'000;
-constexpr int kLookMs = 100;  // how long a stop request may wait for a step
+constexpr int kLookMs = 100;  // how long who asks the engine may wait while a step is under way
 
 }  // namespace
 
@@ -30,10 +30,10 @@ void Workforce::put(std::unique_ptr<Executor> executor) {
   }
 }
 
-bool Workforce::run(StepPlan plan, StepResult& result, const std::atomic<bool>& should_stop) {
+bool Workforce::run(StepPlan plan, StepResult& result, FunctionRef<bool()> goes_on) {
   const uint64_t epoch = plan.epoch, step = plan.step;
   executor_->submit(std::move(plan));
-  while (!should_stop) {
+  while (goes_on()) {
     if (!executor_->wait(result, kLookMs)) continue;
     if (result.epoch == epoch && result.step == step) return true;
     log(LogLevel::warn,

@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/function_ref.h"
 #include "engine/engine.h"
 
 namespace quern {
@@ -30,9 +31,11 @@ class Workforce {
 
   // Throws unavailable if the workers are lost.
   void check() { executor_->check(); }
-  // Carries one plan out and waits for it, looking at `should_stop` now and then. False if it did.
-  // Throws unavailable if the workers are lost, the Error of the step otherwise.
-  bool run(StepPlan plan, StepResult& result, const std::atomic<bool>& should_stop);
+  // Carries one plan out and waits for it, asking `goes_on` now and then: false if that was false.
+  // Throws unavailable if the workers are lost, the Error of the step otherwise, and what `goes_on`
+  // throws.
+  bool run(StepPlan plan, StepResult& result, FunctionRef<bool()> goes_on);
+  bool is_replaceable() const { return executor_->is_replaceable(); }
   // Puts a new executor in the place of a lost one, under the next epoch; tries until that
   // succeeds, or it is not healthy any more, or is to stop.
   void replace(const Error& loss, const std::atomic<bool>& should_stop);

@@ -253,4 +253,11 @@ std::vector<TokenLogprob> raw_logprobs(std::span<const float> logits, int32_t to
   return result;
 }
 
+PromptLogprob prompt_logprob(std::span<const float> logits, int32_t token, int count) {
+  const float own = logits[static_cast<size_t>(token)];
+  const auto above =
+      std::count_if(logits.begin(), logits.end(), [own](float value) { return value >= own; });
+  return {raw_logprobs(logits, token, count), static_cast<int32_t>(above)};
+}
+
 }  // namespace quern

@@ -65,5 +65,7 @@ double total_weight(std::span<const Candidate> candidates);
 // The model's own distribution: `token` first, then the `count` likeliest (of equal ones the
 // first). Throws as arg_max.
 std::vector<TokenLogprob> raw_logprobs(std::span<const float> logits, int32_t token, int count);
+// The same for a token that nobody drew, with its rank.
+PromptLogprob prompt_logprob(std::span<const float> logits, int32_t token, int count);
 
 }  // namespace quern

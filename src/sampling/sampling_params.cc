@@ -61,8 +61,12 @@ void check_bad_words(const std::vector<std::vector<int32_t>>& words, int64_t voc
 }
 
 void check_lengths(const SamplingParams& p) {
-  if (p.max_tokens < 1)
-    fail(ErrorCode::invalid_argument, "max_tokens: expected at least 1, got {}", p.max_tokens);
+  const int least = p.prompt_logprobs >= 0 ? 0 : 1;
+  if (p.max_tokens < least)
+    fail(ErrorCode::invalid_argument,
+         "max_tokens: expected at least {}, got {}",
+         least,
+         p.max_tokens);
   if (p.min_tokens < 0 || p.min_tokens > p.max_tokens)
     fail(ErrorCode::invalid_argument,
          "min_tokens: expected 0 to max_tokens {}, got {}",
@@ -82,6 +86,7 @@ void SamplingParams::validate(int64_t vocab_size) const {
   check_range("frequency_penalty", frequency_penalty, -2, 2);
   check_lengths(*this);
   check_range("logprobs", logprobs, -1, static_cast<double>(vocab_size));
+  check_range("prompt_logprobs", prompt_logprobs, -1, static_cast<double>(vocab_size));
   check_tokens("stop_token_ids", stop_token_ids, vocab_size);
   check_tokens("allowed_token_ids", allowed_token_ids, vocab_size);
   check_bad_words(bad_words, vocab_size);

@@ -19,7 +19,7 @@ struct SamplingParams {
   double frequency_penalty = 0.0;
   uint64_t seed = 0;  // random numbers depend on (seed, choice, position) alone
 
-  int max_tokens = 16;
+  int max_tokens = 16;  // 0: nothing is drawn; for the sake of prompt_logprobs
   int min_tokens = 0;
   bool ignore_eos = false;
   std::vector<int32_t> stop_token_ids;  // the model's end-of-sequence ids are added by the caller
@@ -27,6 +27,7 @@ struct SamplingParams {
   std::vector<int32_t> allowed_token_ids;       // empty: all
   std::vector<std::vector<int32_t>> bad_words;  // token sequences that may not appear
   int logprobs = -1;                            // -1: none; n: the chosen token's and the n best
+  int prompt_logprobs = -1;                     // the same of every prompt token but the first
 
   // Throws invalid_argument naming the field and its bounds.
   void validate(int64_t vocab_size) const;

@@ -142,6 +142,21 @@ TEST_F(ApiServerTest, TellsOfItsHealth) {
   const std::string text = ask(get("/metrics")).body;
   EXPECT_THAT(text, HasSubstr(R"(,rank="1"} 200)"));
   EXPECT_THAT(text, HasSubstr("quern:workers_recovering{"));
+  service_.set_recovering(false);
+  service_.set_stalled(true);
+  stats.is_stalled = true;
+  stats.stalls = 2;
+  stats.last_step_age_us = 400'000'000;
+  service_.set_stats(stats);
+  for (const char* path : {"/health", "/ready", "/ping"}) {
+    const RawResponse r = ask(get(path));
+    EXPECT_EQ(r.status, 503) << path;
+    EXPECT_THAT(r.body, HasSubstr("has not returned for 400 s")) << path;
+  }
+  EXPECT_EQ(metric("quern:engine_stalled"), 1);
+  EXPECT_EQ(metric("quern:stalls_total"), 2);
+  service_.set_stalled(false);
+  EXPECT_EQ(ask(get("/health")).status, 200);
   service_.set_healthy(false);
   for (const char* path : {"/health", "/ready", "/ping"})
     EXPECT_EQ(ask(get(path)).status, 503) << path;
@@ -409,6 +424,8 @@ TEST_F(ApiServerTest, MetricsCarryTheNamesThatDashboardsRead) {
   stats.prompt_tokens = 100;
   stats.cached_tokens = 40;
   stats.numeric_errors = 6;
+  stats.speculation = {.drafts = 5, .draft_tokens = 20, .accepted_tokens = 9};
+  stats.speculation.accepted_per_position[1] = 4;
   service_.set_stats(stats);
   chat(R"(, "n": 2)");
   const std::string labels = R"({engine="0",model_name="scripted")";
@@ -419,6 +436,12 @@ TEST_F(ApiServerTest, MetricsCarryTheNamesThatDashboardsRead) {
   EXPECT_EQ(metric("vllm:prompt_tokens_total" + labels), 100);
   EXPECT_EQ(metric("vllm:prefix_cache_hits_total" + labels), 40);
   EXPECT_EQ(metric("quern:numeric_errors_total" + labels), 6);
+  EXPECT_EQ(metric("vllm:spec_decode_num_drafts_total" + labels), 5);
+  EXPECT_EQ(metric("vllm:spec_decode_num_draft_tokens_total" + labels), 20);
+  EXPECT_EQ(metric("vllm:spec_decode_num_accepted_tokens_total" + labels), 9);
+  EXPECT_EQ(metric(R"(vllm:spec_decode_num_accepted_tokens_per_pos_total{engine="0",)"
+                   R"(model_name="scripted",position="1")"),
+            4);
   EXPECT_EQ(metric("vllm:time_to_first_token_seconds_count" + labels), 2);
   EXPECT_EQ(metric("vllm:e2e_request_latency_seconds_count" + labels), 2);
   EXPECT_EQ(metric("vllm:request_generation_tokens_sum" + labels), 12);

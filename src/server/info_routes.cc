@@ -20,6 +20,12 @@ std::string recovering_body(const RouteContext& context) {
 Task<> health(RouteContext& context, Exchange& exchange) {
   if (!context.service.is_healthy())
     co_await exchange.respond(error_response(503, "the engine does not answer", "unavailable"));
+  else if (context.service.is_stalled())
+    co_await exchange.respond(error_response(
+        503,
+        format("a step of the engine has not returned for {:.0f} s; requests fail until it does",
+               static_cast<double>(context.service.stats().last_step_age_us) * 1e-6),
+        "stalled"));
   else if (context.service.is_recovering())
     co_await exchange.respond(json_response(recovering_body(context)));
   else

@@ -69,6 +69,7 @@ struct Metrics::State {
                                                                                      buckets);
   }
   std::vector<MetricFamily> of_engine(const EngineStats& stats) const;
+  void add_positions(std::vector<MetricFamily>& out, const SpeculationStats& stats) const;
   void add_workers(std::vector<MetricFamily>& out, const EngineStats& stats) const;
   void add_constants(std::vector<MetricFamily>& out) const;
 
@@ -150,6 +151,9 @@ std::vector<MetricFamily> Metrics::State::of_engine(const EngineStats& stats) co
       {"vllm:gpu_cache_usage_perc", "An older name of vllm:kv_cache_usage_perc.", usage},
       {"quern:kv_blocks_total", "KV blocks.", total},
       {"quern:kv_blocks_used", "KV blocks that live requests hold.", used},
+      {"quern:engine_stalled",
+       "1 while a step takes longer than it may.",
+       stats.is_stalled ? 1 : 0},
       {"quern:last_step_age_seconds", "Seconds since the last step; 0 when idle.", age_s},
       {"quern:worker_epoch", "Rises when workers are replaced.", epoch},
       {"quern:workers_recovering",
@@ -166,6 +170,14 @@ std::vector<MetricFamily> Metrics::State::of_engine(const EngineStats& stats) co
       {"quern:numeric_errors_total",
        "Requests that failed because logits were no numbers.",
        stats.numeric_errors},
+      {"quern:stalls_total", "Steps that took longer than they may.", stats.stalls},
+      {"vllm:spec_decode_num_drafts_total", "Drafts tried.", stats.speculation.drafts},
+      {"vllm:spec_decode_num_draft_tokens_total",
+       "Tokens of drafts tried.",
+       stats.speculation.draft_tokens},
+      {"vllm:spec_decode_num_accepted_tokens_total",
+       "Tokens of drafts that were accepted.",
+       stats.speculation.accepted_tokens},
       {"quern:worker_losses_total", "Losses of workers.", stats.losses}};
   std::vector<MetricFamily> out;
   for (const auto& [name, help, value] : gauges)
@@ -177,8 +189,27 @@ std::vector<MetricFamily> Metrics::State::of_engine(const EngineStats& stats) co
                        MetricType::Counter,
                        labels,
                        seconds(stats.recovery_us)));
+  add_positions(out, stats.speculation);
   add_workers(out, stats);
   return out;
+}
+
+// As many positions as drafts may have.
+void Metrics::State::add_positions(std::vector<MetricFamily>& out,
+                                   const SpeculationStats& stats) const {
+  for (int position = 0; position < info.speculative_tokens; ++position) {
+    Labels of_position = labels;
+    of_position["position"] = std::to_string(position);
+    MetricFamily one = family("vllm:spec_decode_num_accepted_tokens_per_pos_total",
+                              "Tokens of drafts that were accepted, by their place in the draft.",
+                              MetricType::Counter,
+                              of_position,
+                              static_cast<double>(stats.accepted_per_position[position]));
+    if (position == 0)
+      out.push_back(std::move(one));
+    else
+      out.back().metric.push_back(std::move(one.metric.front()));
+  }
 }
 
 void Metrics::State::add_workers(std::vector<MetricFamily>& out, const EngineStats& stats) const {

@@ -27,6 +27,8 @@ struct Setup {
   int max_num_seqs = kStreams;
   bool prefix_cache = false;
   int threads = 1;
+  int drafts = 0;       // tokens of a draft; looked up by one or two tokens
+  bool scores = false;  // the prompts' log-probabilities are asked for too
 };
 
 struct Step {
@@ -35,6 +37,7 @@ struct Step {
   bool operator==(const Step&) const = default;
 };
 using Stream = std::vector<Step>;
+using Scores = std::vector<PromptLogprob>;
 
 class Subject {
  public:
@@ -49,6 +52,8 @@ class Subject {
 
   const PromptBuilder& prompts() const { return *prompts_; }
   int tokens() const { return tokens_; }
+  // Of the last run's prompts, where they were asked for.
+  const std::vector<Scores>& scores() const { return scores_; }
 
   // All prompts at once, with the parameters of streams first, first + 1, …; stats as they are when
   // the last stream has ended.
@@ -65,6 +70,7 @@ class Subject {
     config.max_num_batched_tokens = setup.chunk;
     config.max_num_seqs = setup.max_num_seqs;
     config.enable_prefix_caching = setup.prefix_cache;
+    config.speculation = {.tokens = setup.drafts, .lookup_min = 1, .lookup_max = 2};
     const MonotonicClock clock;
     Engine engine(
         config,
@@ -86,27 +92,36 @@ class Subject {
       request.params.max_tokens = tokens_;
       request.params.ignore_eos = true;
       request.hash_logits = true;
+      if (setup.scores) request.params.prompt_logprobs = 2;
       streams.push_back(engine.submit(std::move(request)));
     }
     std::vector<Stream> out;
-    for (const auto& stream : streams) out.push_back(collect(*stream));
+    scores_.clear();
+    for (const auto& stream : streams) {
+      Scores& scores = scores_.emplace_back();
+      out.push_back(collect(*stream, scores));
+    }
     if (stats != nullptr) *stats = engine.stats();
     return out;
   }
 
  private:
-  static Stream collect(EventStream& stream) {
+  static Stream collect(EventStream& stream, Scores& scores) {
     Stream out;
     TokenEvent event;
     while (!stream.is_finished()) {
       if (!stream.pop(event, 60'000)) break;
       EXPECT_NE(event.finish, FinishReason::error) << event.error;
-      if (event.token >= 0) out.push_back({event.token, event.logits_hash});
+      if (event.token >= 0)
+        out.push_back({event.token, event.logits_hash});
+      else if (event.finish == FinishReason::none)
+        scores = std::move(event.prompt_logprobs);
     }
     return out;
   }
 
   int tokens_;  // of each stream
+  std::vector<Scores> scores_;
   DType kv_dtype_;
   Activation activation_;
   std::shared_ptr<const Checkpoint> checkpoint_;
@@ -177,11 +192,16 @@ void expect_invariant(Subject& subject, const std::vector<std::shared_ptr<const 
       {"blocks of 1", {.block_size = 1, .num_blocks = 8192}},
       {"blocks of 7, three at a time", {.block_size = 7, .max_num_seqs = 3}},
       {"prefix cache", {.prefix_cache = true, .threads = 2}},
+      {"drafts", {.drafts = 4}},
+      {"drafts, prefix cache, small blocks and chunks",
+       {.block_size = 4, .num_blocks = 2048, .chunk = 41, .prefix_cache = true, .drafts = 3}},
+      {"scored prompts", {.chunk = 61, .prefix_cache = true, .scores = true}},
       {"prefix cache, small blocks and chunks",
        {.block_size = 4, .num_blocks = 2048, .chunk = 37, .prefix_cache = true}},
       {"preemption",
        {.block_size = 4, .num_blocks = tight_pool(prompts, subject.tokens(), 4), .chunk = 96}},
   };
+  int64_t drafts = 0;
   for (const auto& [name, setup] : setups) {
     // Whether sequences meet in the tight pool depends on when each arrives: that one is tried
     // again until they do.
@@ -192,10 +212,32 @@ void expect_invariant(Subject& subject, const std::vector<std::shared_ptr<const 
       for (size_t i = 0; i < prompts.size(); ++i)
         EXPECT_TRUE(together[i] == alone[i]) << name << ", stream " << i;
       EXPECT_EQ(stats.blocks_used, 0) << name;
+      if (setup.drafts > 0) drafts += stats.speculation.drafts;
     }
     if (is_tight) {
       EXPECT_GT(stats.preemptions, 0) << "the pool is too large to show anything";
     }
+  }
+  EXPECT_GT(drafts, 0) << "nothing was guessed, so nothing is shown";
+}
+
+// Log-probabilities of a prompt are those of its rows, whatever the chunk and the company.
+void expect_same_scores(Subject& subject,
+                        const std::vector<std::shared_ptr<const Prompt>>& prompts) {
+  std::vector<Scores> alone;
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    subject.run({.scores = true}, std::span(prompts).subspan(i, 1), i);
+    alone.push_back(subject.scores().front());
+    ASSERT_EQ(alone.back().size(), prompts[i]->ids.size() - 1);
+  }
+  const Setup setups[] = {
+      {.scores = true},
+      {.chunk = kStreams + 3, .scores = true},
+      {.block_size = 7, .max_num_seqs = 3, .prefix_cache = true, .threads = 2, .scores = true}};
+  for (const Setup& setup : setups) {
+    subject.run(setup, prompts, 0);
+    for (size_t i = 0; i < prompts.size(); ++i)
+      EXPECT_TRUE(subject.scores()[i] == alone[i]) << "chunk " << setup.chunk << ", prompt " << i;
   }
 }
 
@@ -204,6 +246,7 @@ class Invariance : public ::testing::TestWithParam<Activation> {};
 TEST_P(Invariance, Llama) {
   Subject subject(kGolden + "llama3", GetParam(), 20);
   expect_invariant(subject, texts(subject));
+  expect_same_scores(subject, texts(subject));
 }
 
 TEST_P(Invariance, QwenWithPictures) {

@@ -86,6 +86,32 @@ def test_completions_of_text_ids_and_lists(smollm):
         client.completions.create(model=smollm.model, prompt="a", suffix="b", max_tokens=1)
 
 
+def test_prompts_are_scored(smollm):
+    client = smollm.client()
+    ids = smollm_ids(smollm, "The sky is blue. The sky is blue. The sky is")
+    ask = dict(model=smollm.model, prompt=ids, temperature=0)
+    scored = client.completions.create(**ask, max_tokens=1, echo=True, logprobs=1).choices[0].logprobs
+    assert len(scored.tokens) == len(ids) + 1 == len(scored.token_logprobs) == len(scored.text_offset)
+    assert scored.token_logprobs[0] is None and scored.top_logprobs[0] is None
+    assert all(l <= 0 for l in scored.token_logprobs[1:])
+    assert scored.token_logprobs[-1] == max(scored.top_logprobs[-1].values())
+    # The second time the sentence is no surprise.
+    assert sum(scored.token_logprobs[6:11]) > sum(scored.token_logprobs[1:6])
+    only = client.completions.create(**ask, max_tokens=0, echo=True, logprobs=1)
+    assert only.choices[0].logprobs.token_logprobs == scored.token_logprobs[:-1]
+    assert only.choices[0].logprobs.text_offset == scored.text_offset[:-1]
+    assert only.usage.completion_tokens == 0 and only.choices[0].finish_reason == "length"
+    listed = client.completions.create(**ask, max_tokens=1, extra_body={"prompt_logprobs": 2}).choices[0].prompt_logprobs
+    assert listed[0] is None and len(listed) == len(ids)
+    assert [e[str(i)]["logprob"] for e, i in zip(listed[1:], ids[1:])] == scored.token_logprobs[1:-1]
+    chat = client.chat.completions.create(model=smollm.model, messages=QUESTION, max_tokens=1, extra_body={"prompt_logprobs": 0})
+    assert chat.prompt_logprobs[0] is None and all(e["rank"] >= 1 for entry in chat.prompt_logprobs[1:] for e in entry.values())
+    with pytest.raises(openai.BadRequestError, match="prompt_logprobs"):
+        client.completions.create(**ask, stream=True, extra_body={"prompt_logprobs": 1})
+    with pytest.raises(openai.BadRequestError, match="priority"):
+        client.completions.create(**ask, extra_body={"priority": 1})
+
+
 def smollm_ids(server, text):
     import json
     import urllib.request
