@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "api/tokenizer_info.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "cluster.h"
@@ -431,7 +432,10 @@ std::unique_ptr<LoadedModel> LoadedModel::load(const ModelOptions& options,
                    .block_size = config.block_size,
                    .num_blocks = config.num_blocks,
                    .kv_dtype = std::string(name_of(choice.kv_dtype)),
-                   .speculative_tokens = config.speculation.tokens};
+                   .speculative_tokens = config.speculation.tokens,
+                   .tokenizer_info = tokenizer_info(o.source.path,
+                                                    template_text(options).value_or(""),
+                                                    o.prompts->tokenizer())};
   loaded->service_ = std::make_unique<EngineService>(std::move(info),
                                                      std::move(defaults),
                                                      *o.prompts,

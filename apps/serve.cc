@@ -130,6 +130,18 @@ void add_server_options(CLI::App& command, ServeOptions& o) {
       ->capture_default_str()
       ->check(CLI::Range(1, 1 << 20));
   command
+      .add_option("--max-stored-responses",
+                  s.max_stored_responses,
+                  "answers of /v1/responses kept for previous_response_id and GET; 0: none")
+      ->group(kGroup)
+      ->capture_default_str();
+  command
+      .add_option("--max-stored-response-bytes",
+                  s.max_stored_response_bytes,
+                  "memory of all of them; the least recently used go first")
+      ->group(kGroup)
+      ->capture_default_str();
+  command
       .add_option_function<int64_t>(
           "--keep-alive-timeout",
           [&s](int64_t t) { s.idle_timeout_us = t * 1'000'000; },

@@ -14,6 +14,8 @@
 
 namespace quern {
 
+class ResponseStore;
+
 struct GenerationJob {
   std::vector<std::shared_ptr<const Prompt>> prompts;
   std::vector<SamplingParams> params;  // per prompt
@@ -33,9 +35,11 @@ struct GenerationJob {
 
 struct JobContext {
   const Service& service;
-  std::string id;       // "chatcmpl-" and "cmpl-" go in front of it
-  int64_t created = 0;  // seconds since 1970
-  uint64_t seed = 0;    // where the request names none
+  std::string id;                      // "chatcmpl-" and "cmpl-" go in front of it
+  int64_t created = 0;                 // seconds since 1970
+  uint64_t seed = 0;                   // where the request names none
+  ResponseStore* responses = nullptr;  // of /v1/responses; null: none are kept
+  std::string owner;                   // the API key of the request; empty: none was needed
 };
 
 // Both are slow (template, tokenizer, media). They throw RequestError: a wrong field; a model of

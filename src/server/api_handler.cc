@@ -30,6 +30,11 @@ HttpResponse options_response(const std::string& allowed) {
   return response;
 }
 
+// An error in the words of the dialect whose route was asked.
+void put_in_dialect(HttpResponse& response, const Router::Entry* entry) {
+  if (entry && response.error) response.body = entry->options.error_body(*response.error);
+}
+
 }  // namespace
 
 ApiHandler::ApiHandler(const Router& router, ApiKeys keys, Metrics& metrics, bool logs_requests)
@@ -37,6 +42,13 @@ ApiHandler::ApiHandler(const Router& router, ApiKeys keys, Metrics& metrics, boo
 
 std::unique_ptr<HttpResponse> ApiHandler::refuse(const HttpRequest& head) {
   const Router::Match match = router_.match(head.method, head.path);
+  auto refusal = refusal_of(head, match);
+  if (refusal) put_in_dialect(*refusal, match.entry);
+  return refusal;
+}
+
+std::unique_ptr<HttpResponse> ApiHandler::refusal_of(const HttpRequest& head,
+                                                     const Router::Match& match) {
   const bool needs_key = !match.entry || match.entry->options.needs_key;
   if (needs_key && !keys_.accepts(head.header("authorization")))
     return refusal(401,
@@ -62,9 +74,10 @@ std::unique_ptr<HttpResponse> ApiHandler::refuse(const HttpRequest& head) {
 // An answer that has begun cannot become an error: the connection then closes it in the middle.
 Task<> ApiHandler::handle(Exchange& exchange) {
   std::optional<HttpResponse> failure;
+  HttpRequest& request = exchange.request();
+  Router::Match match = router_.match(request.method, request.path);
   try {
-    HttpRequest& request = exchange.request();
-    Router::Match match = router_.match(request.method, request.path);
+    if (keys_.is_required()) request.owner = std::string(request.header("authorization"));
     if (match.entry) {
       request.parameters = std::move(match.parameters);
       co_await match.entry->route(exchange);
@@ -73,6 +86,7 @@ Task<> ApiHandler::handle(Exchange& exchange) {
     }
   } catch (const std::exception& e) {
     failure = error_response(e);
+    put_in_dialect(*failure, match.entry);
     if (failure->status >= 500)
       log(LogLevel::error,
           "request failed id={} path={} error={}",

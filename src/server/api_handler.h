@@ -27,6 +27,8 @@ class ApiHandler final : public RequestHandler {
                 const std::string& note) override;
 
  private:
+  std::unique_ptr<HttpResponse> refusal_of(const HttpRequest& head, const Router::Match& match);
+
   const Router& router_;
   const ApiKeys keys_;
   Metrics& metrics_;

@@ -34,11 +34,14 @@ struct ApiServer::State {
                 .version = std::move(options.version),
                 .sse_keep_alive_us = config.sse_keep_alive_us,
                 .sse_recovering_us = config.sse_recovering_us,
-                .seeds = SeedSource(options.seed)},
+                .seeds = SeedSource(options.seed),
+                .responses =
+                    ResponseStore(config.max_stored_responses, config.max_stored_response_bytes)},
         handler(router, std::move(keys), metrics, options.logs_requests),
         server(std::move(config), handler, clock) {
     add_info_routes(router, context);
     add_generation_routes(router, context);
+    add_response_routes(router, context);
   }
 
   Metrics metrics;

@@ -6,7 +6,9 @@
 #include <nlohmann/json.hpp>
 
 #include "api/answer_stream.h"
+#include "api/dialect_jobs.h"
 #include "api/generation_job.h"
+#include "api/messages_format.h"
 #include "base/log.h"
 #include "server/route_context.h"
 
@@ -15,13 +17,18 @@ namespace {
 
 using JobMaker = GenerationJob (*)(const Json&, const JobContext&);
 
+JobContext job_context(RouteContext& context, const HttpRequest& request) {
+  return JobContext{.service = context.service,
+                    .id = request.id,
+                    .created = std::time(nullptr),
+                    .seed = context.seeds.next(),
+                    .responses = &context.responses,
+                    .owner = request.owner};
+}
+
 GenerationJob make_job(JobMaker make, RouteContext& context, HttpRequest& request) {
-  const JobContext job{.service = context.service,
-                       .id = request.id,
-                       .created = std::time(nullptr),
-                       .seed = context.seeds.next()};
   const std::string body = std::move(request.body);
-  return make(parse_json(body, "request body"), job);
+  return make(parse_json(body, "request body"), job_context(context, request));
 }
 
 std::string note_of(const Generation& generation) {
@@ -155,15 +162,47 @@ Task<> generate(JobMaker make, RouteContext& context, Exchange& exchange) {
   exchange.log_note = note_of(*generation);
 }
 
+// The prompts of the job that would be run.
+Task<> render(JobMaker make, RouteContext& context, Exchange& exchange) {
+  std::string body;
+  std::function<void()> work = [&] {
+    const GenerationJob job = make_job(make, context, exchange.request());
+    body = rendered_body(job, job_context(context, exchange.request()));
+  };
+  co_await exchange.offload(std::move(work));
+  co_await exchange.respond(json_response(std::move(body)));
+}
+
+Task<> count_tokens(RouteContext& context, Exchange& exchange) {
+  std::string body;
+  std::function<void()> work = [&] {
+    body = count_tokens_body(parse_json(exchange.request().body, "request body"),
+                             job_context(context, exchange.request()));
+  };
+  co_await exchange.offload(std::move(work));
+  co_await exchange.respond(json_response(std::move(body)));
+}
+
 }  // namespace
 
 void add_generation_routes(Router& router, RouteContext& context) {
-  const auto making = [&context](JobMaker make) {
-    return [&context, make](Exchange& exchange) { return generate(make, context, exchange); };
+  const RouteOptions openai{.takes_json = true};
+  const RouteOptions anthropic{.takes_json = true, .error_body = messages_error};
+  const auto add = [&](const std::string& path, RouteOptions options, JobMaker make) {
+    router.add("POST", path, options, [&context, make](Exchange& exchange) {
+      return generate(make, context, exchange);
+    });
+    router.add("POST", path + "/render", options, [&context, make](Exchange& exchange) {
+      return render(make, context, exchange);
+    });
   };
-  const RouteOptions json{.takes_json = true};
-  router.add("POST", "/v1/chat/completions", json, making(chat_job));
-  router.add("POST", "/v1/completions", json, making(completion_job));
+  add("/v1/chat/completions", openai, chat_job);
+  add("/v1/completions", openai, completion_job);
+  add("/v1/responses", openai, responses_job);
+  add("/v1/messages", anthropic, messages_job);
+  router.add("POST", "/v1/messages/count_tokens", anthropic, [&context](Exchange& exchange) {
+    return count_tokens(context, exchange);
+  });
 }
 
 }  // namespace quern

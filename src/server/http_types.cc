@@ -33,6 +33,7 @@ std::optional<std::string> percent_decoded(std::string_view text) {
 
 HttpResponse response_of(const ApiError& error) {
   HttpResponse response = json_response(to_json(error), error.status);
+  response.error = error;
   if (error.status == 429 || error.status == 503) response.headers.emplace_back("Retry-After", "1");
   return response;
 }
@@ -97,6 +98,17 @@ HttpResponse error_response(const std::exception& error) {
 
 HttpResponse error_response(int status, std::string message, std::string code) {
   return response_of(make_api_error(status, std::move(message), std::move(code)));
+}
+
+std::string query_value(std::string_view query, std::string_view name) {
+  while (!query.empty()) {
+    const std::string_view pair = query.substr(0, query.find('&'));
+    query.remove_prefix(std::min(query.size(), pair.size() + 1));
+    const size_t equals = pair.find('=');
+    if (equals != std::string_view::npos && pair.substr(0, equals) == name)
+      return percent_decoded(pair.substr(equals + 1)).value_or("");
+  }
+  return {};
 }
 
 std::optional<std::string> normalize_path(std::string_view target) {

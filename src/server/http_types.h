@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "api/api_error.h"
 #include "base/error.h"
 
 namespace quern {
@@ -23,6 +24,7 @@ struct HttpRequest {
   std::string remote;  // "127.0.0.1:51000"
   std::string id;      // the client's X-Request-Id if it sent a clean one, else made up
   std::vector<std::string> parameters;  // what the route's {…} matched
+  std::string owner;  // whose the request is, where keys are asked for; not for showing
 
   // The first header of that (lower-case) name; empty if there is none.
   std::string_view header(std::string_view name) const;
@@ -33,6 +35,7 @@ struct HttpResponse {
   std::string content_type = "application/json";
   Headers headers;
   std::string body;
+  std::optional<ApiError> error;  // what the body says, where it is one of error_response
 };
 
 std::string_view reason_phrase(int status);
@@ -40,6 +43,8 @@ HttpResponse json_response(std::string body, int status = 200);
 // The OpenAI error body of an exception, with Retry-After where trying again may help.
 HttpResponse error_response(const std::exception& error);
 HttpResponse error_response(int status, std::string message, std::string code);
+// The value of `name` in a query ("a=1&b=2"), percent-escapes decoded; empty if it is not there.
+std::string query_value(std::string_view query, std::string_view name);
 
 // The path of a request target: percent-escapes decoded, empty and "." segments dropped, ".."
 // resolved, no slash at the end

@@ -65,6 +65,10 @@ Task<> model(RouteContext& context, Exchange& exchange) {
   co_await exchange.respond(json_response(model_response(context.service.info(), name)));
 }
 
+Task<> show_tokenizer(RouteContext& context, Exchange& exchange) {
+  co_await exchange.respond(json_response(context.service.info().tokenizer_info));
+}
+
 std::string tokenize_body(const Service& service, const std::string& body) {
   const TokenizeRequest request = TokenizeRequest::parse(parse_json(body, "request body"));
   check_model(service.info(), request.model);
@@ -115,6 +119,7 @@ void add_info_routes(Router& router, RouteContext& context) {
   router.add("GET", "/v1/models/{name}*", {}, with(model));
   router.add("POST", "/tokenize", json, making(tokenize_body));
   router.add("POST", "/detokenize", json, making(detokenize_body));
+  router.add("GET", "/tokenizer_info", {}, with(show_tokenizer));
 }
 
 }  // namespace quern

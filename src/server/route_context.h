@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 
+#include "api/response_store.h"
 #include "api/service.h"
 #include "base/clock.h"
 #include "server/metrics.h"
@@ -32,6 +33,7 @@ struct RouteContext {
   std::string version;
   int64_t sse_keep_alive_us = 0, sse_recovering_us = 0;  // ServerConfig
   SeedSource seeds;
+  ResponseStore responses;
   std::atomic<uint64_t> generations =
       0;  // makes the engine's request ids unique, whatever clients choose
 };
@@ -40,6 +42,9 @@ struct RouteContext {
 void add_info_routes(
     Router& router,
     RouteContext& context);  // health, models, version, metrics, tokenize, detokenize
-void add_generation_routes(Router& router, RouteContext& context);  // chat completions, completions
+// Chat completions, completions, responses, messages; each also as …/render.
+void add_generation_routes(Router& router, RouteContext& context);
+// What is kept of /v1/responses.
+void add_response_routes(Router& router, RouteContext& context);
 
 }  // namespace quern

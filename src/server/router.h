@@ -15,7 +15,8 @@ using Route = std::function<Task<>(Exchange&)>;
 
 struct RouteOptions {
   bool needs_key = true;
-  bool takes_json = false;  // a body of type application/json
+  bool takes_json = false;                               // a body of type application/json
+  std::string (*error_body)(const ApiError&) = to_json;  // how this route's dialect says errors
 };
 
 class Router {

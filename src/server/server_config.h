@@ -21,6 +21,9 @@ struct ServerConfig {
   // Of all bodies above 1 MiB together: beyond, 503.
   int64_t max_body_bytes_in_flight = int64_t{1} << 30;
   int max_connections = 1024;  // beyond: 503 and closed
+  // Of /v1/responses, kept for previous_response_id and GET; the least recently used go first.
+  size_t max_stored_responses = 4096;
+  size_t max_stored_response_bytes = size_t{256} << 20;
 
   int64_t header_timeout_us =
       20'000'000;                         // from the first byte of a request to the end of its head
