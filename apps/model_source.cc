@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "base/file.h"
+#include "hub_environment.h"
 #include "weights/gguf.h"
 
 namespace quern {
@@ -38,12 +39,9 @@ std::vector<std::string> embedded_folders() {
 }  // namespace
 
 ResolvedModel find_model(const std::string& name) {
-  return resolve_model(name,
-                       {.hf_hub_cache = variable("HF_HUB_CACHE"),
-                        .hf_home = variable("HF_HOME"),
-                        .xdg_cache_home = variable("XDG_CACHE_HOME"),
-                        .home = variable("HOME"),
-                        .embedded_folders = embedded_folders()});
+  ModelLookup lookup = lookup_of_environment();
+  lookup.embedded_folders = embedded_folders();
+  return resolve_model(name, lookup);
 }
 
 Tokenizer open_tokenizer(const ResolvedModel& model) {

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The cache layout (models--ORG--NAME/refs/REVISION holds a commit, snapshots/COMMIT the files) and
-// the order of the variables are those of huggingface_hub, "Understand caching".
+// The order of the cache's variables is huggingface_hub's.
 #include "weights/model_path.h"
 
 #include <algorithm>
@@ -9,6 +8,7 @@
 #include <optional>
 
 #include "base/file.h"
+#include "weights/hub_cache.h"
 #include "weights/near_names.h"
 
 namespace quern {
@@ -18,9 +18,6 @@ namespace fs = std::filesystem;
 
 constexpr std::string_view kEmbedded = "smollm2-135m";
 constexpr std::string_view kEmbeddedFile = "model.gguf";
-constexpr std::string_view kDefaultRevision = "main";
-constexpr size_t kMaxId = 96;          // of the hub
-constexpr size_t kMaxRefBytes = 1024;  // a commit has 40 characters
 
 std::string joined(const std::vector<std::string>& items) {
   return format("{}", fmt::join(items, ", "));
@@ -29,15 +26,6 @@ std::string joined(const std::vector<std::string>& items) {
 // ": did you mean a, b?", or nothing.
 std::string hint(const std::vector<std::string>& near) {
   return near.empty() ? "" : format("; did you mean {}?", joined(near));
-}
-
-std::vector<std::string> entries_of(const std::string& folder) {
-  std::vector<std::string> out;
-  std::error_code error;
-  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error))
-    out.push_back(it->path().filename().string());
-  std::ranges::sort(out);
-  return out;
 }
 
 // A GGUF model split over several files counts once, by its first part.
@@ -69,70 +57,12 @@ std::string model_in(const std::string& folder) {
        joined(models));
 }
 
-bool is_id_character(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
-         c == '_' || c == '.';
-}
-
-struct HubId {
-  std::string repository;  // "ORG/NAME"
-  std::string revision;
-};
-
-// A path inside a folder: no part of it climbs out.
-bool stays_inside(std::string_view relative) {
-  const fs::path path(relative);
-  return !relative.empty() && relative.find('\0') == std::string_view::npos && path.is_relative() &&
-         std::ranges::none_of(path,
-                              [](const fs::path& part) { return part == ".." || part == "."; });
-}
-
-std::optional<HubId> parse_hub_id(std::string_view name) {
-  const size_t at = name.find('@');
-  const std::string_view repository = name.substr(0, at);
-  const std::string_view revision =
-      at == std::string_view::npos ? kDefaultRevision : name.substr(at + 1);
-  const auto slashes = std::ranges::count(repository, '/');
-  const bool is_id =
-      std::ranges::all_of(repository, [](char c) { return c == '/' || is_id_character(c); });
-  const bool has_empty_part =
-      repository.empty() || repository.front() == '/' || repository.back() == '/';
-  if (!is_id || has_empty_part || slashes > 1 || repository.size() > kMaxId ||
-      !stays_inside(repository))
-    return std::nullopt;
-  if (!stays_inside(revision))
-    fail(ErrorCode::invalid_argument, "{}: expected a branch, a tag or a commit after @", name);
-  return HubId{std::string(repository), std::string(revision)};
-}
-
-std::string cache_name(std::string_view repository) {
-  std::string out = "models--";
-  for (const char c : repository) out += c == '/' ? std::string("--") : std::string(1, c);
-  return out;
-}
-
-// The ids of all models in the cache.
-std::vector<std::string> cached_ids(const std::string& cache) {
-  constexpr std::string_view kPrefix = "models--";
-  std::vector<std::string> out;
-  for (const std::string& entry : entries_of(cache)) {
-    if (!entry.starts_with(kPrefix)) continue;
-    const size_t dashes = entry.find("--", kPrefix.size());
-    const std::string first = entry.substr(kPrefix.size(), dashes - kPrefix.size());
-    out.push_back(dashes == std::string::npos ? first
-                                              : format("{}/{}", first, entry.substr(dashes + 2)));
-  }
-  return out;
-}
-
 [[noreturn]] void fail_not_cached(const HubId& id,
                                   const std::string& looked_in,
                                   std::string_view what) {
-  const std::string revision =
-      id.revision == kDefaultRevision ? "" : format(" --revision {}", id.revision);
+  const std::string revision = id.revision == kDefaultRevision ? "" : "@" + id.revision;
   throw ModelNotCached(
-      format("{}: {} in {}, and nothing is downloaded by itself; fetch it with: huggingface-cli "
-             "download {}{}",
+      format("{}: {} in {}, and nothing is downloaded by itself; fetch it with: quern pull {}{}",
              id.repository,
              what,
              looked_in,
@@ -144,14 +74,7 @@ std::vector<std::string> cached_ids(const std::string& cache) {
 std::string snapshot_folder(const HubId& id, const std::string& repository) {
   const std::string ref = repository + "/refs/" + id.revision;
   std::string commit = id.revision;
-  if (file_exists(ref)) {
-    commit = read_file(ref, kMaxRefBytes);
-    commit.erase(
-        std::find_if(commit.begin(), commit.end(), [](char c) { return c == '\n' || c == '\r'; }),
-        commit.end());
-    if (!stays_inside(commit) || commit.find('/') != std::string::npos)
-      fail(ErrorCode::data_loss, "{}: expected a commit, got \"{:.60}\"", ref, commit);
-  }
+  if (file_exists(ref)) commit = read_ref(ref);
   std::string folder = repository + "/snapshots/" + commit;
   if (!is_directory(folder))
     fail_not_cached(id, repository, format("revision {} is not", id.revision));
@@ -159,7 +82,7 @@ std::string snapshot_folder(const HubId& id, const std::string& repository) {
 }
 
 std::string cached_model(const HubId& id, const std::string& cache) {
-  const std::string repository = cache + "/" + cache_name(id.repository);
+  const std::string repository = cache + "/" + hub_cache_name(id.repository);
   if (cache.empty() || !is_directory(repository)) {
     const std::string where =
         cache.empty() ? "the Hugging Face cache (neither HF_HUB_CACHE, HF_HOME nor HOME is set)"
@@ -221,7 +144,7 @@ std::string path_of(const std::string& name,
   if (looks_like_path(name) || !id) fail_no_path(name);
   const bool has_organisation = id->repository.find('/') != std::string::npos;
   if (!has_organisation &&
-      (cache.empty() || !is_directory(cache + "/" + cache_name(id->repository))))
+      (cache.empty() || !is_directory(cache + "/" + hub_cache_name(id->repository))))
     fail_unknown(name, cache);
   return cached_model(*id, cache);
 }

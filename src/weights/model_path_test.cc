@@ -101,7 +101,7 @@ TEST_F(ModelPath, HubCache) {
   EXPECT_THAT(error("Qwen/Qwen2-VL-2B-Instruct"),
               HasSubstr("not cached: Qwen/Qwen2-VL-2B-Instruct: not in " + root_ +
                         "/cache, and nothing is downloaded by itself; fetch it "
-                        "with: huggingface-cli download Qwen/Qwen2-VL-2B-Instruct"));
+                        "with: quern pull Qwen/Qwen2-VL-2B-Instruct"));
   write(repository + "/refs/main", "abc123\n"), write(repository + "/refs/refs/pr/1", "def456");
   EXPECT_THAT(error("Qwen/Qwen2-VL-2B-Instruct"),
               HasSubstr("not cached: Qwen/Qwen2-VL-2B-Instruct: revision main is not in"));
@@ -114,7 +114,7 @@ TEST_F(ModelPath, HubCache) {
   EXPECT_EQ(resolve_model("Qwen/Qwen2-VL-2B-Instruct@def456", lookup_).name,
             "Qwen/Qwen2-VL-2B-Instruct");
   EXPECT_THAT(error("Qwen/Qwen2-VL-2B-Instruct@v9"),
-              HasSubstr("huggingface-cli download Qwen/Qwen2-VL-2B-Instruct --revision v9"));
+              HasSubstr("quern pull Qwen/Qwen2-VL-2B-Instruct@v9"));
   EXPECT_THAT(error("Qwen/Qwen2-VL-2B-Instrct"),
               HasSubstr("did you mean Qwen/Qwen2-VL-2B-Instruct?"));
 }
