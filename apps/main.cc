@@ -74,6 +74,7 @@ int run(int argc, char** argv) {
   add_bench_command(app, exit_code);
   add_pull_command(app, exit_code);
   add_cache_commands(app, exit_code);
+  add_page_commands(app, exit_code);
   add_worker_command(app, exit_code);
   for (CLI::App* command : app.get_subcommands({})) read_environment(*command);
 

@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+# Writes the pages that PROGRAM makes of itself into OUT, and the UNIT with the program's place (BIN).
+file(MAKE_DIRECTORY ${OUT})
+function(write_page name)
+  execute_process(COMMAND ${PROGRAM} ${ARGN} OUTPUT_FILE ${OUT}/${name} RESULT_VARIABLE failed)
+  if(failed)
+    message(FATAL_ERROR "${PROGRAM} ${ARGN}: ${failed}")
+  endif()
+endfunction()
+write_page(quern.1 man)
+write_page(quern completion bash)
+write_page(_quern completion zsh)
+write_page(quern.fish completion fish)
+file(READ ${UNIT} unit)
+string(REPLACE "/usr/bin/quern" "${BIN}/quern" unit "${unit}")
+file(WRITE ${OUT}/quern.service "${unit}")
