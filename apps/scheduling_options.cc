@@ -41,7 +41,7 @@ void add_speculation(CLI::App& command, SpeculationConfig& s) {
           "guess the next tokens from what the text has said before, and verify several in a step; "
           "answers stay as they are: "
           R"({"method": "ngram", "num_speculative_tokens": 4, "prompt_lookup_max": 4, )"
-          R"("prompt_lookup_min": 1}; also as --speculative-config.num_speculative_tokens 4 …)")
+          R"("prompt_lookup_min": 1}; also as --speculative-config.num-speculative-tokens 4 …)")
       ->group(kGroup);
   command
       .add_option_function<std::string>(
@@ -50,15 +50,15 @@ void add_speculation(CLI::App& command, SpeculationConfig& s) {
           "ngram")
       ->group(kGroup);
   command
-      .add_option("--speculative-config.num_speculative_tokens", s.tokens, "tokens guessed at once")
+      .add_option("--speculative-config.num-speculative-tokens", s.tokens, "tokens guessed at once")
       ->group(kGroup);
   command
-      .add_option("--speculative-config.prompt_lookup_max",
+      .add_option("--speculative-config.prompt-lookup-max",
                   s.lookup_max,
                   "most tokens that are looked up (5)")
       ->group(kGroup);
   command
-      .add_option("--speculative-config.prompt_lookup_min",
+      .add_option("--speculative-config.prompt-lookup-min",
                   s.lookup_min,
                   "least tokens that must have stood there before (5)")
       ->group(kGroup);

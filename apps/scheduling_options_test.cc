@@ -55,8 +55,8 @@ TEST(SchedulingOptions, SpeculationInBothForms) {
   EXPECT_EQ(
       parse_speculation(R"({"num_speculative_tokens": 2, "prompt_lookup_max": 3})").lookup_min, 3);
   const SchedulingOptions dotted = parsed(
-      "--speculative-config.method ngram --speculative-config.num_speculative_tokens 6 "
-      "--speculative-config.prompt_lookup_min 2");
+      "--speculative-config.method ngram --speculative-config.num-speculative-tokens 6 "
+      "--speculative-config.prompt-lookup-min 2");
   EXPECT_EQ(dotted.speculation.tokens, 6);
   EXPECT_EQ(dotted.speculation.lookup_min, 2);
 }
