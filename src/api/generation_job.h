@@ -39,7 +39,7 @@ struct JobContext {
   int64_t created = 0;                 // seconds since 1970
   uint64_t seed = 0;                   // where the request names none
   ResponseStore* responses = nullptr;  // of /v1/responses; null: none are kept
-  std::string owner;                   // the API key of the request; empty: none was needed
+  std::string owner = {};              // the API key of the request; empty: none was needed
 };
 
 // Both are slow (template, tokenizer, media). They throw RequestError: a wrong field; a model of

@@ -132,6 +132,10 @@ class MessageBlocks {
 
   void flush_user() {
     if (parts_.empty()) return;
+    if (parts_.size() == 1 && parts_[0]["type"] == "text") {  // as every template knows it
+      parts_ = std::move(parts_[0]["text"]);
+      places_.clear();
+    }
     chat_.add_message({{"role", "user"}, {"content", std::move(parts_)}}, path_, places_);
     parts_ = Json::array();
     places_.clear();

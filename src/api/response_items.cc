@@ -34,6 +34,12 @@ struct Content {
   std::vector<std::string> places;
 };
 
+// One text alone is a string, as every template knows it.
+Content simplified(Content content) {
+  if (content.places.size() != 1 || content.value[0]["type"] != "text") return content;
+  return {.value = std::move(content.value[0]["text"]), .places = {}};
+}
+
 Content content_of(const Json& value, const std::string& path) {
   Content out;
   if (value.is_string()) {
@@ -48,7 +54,7 @@ Content content_of(const Json& value, const std::string& path) {
     out.places.push_back(format("{}[{}]", path, i));
     out.value.push_back(part_of(value[i], out.places.back()));
   }
-  return out;
+  return simplified(std::move(out));
 }
 
 // The text alone, for roles whose templates take strings only.
