@@ -16,6 +16,7 @@ void add_run_command(CLI::App& parent, int& exit_code);
 void add_run_batch_command(CLI::App& parent, int& exit_code);
 void add_eval_command(CLI::App& parent, int& exit_code);
 void add_tokenize_command(CLI::App& parent, int& exit_code);
+void add_grammar_command(CLI::App& parent, int& exit_code);
 void add_verify_command(CLI::App& parent, int& exit_code);  // verify.cc, verify/
 void add_plan_command(CLI::App& parent, int& exit_code);
 void add_doctor_command(CLI::App& parent, int& exit_code);  // doctor.cc, doctor/

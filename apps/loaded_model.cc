@@ -440,7 +440,8 @@ std::unique_ptr<LoadedModel> LoadedModel::load(const ModelOptions& options,
                                                      std::move(defaults),
                                                      *o.prompts,
                                                      *loaded->engine_,
-                                                     MediaSource(options.media));
+                                                     MediaSource(options.media),
+                                                     options.grammars);
   if (o.model)
     log_ready(o, clock.now_us() - begin);
   else

@@ -67,6 +67,7 @@ int run(int argc, char** argv) {
   add_run_batch_command(app, exit_code);
   add_eval_command(app, exit_code);
   add_tokenize_command(app, exit_code);
+  add_grammar_command(app, exit_code);
   add_verify_command(app, exit_code);
   add_plan_command(app, exit_code);
   add_doctor_command(app, exit_code);

@@ -145,6 +145,26 @@ void add_model_options(CLI::App& command, ModelOptions& o) {
   add_habits(command);
 }
 
+void add_grammar_options(CLI::App& command, GrammarLimits& limits) {
+  constexpr const char* kGroup = "Structured output";
+  command
+      .add_option_function<int>(
+          "--grammar-timeout",
+          [&limits](int seconds) { limits.deadline = std::chrono::seconds(seconds); },
+          "seconds that a request waits for its schema or grammar to be compiled")
+      ->group(kGroup)
+      ->default_str("10")
+      ->check(CLI::Range(1, 3600));
+  command
+      .add_option_function<int>(
+          "--grammar-cache-mb",
+          [&limits](int megabytes) { limits.cache_bytes = static_cast<size_t>(megabytes) << 20; },
+          "MiB of compiled schemas and grammars that are kept for later requests")
+      ->group(kGroup)
+      ->default_str("128")
+      ->check(CLI::Range(0, 65536));
+}
+
 void add_media_options(CLI::App& command, MediaLimits& limits) {
   constexpr const char* kGroup = "Media";
   command

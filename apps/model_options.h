@@ -9,6 +9,7 @@
 #include "base/topology.h"
 #include "parallel_options.h"
 #include "prompt/media_source.h"
+#include "sampling/grammar/grammar_compiler.h"
 #include "scheduling_options.h"
 #include "tensor/ctx.h"
 
@@ -44,6 +45,7 @@ struct ModelOptions : ParallelOptions {
       quantization;  // accepted where it is what the checkpoint is; empty: from the checkpoint
   MediaLimits media;
   SchedulingOptions scheduling;
+  GrammarLimits grammars;
   std::string log_level = "info";
 };
 
@@ -51,6 +53,8 @@ struct ModelOptions : ParallelOptions {
 void add_model_options(CLI::App& command, ModelOptions& options);
 // The pictures that a command may open.
 void add_media_options(CLI::App& command, MediaLimits& limits);
+// The constraints on answers that a server compiles.
+void add_grammar_options(CLI::App& command, GrammarLimits& limits);
 
 // The choices behind "auto". They throw invalid_argument or unsupported naming the flag.
 Isa chosen_isa(const ModelOptions& options, const Topology& machine);

@@ -173,6 +173,7 @@ void add_serve_command(CLI::App& parent, int& exit_code) {
   CLI::App* command = parent.add_subcommand("serve", "the OpenAI API for one model");
   add_model_options(*command, o->model);
   add_media_options(*command, o->model.media);
+  add_grammar_options(*command, o->model.grammars);
   add_server_options(*command, *o);
   command->callback([o, &exit_code] { exit_code = serve(*o); });
 }

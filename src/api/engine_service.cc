@@ -62,12 +62,14 @@ EngineService::EngineService(ServiceInfo info,
                              GenerationDefaults defaults,
                              const PromptBuilder& builder,
                              Engine& engine,
-                             MediaSource media)
+                             MediaSource media,
+                             GrammarLimits grammars)
     : info_(std::move(info)),
       defaults_(std::move(defaults)),
       builder_(builder),
       engine_(engine),
-      media_(std::move(media)) {
+      media_(std::move(media)),
+      grammar_limits_(grammars) {
   QUERN_CHECK(!info_.names.empty());
 }
 
@@ -104,6 +106,14 @@ std::shared_ptr<const Prompt> EngineService::prepare(const TextOrTokens& prompt,
     if (id >= vocab)
       fail_field("prompt", "prompt: token id {} is outside the vocabulary of {}", id, vocab);
   return std::make_shared<const Prompt>(builder_.from_ids(ids));
+}
+
+std::shared_ptr<const Grammar> EngineService::compile(const GrammarSpec& spec) const {
+  std::call_once(compiler_made_, [&] {
+    compiler_ =
+        std::make_unique<GrammarCompiler>(tokenizer(), defaults_.eos_token_ids, grammar_limits_);
+  });
+  return compiler_->compile(spec);
 }
 
 GenerationDefaults read_generation_defaults(const std::string& model_path,

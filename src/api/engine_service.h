@@ -3,12 +3,14 @@
 #pragma once
 
 #include <memory>
+#include <mutex>
 #include <string>
 
 #include "api/service.h"
 #include "engine/engine.h"
 #include "prompt/media_source.h"
 #include "prompt/prompt_builder.h"
+#include "sampling/grammar/grammar_compiler.h"
 
 namespace quern {
 
@@ -19,7 +21,8 @@ class EngineService final : public Service {
                 GenerationDefaults defaults,
                 const PromptBuilder& builder,
                 Engine& engine,
-                MediaSource media = MediaSource());
+                MediaSource media = MediaSource(),
+                GrammarLimits grammars = {});
 
   const ServiceInfo& info() const override { return info_; }
   const Tokenizer& tokenizer() const override { return builder_.tokenizer(); }
@@ -28,6 +31,8 @@ class EngineService final : public Service {
   std::shared_ptr<const Prompt> prepare(const ChatMessages& chat) const override;
   std::shared_ptr<const Prompt> prepare(const TextOrTokens& prompt,
                                         bool add_special_tokens) const override;
+
+  std::shared_ptr<const Grammar> compile(const GrammarSpec& spec) const override;
 
   std::shared_ptr<EventStream> submit(Request request) override {
     return engine_.submit(std::move(request));
@@ -46,6 +51,9 @@ class EngineService final : public Service {
   const PromptBuilder& builder_;
   Engine& engine_;
   MediaSource media_;
+  GrammarLimits grammar_limits_;
+  mutable std::once_flag compiler_made_;
+  mutable std::unique_ptr<GrammarCompiler> compiler_;  // made by the first constraint
 };
 
 // A model's generation_config.json and config.json beside the weights, where there are such files,

@@ -104,8 +104,10 @@ GenerationJob chat_job(const Json& body, const JobContext& context) {
   std::vector<std::string> ignored;
   const ChatRequest request = ChatRequest::parse(body, &ignored);
   check_model(context.service.info(), request.model);
+  const auto grammar = compiled(request.sampling.constraint, context.service);
   GenerationJob job = job_of(request.sampling, request.stream, request.stream_options);
   add_prompt(job, context.service.prepare(request.chat), request.sampling, context, 0);
+  for (SamplingParams& params : job.params) params.grammar = grammar;
   job.format = chat_format(header_of("chatcmpl-", context), parts_of(job, request.sampling));
   job.ignored = std::move(ignored);
   return job;
@@ -115,6 +117,7 @@ GenerationJob completion_job(const Json& body, const JobContext& context) {
   std::vector<std::string> ignored;
   const CompletionRequest request = CompletionRequest::parse(body, &ignored);
   check_model(context.service.info(), request.model);
+  const auto grammar = compiled(request.sampling.constraint, context.service);
   GenerationJob job = job_of(request.sampling, request.stream, request.stream_options);
   for (const TextOrTokens& prompt : request.prompts)
     add_prompt(job,
@@ -122,6 +125,7 @@ GenerationJob completion_job(const Json& body, const JobContext& context) {
                request.sampling,
                context,
                kCompletionMaxTokens);
+  for (SamplingParams& params : job.params) params.grammar = grammar;
   AnswerParts parts = parts_of(job, request.sampling);
   if (request.echo)
     for (size_t i = 0; i < request.prompts.size(); ++i)

@@ -123,10 +123,8 @@ TEST(ChatRequest, NamesTheFieldThatIsWrong) {
 
 TEST(ChatRequest, RefusesWhatItCannotDo) {
   for (const char* field : {R"("tool_choice": "required")",
-                            R"("response_format": {"type": "json_schema", "json_schema": {}})",
-                            R"("response_format": {"type": "json_object"})",
-                            R"("structured_outputs": {"regex": "a"})",
-                            R"("guided_json": {"type": "object"})",
+                            R"("json_schema": "{}")",
+                            R"("guided_whitespace_pattern": " ")",
                             R"("modalities": ["text", "audio"])",
                             R"("audio": {"voice": "x"})",
                             R"("use_beam_search": true)",

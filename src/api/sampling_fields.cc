@@ -61,34 +61,8 @@ std::vector<std::pair<int32_t, float>> logit_bias_of(FieldReader& fields) {
   return out;
 }
 
-void check_response_format(FieldReader& fields) {
-  const Json* format = fields.find("response_format");
-  if (!format) return;
-  if (!format->is_object() || !format->contains("type"))
-    fail_field("response_format", "response_format: expected an object with a \"type\"");
-  if (format->at("type") == "text") return;
-  throw RequestError(
-      ErrorCode::unsupported,
-      "response_format",
-      "response_format: this version has no structured output; only {\"type\": \"text\"} is served",
-      "unsupported");
-}
-
 // Fields that other servers understand and that would change the answer: said, not dropped.
 void refuse_unsupported(FieldReader& fields) {
-  constexpr std::string_view kStructured = "this version has no structured output";
-  check_response_format(fields);
-  for (const std::string_view name : {"structured_outputs",
-                                      "guided_json",
-                                      "guided_regex",
-                                      "guided_choice",
-                                      "guided_grammar",
-                                      "structural_tag",
-                                      "json_schema",
-                                      "regex",
-                                      "ebnf",
-                                      "grammar"})
-    fields.refuse(name, kStructured);
   for (const std::string_view name : {"stop_regex",
                                       "mirostat",
                                       "dry_multiplier",
@@ -215,6 +189,12 @@ SamplingFields SamplingFields::parse(FieldReader& fields) {
   out.text.include_stop = fields.boolean_or("include_stop_str_in_output", false);
   out.text.skip_special_tokens = fields.boolean_or("skip_special_tokens", true);
   out.text.min_tokens = out.min_tokens;
+  out.constraint = constraint_of(fields);
+  if (out.constraint && out.ignore_eos)
+    fail_field(
+        "ignore_eos",
+        "ignore_eos and {} exclude each other: a constrained answer ends where it is complete",
+        out.constraint->field);
   fields.ignore({"model",
                  "stream",
                  "user",

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "api/field_reader.h"
+#include "api/structured_fields.h"
 #include "sampling/sampling_params.h"
 #include "text/tokenizer/tokenizer.h"
 
@@ -55,6 +56,7 @@ struct SamplingFields {
   std::vector<std::pair<int32_t, float>> logit_bias;
   std::vector<std::string> bad_words;
   TextOptions text;
+  std::optional<Constraint> constraint;  // what the answer must be
 
   // All but max_tokens and logprobs, which chat and completion spell differently.
   static SamplingFields parse(FieldReader& fields);

@@ -92,7 +92,8 @@ Script reply(std::string text) {
       };
 }
 
-ScriptedService::ScriptedService() : tokenizer_(make_byte_tokenizer()) {
+ScriptedService::ScriptedService()
+    : tokenizer_(make_byte_tokenizer()), compiler_(tokenizer_, {kScriptedEos}) {
   info_ = {.names = {"scripted", "alias"},
            .root = "/models/scripted",
            .created = 1700000000,

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "api/service.h"
+#include "sampling/grammar/grammar_compiler.h"
 
 namespace quern {
 
@@ -52,6 +53,9 @@ class ScriptedService final : public Service {
   std::shared_ptr<const Prompt> prepare(const ChatMessages& chat) const override;
   std::shared_ptr<const Prompt> prepare(const TextOrTokens& prompt,
                                         bool add_special_tokens) const override;
+  std::shared_ptr<const Grammar> compile(const GrammarSpec& spec) const override {
+    return compiler_.compile(spec);
+  }
   std::shared_ptr<EventStream> submit(Request request) override;
   void cancel(const std::string& id) override;
   EngineStats stats() const override;
@@ -63,6 +67,7 @@ class ScriptedService final : public Service {
   ServiceInfo info_;
   GenerationDefaults defaults_;
   Tokenizer tokenizer_;
+  GrammarCompiler compiler_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   Script script_ = reply("Paris");

@@ -12,6 +12,7 @@
 #include "api/completion_request.h"
 #include "engine/engine.h"
 #include "engine/request.h"
+#include "sampling/grammar/grammar.h"
 
 namespace quern {
 
@@ -39,6 +40,9 @@ class Service {
   virtual std::shared_ptr<const Prompt> prepare(const ChatMessages& chat) const = 0;
   virtual std::shared_ptr<const Prompt> prepare(const TextOrTokens& prompt,
                                                 bool add_special_tokens) const = 0;
+
+  // Slow; from any thread but the engine's. Throws GrammarError, exhausted.
+  virtual std::shared_ptr<const Grammar> compile(const GrammarSpec& spec) const = 0;
 
   virtual std::shared_ptr<EventStream> submit(Request request) = 0;
   virtual void cancel(const std::string& id) = 0;

@@ -5,6 +5,9 @@
 #include <limits>
 #include <unordered_map>
 
+#include "base/error.h"
+#include "sampling/grammar/grammar.h"
+
 namespace quern {
 namespace {
 
@@ -114,6 +117,84 @@ class Penalties : public LogitProcessor {
   size_t counted_ = 0;
 };
 
+struct MaskedRun {
+  bool is_any_left = false, has_nan = false;
+};
+
+// Bans up to 32 neighbours by the bits of one word. Without a branch in the loop, so that it is
+// vectorised; a NaN counts even where it is banned.
+MaskedRun mask_run(float* logits, size_t count, uint32_t word) {
+  float highest = kBanned;
+  uint32_t nans = 0;
+  for (size_t i = 0; i < count; ++i) {
+    nans |= static_cast<uint32_t>(logits[i] != logits[i]);
+    logits[i] = (word >> i & 1u) != 0 ? logits[i] : kBanned;
+    highest = logits[i] > highest ? logits[i] : highest;
+  }
+  return {highest > kBanned, nans != 0};
+}
+
+// The state follows the history: what is missing is replayed, what was taken back is undone.
+class GrammarMask : public LogitProcessor {
+ public:
+  explicit GrammarMask(const Grammar& grammar) : grammar_(grammar), state_(grammar.start()) {}
+  void apply(std::span<float> logits, const History& history) override {
+    follow(history.output());
+    words_.resize((logits.size() + 31) / 32);
+    state_->fill_mask(words_);
+    MaskedRun row;
+    for (size_t w = 0; w < words_.size(); ++w) {
+      const size_t count = std::min<size_t>(32, logits.size() - w * 32);
+      const MaskedRun run = mask_run(logits.data() + w * 32, count, words_[w]);
+      row.is_any_left |= run.is_any_left;
+      row.has_nan |= run.has_nan;
+    }
+    if (row.has_nan) logits[0] = std::numeric_limits<float>::quiet_NaN();  // arg_max reports it
+    if (!row.is_any_left && !row.has_nan) refuse(history.output().size());
+  }
+
+ private:
+  void follow(std::span<const int32_t> output) {
+    const size_t common = static_cast<size_t>(
+        std::mismatch(accepted_.begin(), accepted_.end(), output.begin(), output.end()).first -
+        accepted_.begin());
+    if (const size_t undone = accepted_.size() - common;
+        undone > static_cast<size_t>(GrammarState::kMaxRollback)) {
+      state_ = grammar_.start();
+      accepted_.clear();
+    } else if (undone > 0) {
+      state_->rollback(static_cast<int>(undone));
+      accepted_.resize(common);
+    }
+    for (size_t i = accepted_.size(); i < output.size(); ++i) {
+      if (!state_->accept(output[i]))
+        fail(ErrorCode::internal,
+             "structured output: output token {} (id {}) is not allowed by the grammar",
+             i,
+             output[i]);
+      accepted_.push_back(output[i]);
+    }
+  }
+
+  [[noreturn]] void refuse(size_t position) const {
+    const bool any = std::any_of(words_.begin(), words_.end(), [](uint32_t w) { return w != 0; });
+    if (any)
+      fail(ErrorCode::invalid_argument,
+           "structured output: at output token {} everything that the grammar allows is banned; "
+           "relax allowed_token_ids, bad_words, logit_bias or min_tokens",
+           position);
+    fail(ErrorCode::invalid_argument,
+         "structured output: at output token {} no token of the vocabulary goes on with what the "
+         "grammar asks for",
+         position);
+  }
+
+  const Grammar& grammar_;
+  std::unique_ptr<GrammarState> state_;
+  std::vector<int32_t> accepted_;
+  std::vector<uint32_t> words_;
+};
+
 }  // namespace
 
 std::vector<std::unique_ptr<LogitProcessor>> make_logit_processors(const SamplingParams& p,
@@ -128,6 +209,7 @@ std::vector<std::unique_ptr<LogitProcessor>> make_logit_processors(const Samplin
   if (!p.logit_bias.empty()) chain.push_back(std::make_unique<Bias>(p));
   if (p.repetition_penalty != 1 || p.presence_penalty != 0 || p.frequency_penalty != 0)
     chain.push_back(std::make_unique<Penalties>(p));
+  if (p.grammar) chain.push_back(std::make_unique<GrammarMask>(*p.grammar));
   return chain;
 }
 

@@ -3,11 +3,14 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <utility>
 #include <vector>
 
 namespace quern {
+
+class Grammar;  // sampling/grammar/grammar.h
 
 struct SamplingParams {
   double temperature = 1.0;  // 0: arg-max
@@ -28,6 +31,7 @@ struct SamplingParams {
   std::vector<std::vector<int32_t>> bad_words;  // token sequences that may not appear
   int logprobs = -1;                            // -1: none; n: the chosen token's and the n best
   int prompt_logprobs = -1;                     // the same of every prompt token but the first
+  std::shared_ptr<const Grammar> grammar;       // what the output must be; null: anything
 
   // Throws invalid_argument naming the field and its bounds.
   void validate(int64_t vocab_size) const;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Grammar: what a request allows its answer to be, compiled for one vocabulary; GrammarState: where one
-// sequence stands in it.
+// Grammar: what a request allows its answer to be, compiled for one vocabulary; GrammarState: where
+// one sequence stands in it.
 #pragma once
 
 #include <cstddef>
@@ -18,7 +18,8 @@ struct GrammarSpec {
     json_schema,     // `text`: the schema, JSON
     regex,           // `text`: the pattern, matched whole
     ebnf,            // `text`: a grammar with a rule `root`
-    structural_tag,  // `text`: JSON {"begin", "schema", "end"} structures and triggers, as vLLM has it
+    structural_tag,  // `text`: JSON {"begin", "schema", "end"} structures and triggers, as vLLM has
+                     // it
   };
   Kind kind = Kind::json_object;
   std::string text;
