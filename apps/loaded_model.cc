@@ -148,6 +148,18 @@ void load_ranks(OpenedModel& opened, const ModelOptions& options, const Choice& 
   opened.ctx = std::make_unique<OwnedCtx>(each);
 }
 
+void log_parsers(const AnswerDialects& dialects, const LoadOptions& load) {
+  const auto how = [](const std::string& asked) {
+    return asked == kAutoParser ? "found in the chat template" : "as asked for";
+  };
+  log(LogLevel::info,
+      "answers: tool calls are read as \"{}\" ({}), reasoning as \"{}\" ({})",
+      dialects.tool_parser,
+      how(load.tool_parser),
+      dialects.reasoning_parser,
+      how(load.reasoning_parser));
+}
+
 void log_ready(const OpenedModel& opened, int64_t took_us) {
   constexpr double kGb = 1e-9;
   log(LogLevel::info,
@@ -442,6 +454,8 @@ std::unique_ptr<LoadedModel> LoadedModel::load(const ModelOptions& options,
                                                      *loaded->engine_,
                                                      MediaSource(options.media),
                                                      options.grammars);
+  loaded->service_->choose_parsers(load.tool_parser, load.reasoning_parser);
+  log_parsers(loaded->service_->dialects(), load);
   if (o.model)
     log_ready(o, clock.now_us() - begin);
   else

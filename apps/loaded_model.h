@@ -34,6 +34,8 @@ OpenedModel open_model(const ModelOptions& options);
 struct LoadOptions {
   std::vector<std::string> served_names;  // empty: what the model was asked for by
   bool generation_config = true;          // sampling defaults of the model; false: those of the API
+  // Names of parsers (api/parsers/registry.h), "auto" or "none".
+  std::string tool_parser = "auto", reasoning_parser = "auto";
   // Called, by the engine's thread, when workers were lost so often that none are started any more.
   std::function<void()> on_workers_gone;
 };

@@ -9,6 +9,7 @@
 #include <mutex>
 #include <nlohmann/json.hpp>
 
+#include "api/parsers/registry.h"
 #include "base/log.h"
 #include "commands.h"
 #include "exit_codes.h"
@@ -25,6 +26,7 @@ struct ServeOptions {
   ServerConfig server;
   std::vector<std::string> names, api_keys;
   std::optional<uint64_t> seed;
+  std::string tool_parser = "auto", reasoning_parser = "auto";
   bool logs_requests = true, ignores_generation_config = false;
 };
 
@@ -76,6 +78,8 @@ int serve(ServeOptions& o) {
   OffSwitch off_switch;
   const LoadOptions load{.served_names = o.names,
                          .generation_config = !o.ignores_generation_config,
+                         .tool_parser = o.tool_parser,
+                         .reasoning_parser = o.reasoning_parser,
                          .on_workers_gone = [&] { off_switch.turn_off(); }};
   const std::unique_ptr<LoadedModel> loaded = LoadedModel::load(o.model, load);
   ApiServer server(o.server,
@@ -101,6 +105,26 @@ int serve(ServeOptions& o) {
     std::_Exit(kExitTemporary);
   }
   return loaded->service().is_healthy() ? kExitDone : kExitTemporary;
+}
+
+void add_parser_options(CLI::App& command, ServeOptions& o) {
+  constexpr const char* kGroup = "Tools and reasoning";
+  command
+      .add_option(
+          "--tool-call-parser",
+          o.tool_parser,
+          "how this model writes tool calls; auto: found in its chat template (docs/tools.md)")
+      ->group(kGroup)
+      ->capture_default_str()
+      ->check(CLI::IsMember(tool_parser_names()));
+  command
+      .add_option("--reasoning-parser",
+                  o.reasoning_parser,
+                  "how this model writes what it thinks; auto: found in its chat template")
+      ->group(kGroup)
+      ->capture_default_str()
+      ->check(CLI::IsMember(reasoning_parser_names()));
+  command.add_flag("--enable-auto-tool-choice", "accepted: tools work without it")->group(kGroup);
 }
 
 void add_server_options(CLI::App& command, ServeOptions& o) {
@@ -175,6 +199,7 @@ void add_serve_command(CLI::App& parent, int& exit_code) {
   add_media_options(*command, o->model.media);
   add_grammar_options(*command, o->model.grammars);
   add_server_options(*command, *o);
+  add_parser_options(*command, *o);
   command->callback([o, &exit_code] { exit_code = serve(*o); });
 }
 

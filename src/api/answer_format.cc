@@ -48,7 +48,8 @@ class OpenAiFormat : public AnswerFormat {
   }
 
   void add_ending(Json& choice, const TextDelta& answer) const {
-    const std::string_view finish = name_of(answer.finish);
+    const bool is_call = answer.called_tools && answer.finish == FinishReason::stop;
+    const std::string_view finish = is_call ? "tool_calls" : name_of(answer.finish);
     choice["finish_reason"] = finish.empty() ? Json(nullptr) : Json(finish);
     Json& reason = choice["stop_reason"] = nullptr;
     if (const auto* id = std::get_if<int32_t>(&answer.stop_reason)) reason = *id;
@@ -88,9 +89,7 @@ class ChatFormat final : public OpenAiFormat {
     Json& choices = body["choices"] = Json::array();
     for (size_t i = 0; i < answers.size(); ++i) {
       Json choice = {
-          {"index", i},
-          {"message", {{"role", "assistant"}, {"content", answers[i].text}, {"refusal", nullptr}}},
-          {"logprobs", logprobs_of(answers[i])}};
+          {"index", i}, {"message", message_of(answers[i])}, {"logprobs", logprobs_of(answers[i])}};
       add_ending(choice, answers[i]);
       choices.push_back(std::move(choice));
     }
@@ -111,7 +110,9 @@ class ChatFormat final : public OpenAiFormat {
 
   void chunk(int index, const TextDelta& delta, const Usage* usage, ServerEvents& out) override {
     Json content = Json::object();
+    if (!delta.reasoning.empty()) add_reasoning(content, delta.reasoning);
     if (!delta.text.empty()) content["content"] = delta.text;
+    if (!delta.tool_calls.empty()) content["tool_calls"] = calls_of(delta, true);
     Json choice = {{"index", index}, {"delta", std::move(content)}, {"logprobs", nullptr}};
     if (!delta.scores.empty()) choice["logprobs"] = logprobs_of(delta);
     add_ending(choice, delta);
@@ -125,6 +126,38 @@ class ChatFormat final : public OpenAiFormat {
 
  private:
   static constexpr std::string_view kChunk = "chat.completion.chunk";
+
+  // Clients know it under one name or the other.
+  static void add_reasoning(Json& message, const Json& reasoning) {
+    message["reasoning"] = reasoning;
+    message["reasoning_content"] = reasoning;
+  }
+
+  // In pieces each has its index, and only the first one of a call says what it calls.
+  static Json calls_of(const TextDelta& answer, bool is_piece) {
+    Json calls = Json::array();
+    for (const ToolCallDelta& call : answer.tool_calls) {
+      Json out = Json::object();
+      if (is_piece) out["index"] = call.index;
+      if (!call.id.empty()) out["id"] = call.id;
+      if (!call.name.empty()) out["type"] = "function";
+      Json& function = out["function"] = Json::object();
+      if (!call.name.empty()) function["name"] = call.name;
+      function["arguments"] = call.arguments;
+      calls.push_back(std::move(out));
+    }
+    return calls;
+  }
+
+  Json message_of(const TextDelta& answer) const {
+    Json message = {{"role", "assistant"}, {"content", answer.text}, {"refusal", nullptr}};
+    // An answer that is all calls or reasoning has no content, rather than an empty one.
+    if (answer.text.empty() && !answer.shows_nothing()) message["content"] = nullptr;
+    if (parts_.reasoning)
+      add_reasoning(message, answer.reasoning.empty() ? Json(nullptr) : Json(answer.reasoning));
+    if (!answer.tool_calls.empty()) message["tool_calls"] = calls_of(answer, false);
+    return message;
+  }
 
   Json scored(const ScoredToken& token) const {
     Json bytes = Json::array();

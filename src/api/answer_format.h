@@ -28,6 +28,7 @@ struct AnswerParts {
   int choices_per_prompt = 1;
   std::vector<TokenIds> prompt_ids;  // per prompt, with token_ids
   std::vector<std::string> echo;     // per prompt: text in front of each answer; empty: none
+  bool reasoning = false;            // a parser looks for it: its fields are shown
 };
 
 // One server-sent event.

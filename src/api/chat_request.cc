@@ -8,7 +8,7 @@
 namespace quern {
 namespace {
 
-constexpr size_t kMaxMessages = 16384, kMaxParts = 4096, kMaxTools = 1024;
+constexpr size_t kMaxMessages = 16384, kMaxParts = 4096, kMaxTools = 1024, kMaxNameBytes = 256;
 constexpr int kMaxTopLogprobs = 20;
 
 const Json* member(const Json& object, std::string_view name) {
@@ -71,6 +71,14 @@ void parse_tool_calls(Json& message, const std::string& path) {
   }
 }
 
+// Clients send reasoning back under one name or the other; templates read one or the other.
+void name_reasoning_twice(Json& message) {
+  const Json* older = member(message, "reasoning_content");
+  const Json* newer = member(message, "reasoning");
+  if (newer && newer->is_string() && !older) message["reasoning_content"] = Json(*newer);
+  if (older && older->is_string() && !newer) message["reasoning"] = Json(*older);
+}
+
 void check_message(Json& message, const std::string& path) {
   if (!message.is_object())
     fail_field(path, "{}: expected an object, got {}", path, json_type_name(message));
@@ -82,6 +90,7 @@ void check_message(Json& message, const std::string& path) {
   const Json* content = member(message, "content");
   if (content) check_content(*content, path + ".content");
   parse_tool_calls(message, path + ".tool_calls");
+  if (name == "assistant") name_reasoning_twice(message);
   if (!content && !member(message, "tool_calls") && name != "assistant")
     fail_field(path + ".content", "{}.content: missing", path);
 }
@@ -112,9 +121,18 @@ std::shared_ptr<const Json> tools_of(FieldReader& fields) {
     fail_field("tools", "tools: {} tools, the limit is {}", field->size(), kMaxTools);
   for (const Json& tool : *field) {
     const Json* function = tool.is_object() ? member(tool, "function") : nullptr;
-    if (!function || !function->is_object() || !member(*function, "name"))
+    const Json* name = function && function->is_object() ? member(*function, "name") : nullptr;
+    if (!name || !name->is_string() || name->get_ref<const std::string&>().size() > kMaxNameBytes)
+      fail_field(
+          "tools",
+          "tools: each tool is {{\"type\": \"function\", \"function\": {{\"name\", …}}}}; a name "
+          "has at most {} bytes",
+          kMaxNameBytes);
+    const Json* parameters = member(*function, "parameters");
+    if (parameters && !parameters->is_object())
       fail_field("tools",
-                 "tools: each tool is {{\"type\": \"function\", \"function\": {{\"name\", …}}}}");
+                 "tools: parameters are a JSON schema, an object, got {}",
+                 json_type_name(*parameters));
   }
   return std::make_shared<const Json>(*field);
 }
@@ -132,16 +150,6 @@ std::shared_ptr<const Json> kwargs_of(FieldReader& fields) {
     if (!kwargs.contains("reasoning_effort")) kwargs["reasoning_effort"] = *effort;
   if (const Json* documents = fields.find("documents")) kwargs["documents"] = *documents;
   return kwargs.empty() ? nullptr : std::make_shared<const Json>(std::move(kwargs));
-}
-
-void check_tool_choice(FieldReader& fields) {
-  const Json* choice = fields.find("tool_choice");
-  if (!choice || *choice == "auto" || *choice == "none") return;
-  throw RequestError(
-      ErrorCode::unsupported,
-      "tool_choice",
-      "tool_choice: this version cannot force a call; leave it out, or say \"auto\" or \"none\"",
-      "unsupported");
 }
 
 void check_modalities(FieldReader& fields) {
@@ -202,18 +210,15 @@ ChatRequest ChatRequest::parse(const Json& body, std::vector<std::string>* ignor
     out.sampling.logprobs = static_cast<int>(top.value_or(0));
   else if (top && *top > 0)
     fail_field("top_logprobs", "top_logprobs: only allowed with \"logprobs\": true");
-  check_tool_choice(fields);
+  out.tool_use = ToolUse::parse(fields, out.chat.tools.get());
+  out.chat.has_forced_call = out.tool_use.choice.is_forced();
   check_modalities(fields);
   fields.refuse("functions", "use tools");
   fields.refuse("function_call", "use tools");
   fields.refuse("audio", "this version answers in text only");
   fields.refuse("web_search_options", "remove it");
   fields.refuse("echo", "only completions echo their prompt");
-  fields.ignore({"parallel_tool_calls",
-                 "prediction",
-                 "include_reasoning",
-                 "separate_reasoning",
-                 "verbosity"});
+  fields.ignore({"prediction", "verbosity"});
   std::vector<std::string> unknown = fields.reject_misspelt();
   if (ignored) *ignored = std::move(unknown);
   return out;

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "api/sampling_fields.h"
+#include "api/tool_use.h"
 #include "base/json.h"
 
 namespace quern {
@@ -28,6 +29,8 @@ struct ChatMessages {
   bool add_generation_prompt = true;
   bool continue_final_message = false;
   bool add_special_tokens = false;  // a template writes its own
+  bool has_forced_call =
+      false;  // tools need not be shown by the template: the answer is held to them
 
   static ChatMessages parse(FieldReader& fields);
 };
@@ -36,6 +39,7 @@ struct ChatRequest {
   std::string model;  // empty: the served one
   ChatMessages chat;
   SamplingFields sampling;
+  ToolUse tool_use;
   bool stream = false;
   StreamOptions stream_options;
 

@@ -71,13 +71,21 @@ EngineService::EngineService(ServiceInfo info,
       media_(std::move(media)),
       grammar_limits_(grammars) {
   QUERN_CHECK(!info_.names.empty());
+  choose_parsers(std::string(kAutoParser), std::string(kAutoParser));
+}
+
+void EngineService::choose_parsers(const std::string& tools, const std::string& reasoning) {
+  const ChatTemplate* chat_template = builder_.chat_template();
+  dialects_ = AnswerDialects::choose(
+      tools, reasoning, chat_template ? chat_template->source() : std::string(), tokenizer());
 }
 
 // A model that is never shown the tools answers as if there were none; better to say so. A template
 // may hand tools over to another one, so what counts is the text.
 void EngineService::check_tools(const ChatMessages& chat) const {
   const ChatTemplate* chat_template = builder_.chat_template();
-  if (!chat.tools || (chat_template && chat_template->mentions("tools"))) return;
+  if (!chat.tools || chat.has_forced_call || (chat_template && chat_template->mentions("tools")))
+    return;
   ChatOptions options = options_of(chat);
   const std::string with = builder_.render(*chat.messages, options);
   options.tools = nullptr;

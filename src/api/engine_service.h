@@ -27,6 +27,10 @@ class EngineService final : public Service {
   const ServiceInfo& info() const override { return info_; }
   const Tokenizer& tokenizer() const override { return builder_.tokenizer(); }
   const GenerationDefaults& defaults() const override { return defaults_; }
+  const AnswerDialects& dialects() const override { return dialects_; }
+  // Names as --tool-call-parser and --reasoning-parser take them; "auto" looks at the chat
+  // template. Before requests come. Throws what AnswerDialects::choose throws.
+  void choose_parsers(const std::string& tools, const std::string& reasoning);
 
   std::shared_ptr<const Prompt> prepare(const ChatMessages& chat) const override;
   std::shared_ptr<const Prompt> prepare(const TextOrTokens& prompt,
@@ -48,6 +52,7 @@ class EngineService final : public Service {
 
   ServiceInfo info_;
   GenerationDefaults defaults_;
+  AnswerDialects dialects_;
   const PromptBuilder& builder_;
   Engine& engine_;
   MediaSource media_;

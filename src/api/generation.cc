@@ -5,8 +5,11 @@
 
 namespace quern {
 
-Generation::Generation(Service& service, std::string id, const TextOptions& text)
-    : service_(service), id_(std::move(id)), text_(text) {}
+Generation::Generation(Service& service,
+                       std::string id,
+                       const TextOptions& text,
+                       ParserFactory make_parser)
+    : service_(service), id_(std::move(id)), text_(text), make_parser_(std::move(make_parser)) {}
 
 Generation::~Generation() {
   cancel();
@@ -31,7 +34,8 @@ void Generation::submit(std::shared_ptr<const Prompt> prompt,
   part.stream = service_.submit(std::move(request));
   parts_.push_back(std::move(part));
   for (int i = 0; i < n; ++i)
-    choices_.push_back(std::make_unique<StreamAssembler>(service_.tokenizer(), text_));
+    choices_.push_back(std::make_unique<StreamAssembler>(
+        service_.tokenizer(), text_, make_parser_ ? make_parser_(choice_count()) : nullptr));
   has_begun_.resize(choices_.size(), false);
   running_choices_ += n;
 }

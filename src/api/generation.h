@@ -29,7 +29,11 @@ class Generation {
  public:
   // `id` names the request in logs and must be unique among those running. `service` must outlive
   // this.
-  Generation(Service& service, std::string id, const TextOptions& text);
+  // `make_parser`, if not empty, makes the parser of each choice.
+  Generation(Service& service,
+             std::string id,
+             const TextOptions& text,
+             ParserFactory make_parser = {});
   // Cancels what still runs.
   ~Generation();
   Generation(const Generation&) = delete;
@@ -74,6 +78,7 @@ class Generation {
   Service& service_;
   std::string id_;
   TextOptions text_;
+  ParserFactory make_parser_;
   std::vector<Part> parts_;
   std::vector<std::unique_ptr<StreamAssembler>> choices_;
   std::vector<bool> has_begun_;  // per choice: a delta was given out

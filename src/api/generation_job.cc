@@ -87,6 +87,30 @@ std::string echo_of(const TextOrTokens& prompt, const Tokenizer& tokenizer) {
   return tokenizer.decode(std::get<TokenIds>(prompt));
 }
 
+// Tools and reasoning: how the answers are read.
+AnswerReading read_answers(GenerationJob& job,
+                           const ChatRequest& request,
+                           const JobContext& context) {
+  AnswerReading reading = reading_of({.dialects = context.service.dialects(),
+                                      .use = request.tool_use,
+                                      .tools = request.chat.tools,
+                                      .prompt = *job.prompts.at(0),
+                                      .id = context.id});
+  job.make_parser = reading.make_parser;
+  job.text.shown_special_ids = reading.shown_special_ids;
+  if (!reading.constraint) return reading;
+  if (request.sampling.constraint)
+    throw RequestError(
+        ErrorCode::unsupported,
+        request.sampling.constraint->field,
+        format("{}: it cannot be combined with a forced tool_choice or strict tools; remove one",
+               request.sampling.constraint->field),
+        "unsupported");
+  const auto grammar = compiled(Constraint{*reading.constraint, "tools"}, context.service);
+  for (SamplingParams& params : job.params) params.grammar = grammar;
+  return reading;
+}
+
 }  // namespace
 
 void check_model(const ServiceInfo& info, const std::string& model) {
@@ -108,7 +132,10 @@ GenerationJob chat_job(const Json& body, const JobContext& context) {
   GenerationJob job = job_of(request.sampling, request.stream, request.stream_options);
   add_prompt(job, context.service.prepare(request.chat), request.sampling, context, 0);
   for (SamplingParams& params : job.params) params.grammar = grammar;
-  job.format = chat_format(header_of("chatcmpl-", context), parts_of(job, request.sampling));
+  const AnswerReading reading = read_answers(job, request, context);
+  AnswerParts parts = parts_of(job, request.sampling);
+  parts.reasoning = reading.has_reasoning && request.tool_use.shows_reasoning;
+  job.format = chat_format(header_of("chatcmpl-", context), std::move(parts));
   job.ignored = std::move(ignored);
   return job;
 }
@@ -138,7 +165,7 @@ GenerationJob completion_job(const Json& body, const JobContext& context) {
 }
 
 std::unique_ptr<Generation> GenerationJob::submit(Service& service, const std::string& id) const {
-  auto generation = std::make_unique<Generation>(service, id, text);
+  auto generation = std::make_unique<Generation>(service, id, text, make_parser);
   for (size_t i = 0; i < prompts.size(); ++i) generation->submit(prompts[i], params[i], submitted);
   return generation;
 }

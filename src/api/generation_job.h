@@ -21,6 +21,7 @@ struct GenerationJob {
   std::vector<SamplingParams> params;  // per prompt
   SubmitOptions submitted;
   TextOptions text;
+  ParserFactory make_parser;  // of the choices; empty: all text is content
   bool shows_tokens = false;  // log-probs or ids beside the text
   bool stream = false;
   StreamOptions stream_options;

@@ -122,8 +122,7 @@ TEST(ChatRequest, NamesTheFieldThatIsWrong) {
 }
 
 TEST(ChatRequest, RefusesWhatItCannotDo) {
-  for (const char* field : {R"("tool_choice": "required")",
-                            R"("json_schema": "{}")",
+  for (const char* field : {R"("json_schema": "{}")",
                             R"("guided_whitespace_pattern": " ")",
                             R"("modalities": ["text", "audio"])",
                             R"("audio": {"voice": "x"})",

@@ -49,6 +49,11 @@ class ScriptedService final : public Service {
   const ServiceInfo& info() const override { return info_; }
   const Tokenizer& tokenizer() const override { return tokenizer_; }
   const GenerationDefaults& defaults() const override { return defaults_; }
+  const AnswerDialects& dialects() const override { return dialects_; }
+  // Before requests come.
+  void set_parsers(std::string_view tools, std::string_view reasoning) {
+    dialects_ = AnswerDialects::choose(tools, reasoning, {}, tokenizer_);
+  }
   // The texts of all messages, one behind the other.
   std::shared_ptr<const Prompt> prepare(const ChatMessages& chat) const override;
   std::shared_ptr<const Prompt> prepare(const TextOrTokens& prompt,
@@ -66,6 +71,7 @@ class ScriptedService final : public Service {
  private:
   ServiceInfo info_;
   GenerationDefaults defaults_;
+  AnswerDialects dialects_;
   Tokenizer tokenizer_;
   GrammarCompiler compiler_;
   mutable std::mutex mutex_;

@@ -10,6 +10,7 @@
 
 #include "api/chat_request.h"
 #include "api/completion_request.h"
+#include "api/parsers/registry.h"
 #include "engine/engine.h"
 #include "engine/request.h"
 #include "sampling/grammar/grammar.h"
@@ -34,6 +35,8 @@ class Service {
   virtual const ServiceInfo& info() const = 0;
   virtual const Tokenizer& tokenizer() const = 0;
   virtual const GenerationDefaults& defaults() const = 0;
+  // What answers are read with.
+  virtual const AnswerDialects& dialects() const = 0;
 
   // Slow (template, tokenizer, media); from any thread. Throws RequestError, or an Error that is
   // the request's fault.

@@ -34,6 +34,7 @@ void TextDelta::append(TextDelta next) {
   if (next.prompt) prompt = std::move(next.prompt);
   if (next.finish == FinishReason::none) return;
   finish = next.finish;
+  called_tools = next.called_tools;
   stop_reason = std::move(next.stop_reason);
   error_code = next.error_code;
   error = std::move(next.error);
@@ -67,11 +68,14 @@ size_t StopMatcher::held_back(std::string_view pending) const {
   return held;
 }
 
-StreamAssembler::StreamAssembler(const Tokenizer& tokenizer, TextOptions options)
+StreamAssembler::StreamAssembler(const Tokenizer& tokenizer,
+                                 TextOptions options,
+                                 std::unique_ptr<AnswerParser> parser)
     : tokenizer_(tokenizer),
       options_(std::move(options)),
-      detokenizer_(tokenizer, options_.skip_special_tokens),
-      stops_(options_.stop) {}
+      detokenizer_(tokenizer, options_.skip_special_tokens, options_.shown_special_ids),
+      stops_(options_.stop),
+      parser_(std::move(parser)) {}
 
 // The text that this token completes. The token that ended an answer is no part of it, unless stops
 // are to be included.
@@ -130,8 +134,36 @@ void StreamAssembler::take(const TokenEvent& event) {
 }
 
 TextDelta StreamAssembler::push(const TokenEvent& event) {
+  if (is_finished_) return {};
+  TextDelta delta = next(event);
+  if (parser_) parse(delta);
+  return delta;
+}
+
+// Text → reasoning, content, tool calls.
+void StreamAssembler::parse(TextDelta& delta) {
+  AnswerDelta parsed = parser_->push(delta.text);
+  if (!is_finished_ && parser_->is_complete()) {
+    is_finished_ = has_stopped_early_ = true;
+    delta.finish = FinishReason::stop;
+    release_tokens(delta, true);
+  }
+  delta.text = std::move(parsed.content);
+  delta.reasoning = std::move(parsed.reasoning);
+  delta.tool_calls = std::move(parsed.tool_calls);
+  if (is_finished_) {
+    parsed = parser_->finish();
+    delta.text += parsed.content;
+    delta.reasoning += parsed.reasoning;
+    join(delta.tool_calls, std::move(parsed.tool_calls));
+  }
+  has_called_ = has_called_ || !delta.tool_calls.empty();
+  delta.called_tools = is_finished_ && has_called_;
+}
+
+// The next event's text as it is.
+TextDelta StreamAssembler::next(const TokenEvent& event) {
   TextDelta delta;
-  if (is_finished_) return delta;
   take(event);
   const bool is_end = event.finish != FinishReason::none;
   if (token_count_ <= options_.min_tokens && options_.min_tokens > 0) looked_at_ = pending_.size();

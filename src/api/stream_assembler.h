@@ -63,6 +63,7 @@ struct TextDelta {
   std::vector<int32_t> tokens;      // those whose text ends in this delta or before
   std::vector<TokenScores> scores;  // of the same tokens, if asked for
   FinishReason finish = FinishReason::none;
+  bool called_tools = false;  // with a finish: the answer made tool calls
   std::variant<std::monostate, int32_t, std::string>
       stop_reason;  // the token id or string that ended the answer
   ErrorCode error_code = ErrorCode::internal;
@@ -84,14 +85,18 @@ int64_t character_count(std::string_view utf8);
 
 class StreamAssembler {
  public:
-  // `tokenizer` must outlive the assembler.
-  StreamAssembler(const Tokenizer& tokenizer, TextOptions options);
+  // `tokenizer` must outlive the assembler. A parser reads the text once stop strings are looked
+  // for.
+  StreamAssembler(const Tokenizer& tokenizer,
+                  TextOptions options,
+                  std::unique_ptr<AnswerParser> parser = nullptr);
 
   // The next event of this choice. After a delta with a finish, further events give empty deltas.
   TextDelta push(const TokenEvent& event);
 
   bool is_finished() const { return is_finished_; }
-  // The answer ended by a stop string while the engine goes on: the caller should cancel.
+  // The answer ended by a stop string, or its parser wants no more, while the engine goes on: the
+  // caller should cancel.
   bool has_stopped_early() const { return has_stopped_early_; }
   int64_t token_count() const {
     return token_count_;
@@ -104,6 +109,8 @@ class StreamAssembler {
     std::optional<TokenScores> scores;
   };
 
+  TextDelta next(const TokenEvent& event);
+  void parse(TextDelta& delta);
   void take(const TokenEvent& event);
   std::string text_of(const TokenEvent& event);
   void finish(TextDelta& delta, const TokenEvent& event);
@@ -114,6 +121,8 @@ class StreamAssembler {
   TextOptions options_;
   Detokenizer detokenizer_;
   StopMatcher stops_;
+  std::unique_ptr<AnswerParser> parser_;  // null: all text is content
+  bool has_called_ = false;
   std::string pending_;    // decoded, not yet given out
   size_t looked_at_ = 0;   // of pending_, by the matcher
   int64_t given_out_ = 0;  // bytes

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// AnswerParser: the text of an answer as a model writes it → what a client is shown: reasoning, content,
-// tool calls. Incremental: however the text is cut, the joined deltas are the same as for the whole.
+// AnswerParser: the text of an answer as a model writes it → what a client is shown: reasoning,
+// content, tool calls. Incremental: however the text is cut, the joined deltas are the same as for
+// the whole.
 #pragma once
 
 #include <memory>
@@ -12,7 +13,7 @@ namespace quern {
 
 // A piece of one tool call. The first delta of a call carries id and name (whole), later ones none.
 struct ToolCallDelta {
-  int index = 0;          // of the call in this answer, from 0
+  int index = 0;  // of the call in this answer, from 0
   std::string id, name;
   std::string arguments;  // a piece of its JSON text
 
@@ -32,6 +33,8 @@ class AnswerParser {
   virtual AnswerDelta push(std::string_view text) = 0;
   // The answer has ended: what was held back, and whatever is half written as it best reads.
   virtual AnswerDelta finish() = 0;
+  // Nothing that follows belongs to the answer: it may end here.
+  virtual bool is_complete() const { return false; }
 };
 
 }  // namespace quern

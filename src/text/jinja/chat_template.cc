@@ -34,10 +34,12 @@ jinja::Program compile(std::string_view source, const TemplateLimits& limits) {
 struct ChatTemplate::State {
   jinja::Program program;
   TemplateLimits limits;
+  std::string source;
 };
 
 ChatTemplate::ChatTemplate(std::string_view source, const TemplateLimits& limits)
-    : state_(std::make_unique<const State>(State{compile(source, limits), limits})) {}
+    : state_(std::make_unique<const State>(
+          State{compile(source, limits), limits, std::string(source)})) {}
 
 ChatTemplate::~ChatTemplate() = default;
 ChatTemplate::ChatTemplate(ChatTemplate&&) noexcept = default;
@@ -59,6 +61,10 @@ std::string ChatTemplate::render(const Json& variables, int64_t now_unix_s) cons
 
 bool ChatTemplate::mentions(std::string_view variable) const {
   return state_->program.reads.contains(variable);
+}
+
+const std::string& ChatTemplate::source() const {
+  return state_->source;
 }
 
 }  // namespace quern

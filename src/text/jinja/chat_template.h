@@ -36,6 +36,8 @@ class ChatTemplate {
 
   // Whether the source reads this variable anywhere ("tools", "enable_thinking").
   bool mentions(std::string_view variable) const;
+  // The text that it was compiled from.
+  const std::string& source() const;
 
  private:
   struct State;

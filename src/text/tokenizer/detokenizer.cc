@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "text/tokenizer/detokenizer.h"
 
+#include <algorithm>
+
 #include "text/tokenizer/utf8.h"
 
 namespace quern {
 
-Detokenizer::Detokenizer(const Tokenizer& tokenizer, bool skip_special)
-    : tokenizer_(&tokenizer), skip_special_(skip_special) {}
+Detokenizer::Detokenizer(const Tokenizer& tokenizer, bool skip_special, std::vector<int32_t> shown)
+    : tokenizer_(&tokenizer), skip_special_(skip_special), shown_(std::move(shown)) {}
 
 std::string Detokenizer::push(int32_t id) {
   std::string text;
-  if (skip_special_ && tokenizer_->is_special(id)) return text;
+  if (skip_special_ && tokenizer_->is_special(id) &&
+      std::find(shown_.begin(), shown_.end(), id) == shown_.end())
+    return text;
   open_ += tokenizer_->token_bytes(id);
   open_.erase(0, append_lossy_utf8(open_, false, text));
   return text;

@@ -14,8 +14,11 @@ namespace quern {
 
 class Detokenizer {
  public:
-  // `tokenizer` must outlive this. With skip_special, special tokens give no text.
-  explicit Detokenizer(const Tokenizer& tokenizer, bool skip_special = true);
+  // `tokenizer` must outlive this. With skip_special, special tokens give no text, but for those of
+  // `shown`.
+  explicit Detokenizer(const Tokenizer& tokenizer,
+                       bool skip_special = true,
+                       std::vector<int32_t> shown = {});
 
   // The text that `id` completes; empty while a character is still open. Bytes that cannot become a
   // character come out as U+FFFD, one for each maximal bad part, so that all increments together
@@ -27,7 +30,8 @@ class Detokenizer {
  private:
   const Tokenizer* tokenizer_;
   bool skip_special_;
-  std::string open_;  // bytes of an unfinished character
+  std::vector<int32_t> shown_;  // few
+  std::string open_;            // bytes of an unfinished character
 };
 
 }  // namespace quern

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// DialectParser: the AnswerParser of all dialects: reasoning first, then text and tool calls.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "api/parsers/answer_parser.h"
+#include "api/parsers/answer_writer.h"
+#include "api/parsers/reasoning.h"
+#include "api/parsers/text_reader.h"
+#include "api/parsers/tool_dialect.h"
+#include "api/parsers/tool_set.h"
+
+namespace quern {
+
+class DialectParser final : public AnswerParser {
+ public:
+  struct Options {
+    std::optional<ReasoningFamily> reasoning;
+    PromptThinking prompt = PromptThinking::unsaid;
+    bool shows_reasoning = true;           // else it is read and dropped
+    const ToolDialect* dialect = nullptr;  // null: no tools; must outlive the parser
+    ToolSet tools;
+    AnswerWriter::Limits limits;
+    bool ends_after_calls = false;  // once limits.max_calls are made, the answer is complete
+  };
+  explicit DialectParser(Options options);
+
+  AnswerDelta push(std::string_view text) override;
+  AnswerDelta finish() override;
+  bool is_complete() const override;
+
+ private:
+  Task<bool> run();
+  Task<bool> read_answer();
+  Task<bool> read_reasoning();
+  Task<bool> skip_think_begin();
+  Task<bool> read_marked(int which);
+  Task<bool> read_bare();
+  AnswerDelta take();
+
+  const Options options_;
+  AnswerWriter out_;
+  ContentSink content_;
+  ReasoningSink reasoning_;
+  std::vector<std::string> markers_;  // those of the dialect, then </think>
+  bool expects_think_end_ = false;    // a call ended the reasoning instead
+  TextReader in_;
+  Task<bool> root_;  // reads from in_: destroyed before it
+};
+
+}  // namespace quern
