@@ -11,6 +11,7 @@
 
 #include "api/field_reader.h"
 #include "base/error.h"
+#include "yaml_config.h"
 
 namespace quern {
 namespace {
@@ -70,6 +71,18 @@ std::optional<std::string> config_path(std::span<const std::string> arguments) {
   }
   if (const char* path = std::getenv("QUERN_CONFIG")) return path;
   return std::nullopt;
+}
+
+std::vector<ConfigEntry> read_config(std::istream& file, const std::string& path) {
+  if (path.ends_with(".yaml") || path.ends_with(".yml"))
+    return with_context("--config " + path, [&] { return read_flat_yaml(file); });
+  std::vector<ConfigEntry> out;
+  for (const CLI::ConfigItem& item : CLI::ConfigTOML().from_config(file)) {
+    std::string name = item.name;
+    std::replace(name.begin(), name.end(), '_', '-');
+    out.push_back({.name = std::move(name), .values = item.inputs});
+  }
+  return out;
 }
 
 }  // namespace
@@ -154,12 +167,9 @@ std::vector<std::string> adopt_config_file(std::span<const std::string> argument
   std::ifstream file(*path);
   if (!file) fail(ErrorCode::not_found, "--config {}: cannot be read", *path);
   std::vector<std::string> taken;
-  for (const CLI::ConfigItem& item : CLI::ConfigTOML().from_config(file)) {
-    std::string name = item.name;
-    std::replace(name.begin(), name.end(), '_', '-');
-    if (set_if_unset(variable_of(name), CLI::detail::join(item.inputs, ",")))
-      taken.push_back(*path + ": " + name);
-  }
+  for (const ConfigEntry& entry : read_config(file, *path))
+    if (set_if_unset(variable_of(entry.name), CLI::detail::join(entry.values, ",")))
+      taken.push_back(*path + ": " + entry.name);
   return taken;
 }
 

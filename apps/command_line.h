@@ -31,9 +31,9 @@ std::string nearest_flag(const CLI::App& app, std::string_view typed);
 void read_environment(CLI::App& app);
 
 // Where a value comes from, if no flag gives it: QUERN_X, then vLLM's variable of the same meaning,
-// then the TOML file of --config. Both functions fill QUERN_* variables that are unset, so they run
-// before parsing and before there are threads. Each returns lines that say what was taken, for the
-// start of the log.
+// then the file of --config (TOML; .yaml and .yml: YAML). Both functions fill QUERN_* variables
+// that are unset, so they run before parsing and before there are threads. Each returns lines that
+// say what was taken, for the start of the log.
 std::vector<std::string> adopt_vllm_environment();
 std::vector<std::string> adopt_config_file(std::span<const std::string> arguments);
 

@@ -138,7 +138,7 @@ void add_model_options(CLI::App& command, ModelOptions& o) {
       .add_option("--log-level,--uvicorn-log-level", o.log_level, "debug, info, warn, error, off")
       ->capture_default_str();
   command.add_option("--config",
-                     "a TOML file with flags as keys; flags and QUERN_* variables win over it");
+                     "a TOML file (or .yaml: flat YAML) with flags as keys; flags and QUERN_* variables win over it");
   add_memory_options(command, o);
   add_scheduling_options(command, o.scheduling);
   add_parallel_options(command, o);

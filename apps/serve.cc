@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // quern serve: the OpenAI API for one model.
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -9,6 +10,7 @@
 #include <mutex>
 #include <nlohmann/json.hpp>
 
+#include "access_options.h"
 #include "api/parsers/registry.h"
 #include "base/log.h"
 #include "commands.h"
@@ -24,14 +26,27 @@ namespace {
 struct ServeOptions {
   ModelOptions model;
   ServerConfig server;
-  std::vector<std::string> names, api_keys;
+  AccessOptions access;
+  std::vector<std::string> names;
   std::optional<uint64_t> seed;
   std::string tool_parser = "auto", reasoning_parser = "auto";
   bool logs_requests = true, ignores_generation_config = false;
 };
 
-bool is_loopback(const std::string& host) {
-  return host == "localhost" || host.starts_with("127.") || host == "::1";
+// Each connection takes a descriptor, and the usual soft limit of 1024 would turn them away before
+// --max-connections does.
+void raise_descriptor_limit(int connections) {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  const rlim_t wanted = static_cast<rlim_t>(connections) + 256;
+  if (limit.rlim_cur >= wanted) return;
+  limit.rlim_cur = std::min(wanted, limit.rlim_max);
+  setrlimit(RLIMIT_NOFILE, &limit);
+  if (limit.rlim_cur < wanted)
+    log(LogLevel::warn,
+        "this process may open {} files: too few for --max-connections {}; raise ulimit -n",
+        limit.rlim_cur,
+        connections);
 }
 
 // One line for machines on standard output: who waits for the server reads it.
@@ -39,6 +54,7 @@ void say_ready(const ApiServer& server, const ServeOptions& o, const std::string
   const Json ready = {{"event", "ready"},
                       {"host", o.server.host},
                       {"port", server.port()},
+                      {"scheme", o.server.tls.is_on() ? "https" : "http"},
                       {"model", model},
                       {"pid", getpid()}};
   std::printf("%s\n", ready.dump().c_str());
@@ -69,10 +85,14 @@ int serve(ServeOptions& o) {
   set_log_level(parse_log_level(o.model.log_level));
   o.model.validate_parallel();
   if (o.model.node_rank > 0) return run_node(o.model);
-  if (o.api_keys.empty() && !is_loopback(o.server.host))
-    log(LogLevel::warn,
-        "listening on {} without --api-key: everyone who reaches this address may ask",
-        o.server.host);
+  ApiServerOptions options;
+  options.version = kVersion;
+  options.seed = o.seed;
+  options.logs_requests = o.logs_requests;
+  // Before the model is loaded: a wrong flag is to be known at once.
+  ApiKeys keys = o.access.read_keys();
+  o.access.apply(keys, o.server, options);
+  raise_descriptor_limit(o.server.max_connections);
   o.server.handles_signals = true;
   const MonotonicClock clock;
   OffSwitch off_switch;
@@ -82,16 +102,13 @@ int serve(ServeOptions& o) {
                          .reasoning_parser = o.reasoning_parser,
                          .on_workers_gone = [&] { off_switch.turn_off(); }};
   const std::unique_ptr<LoadedModel> loaded = LoadedModel::load(o.model, load);
-  ApiServer server(o.server,
-                   loaded->service(),
-                   ApiKeys(o.api_keys),
-                   clock,
-                   {.version = kVersion, .seed = o.seed, .logs_requests = o.logs_requests});
+  ApiServer server(o.server, loaded->service(), std::move(keys), clock, std::move(options));
   server.listen();
   for (const std::string& route : server.routes()) log(LogLevel::info, "route {}", route);
   server.start();
   log(LogLevel::info,
-      "Application startup complete. Listening on http://{}:{}",
+      "Application startup complete. Listening on {}://{}:{}",
+      o.server.tls.is_on() ? "https" : "http",
       o.server.host,
       server.port());
   say_ready(server, o, loaded->name());
@@ -134,18 +151,10 @@ void add_server_options(CLI::App& command, ServeOptions& o) {
       .add_option("--served-model-name", o.names, "names in the API; the first is used in answers")
       ->group(kGroup)
       ->delimiter(',');
-  command.add_option("--host", s.host, "address to listen on")
-      ->group(kGroup)
-      ->capture_default_str();
   command.add_option("--port", s.port, "port to listen on; 0: any free one")
       ->group(kGroup)
       ->capture_default_str()
       ->check(CLI::Range(0, 65535));
-  command
-      .add_option(
-          "--api-key", o.api_keys, "asked for on every route but /health, /ready and /version")
-      ->group(kGroup)
-      ->delimiter(',');
   command.add_option("--max-body-bytes", s.max_body_bytes, "largest request")
       ->group(kGroup)
       ->capture_default_str();
@@ -200,6 +209,7 @@ void add_serve_command(CLI::App& parent, int& exit_code) {
   add_grammar_options(*command, o->model.grammars);
   add_server_options(*command, *o);
   add_parser_options(*command, *o);
+  add_access_options(*command, o->access);
   command->callback([o, &exit_code] { exit_code = serve(*o); });
 }
 

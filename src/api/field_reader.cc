@@ -6,8 +6,21 @@
 #include <nlohmann/json.hpp>
 
 #include "api/api_error.h"
+#include "api/field_notes.h"
 
 namespace quern {
+namespace {
+
+thread_local FieldNotes* field_notes = nullptr;
+
+}  // namespace
+
+FieldNotes::FieldNotes() {
+  field_notes = this;
+}
+FieldNotes::~FieldNotes() {
+  field_notes = nullptr;
+}
 
 std::string_view json_type_name(const Json& value) {
   switch (value.type()) {
@@ -39,6 +52,7 @@ FieldReader::FieldReader(const Json& value, std::string where) : where_(std::mov
 }
 
 const Json* FieldReader::find(std::string_view name) {
+  if (field_notes) field_notes->add(path(name));
   known_.emplace(name);
   const auto it = fields_.find(name);
   return it == fields_.end() ? nullptr : it->second;
@@ -124,8 +138,10 @@ std::vector<int32_t> FieldReader::token_ids(std::string_view name, size_t max_co
 }
 
 void FieldReader::refuse(std::string_view name, std::string_view why, double neutral) {
-  const Json* field = find(name);
-  if (!field) return;
+  known_.emplace(name);
+  const auto it = fields_.find(name);
+  if (it == fields_.end()) return;
+  const Json* field = it->second;
   const bool is_neutral = field->is_number() && field->get<double>() == neutral;
   const bool is_false = field->is_boolean() && !field->get<bool>();
   const bool is_empty = (field->is_structured() && field->empty()) ||

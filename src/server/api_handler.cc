@@ -37,24 +37,50 @@ void put_in_dialect(HttpResponse& response, const Router::Entry* entry) {
 
 }  // namespace
 
-ApiHandler::ApiHandler(const Router& router, ApiKeys keys, Metrics& metrics, bool logs_requests)
-    : router_(router), keys_(std::move(keys)), metrics_(metrics), logs_requests_(logs_requests) {}
+ApiHandler::ApiHandler(const Router& router, Access access, Metrics& metrics, bool logs_requests)
+    : router_(router),
+      access_(std::move(access)),
+      metrics_(metrics),
+      logs_requests_(logs_requests) {}
 
 std::unique_ptr<HttpResponse> ApiHandler::refuse(const HttpRequest& head) {
+  // Browsers send no key with this question.
+  if (auto answer = access_.origins.preflight(head)) return answer;
   const Router::Match match = router_.match(head.method, head.path);
   auto refusal = refusal_of(head, match);
   if (refusal) put_in_dialect(*refusal, match.entry);
   return refusal;
 }
 
-std::unique_ptr<HttpResponse> ApiHandler::refusal_of(const HttpRequest& head,
-                                                     const Router::Match& match) {
-  const bool needs_key = !match.entry || match.entry->options.needs_key;
-  if (needs_key && !keys_.accepts(head.header("authorization")))
+Headers ApiHandler::answer_headers(const HttpRequest& request) const {
+  return access_.origins.headers(request);
+}
+
+std::unique_ptr<HttpResponse> ApiHandler::refuse_by_key(const HttpRequest& head,
+                                                        Scope scope) const {
+  if (!access_.keys.is_required()) return nullptr;
+  const ApiKeys::Holder* holder = access_.keys.find(head);
+  if (!holder)
     return refusal(401,
                    "a valid API key is needed: send \"Authorization: Bearer KEY\"",
                    "invalid_api_key",
                    {{"WWW-Authenticate", "Bearer"}});
+  if (!holder->may(scope))
+    return refusal(403,
+                   format("this API key does not open {}: it lacks the scope {}",
+                          printable(head.path, 200),
+                          name_of(scope)),
+                   "insufficient_scope");
+  return nullptr;
+}
+
+std::unique_ptr<HttpResponse> ApiHandler::refusal_of(const HttpRequest& head,
+                                                     const Router::Match& match) {
+  if (!match.entry || match.entry->options.needs_key) {
+    if (auto refused = access_.origins.refuse(head)) return refused;
+    const Scope scope = match.entry ? match.entry->options.scope : Scope::infer;
+    if (auto refused = refuse_by_key(head, scope)) return refused;
+  }
   if (!match.entry) {
     if (match.allowed.empty())
       return refusal(404, format("there is nothing at {}", printable(head.path, 200)), "not_found");
@@ -71,16 +97,31 @@ std::unique_ptr<HttpResponse> ApiHandler::refusal_of(const HttpRequest& head,
   return nullptr;
 }
 
+Task<> ApiHandler::run_route(const Router::Entry& entry, Exchange& exchange) {
+  const bool counts = entry.options.needs_key && entry.options.scope == Scope::infer;
+  const KeySlot slot(counts ? access_.keys.find(exchange.request()) : nullptr,
+                     access_.max_concurrency_per_key);
+  if (!slot.is_taken()) {
+    metrics_.count_rejection("key_concurrency");
+    fail(ErrorCode::exhausted,
+         "this API key has {} requests running, its limit; try again when one has ended",
+         access_.max_concurrency_per_key);
+  }
+  co_await entry.route(exchange);
+}
+
 // An answer that has begun cannot become an error: the connection then closes it in the middle.
 Task<> ApiHandler::handle(Exchange& exchange) {
   std::optional<HttpResponse> failure;
   HttpRequest& request = exchange.request();
   Router::Match match = router_.match(request.method, request.path);
   try {
-    if (keys_.is_required()) request.owner = std::string(request.header("authorization"));
+    // The same key in another header is the same owner.
+    if (const auto* holder = access_.keys.find(request))
+      request.owner = format("key-{}", fmt::ptr(holder));
     if (match.entry) {
       request.parameters = std::move(match.parameters);
-      co_await match.entry->route(exchange);
+      co_await run_route(*match.entry, exchange);
     } else {
       co_await exchange.respond(options_response(match.allowed));
     }

@@ -10,16 +10,25 @@
 #include "server/api_keys.h"
 #include "server/exchange.h"
 #include "server/metrics.h"
+#include "server/origin_rules.h"
 #include "server/router.h"
 
 namespace quern {
 
+// Who is let in.
+struct Access {
+  ApiKeys keys;
+  OriginRules origins;
+  int max_concurrency_per_key = 0;  // 0: any
+};
+
 class ApiHandler final : public RequestHandler {
  public:
   // `router` and `metrics` must outlive the handler.
-  ApiHandler(const Router& router, ApiKeys keys, Metrics& metrics, bool logs_requests);
+  ApiHandler(const Router& router, Access access, Metrics& metrics, bool logs_requests);
 
   std::unique_ptr<HttpResponse> refuse(const HttpRequest& head) override;
+  Headers answer_headers(const HttpRequest& request) const override;
   Task<> handle(Exchange& exchange) override;
   void finished(const HttpRequest& request,
                 int status,
@@ -28,9 +37,11 @@ class ApiHandler final : public RequestHandler {
 
  private:
   std::unique_ptr<HttpResponse> refusal_of(const HttpRequest& head, const Router::Match& match);
+  std::unique_ptr<HttpResponse> refuse_by_key(const HttpRequest& head, Scope scope) const;
+  Task<> run_route(const Router::Entry& entry, Exchange& exchange);
 
   const Router& router_;
-  const ApiKeys keys_;
+  const Access access_;
   Metrics& metrics_;
   const bool logs_requests_;
 };

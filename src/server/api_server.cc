@@ -21,6 +21,19 @@ uint64_t SeedSource::next() {
   return z ^ (z >> 31);
 }
 
+namespace {
+
+// Where nothing but the address keeps others out, web pages on this machine are others too.
+Access access_of(const ServerConfig& config, ApiKeys keys, ApiServerOptions& options) {
+  const bool guards_hosts = !keys.is_required() && is_loopback_host(host_name_of(config.host));
+  return {.keys = std::move(keys),
+          .origins =
+              OriginRules(std::move(options.cors), guards_hosts, std::move(options.allowed_hosts)),
+          .max_concurrency_per_key = options.max_concurrency_per_key};
+}
+
+}  // namespace
+
 struct ApiServer::State {
   State(ServerConfig config,
         Service& service,
@@ -37,8 +50,10 @@ struct ApiServer::State {
                 .seeds = SeedSource(options.seed),
                 .responses =
                     ResponseStore(config.max_stored_responses, config.max_stored_response_bytes)},
-        handler(router, std::move(keys), metrics, options.logs_requests),
+        handler(
+            router, access_of(config, std::move(keys), options), metrics, options.logs_requests),
         server(std::move(config), handler, clock) {
+    router.set_root_path(std::move(options.root_path));
     add_info_routes(router, context);
     add_generation_routes(router, context);
     add_response_routes(router, context);

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "server/api_keys.h"
 #include "server/http_server.h"
+#include "server/origin_rules.h"
 #include "server/server_config.h"
 
 namespace quern {
@@ -21,6 +22,11 @@ struct ApiServerOptions {
   std::optional<uint64_t>
       seed;  // where requests without a seed of their own draw theirs from; none: at random
   bool logs_requests = true;  // one line per request, at level info
+  CorsOptions cors;
+  // Names beside localhost that a server on a loopback address without keys answers to; "*": all.
+  std::vector<std::string> allowed_hosts;
+  int max_concurrency_per_key = 0;  // requests that a key may have running; 0: any number
+  std::string root_path;            // what a proxy puts in front of every path
 };
 
 // listen, start, wait; stop from a signal (ServerConfig::handles_signals) or another thread.

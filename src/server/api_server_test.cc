@@ -208,33 +208,16 @@ TEST_F(ApiServerTest, KnowsItsPathsAndMethods) {
   const RawResponse wrong = ask(get("/v1/chat/completions"));
   EXPECT_EQ(wrong.status, 405);
   EXPECT_EQ(wrong.header("allow"), "POST, OPTIONS");
-  const RawResponse options = ask("OPTIONS /v1/models HTTP/1.1\r\nHost: a\r\n\r\n");
+  const RawResponse options = ask("OPTIONS /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n");
   EXPECT_EQ(options.status, 200);
   EXPECT_EQ(options.header("allow"), "GET, HEAD, OPTIONS");
-  EXPECT_EQ(ask("POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Type: "
+  EXPECT_EQ(ask("POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: "
                 "text/plain\r\nContent-Length: 2\r\n\r\n{}")
                 .status,
             415);
   RawClient head(server_->port());
-  head.send("HEAD /v1/models HTTP/1.1\r\nHost: a\r\n\r\n");
+  head.send("HEAD /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n");
   EXPECT_EQ(head.read_response(false).status, 200);
-}
-
-TEST_F(ApiServerTest, AsksForAKeyEverywhereButAtItsHealth) {
-  keys_ = {"secret", "other"};
-  for (const char* path : {"/v1/models",
-                           "//v1//models",
-                           "/v1/%6dodels",
-                           "/x/../v1/models",
-                           "/metrics",
-                           "/nothing",
-                           "/V1/models",
-                           "/health/../v1/models"})
-    EXPECT_EQ(ask(get(path)).status, 401) << path;
-  EXPECT_EQ(ask(post("/v1/completions", "{}", "Authorization: Bearer secreT\r\n")).status, 401);
-  for (const char* path : {"/health", "/ready", "/version"})
-    EXPECT_EQ(ask(get(path)).status, 200) << path;
-  EXPECT_EQ(ask(get("/v1/models", "Authorization: Bearer other\r\n")).status, 200);
 }
 
 TEST_F(ApiServerTest, AFullQueueSaysTryAgain) {
@@ -434,6 +417,10 @@ TEST_F(ApiServerTest, MetricsCarryTheNamesThatDashboardsRead) {
   EXPECT_EQ(metric("vllm:kv_cache_usage_perc" + labels), 0.25);
   EXPECT_EQ(metric("vllm:gpu_cache_usage_perc" + labels), 0.25);
   EXPECT_EQ(metric("vllm:prompt_tokens_total" + labels), 100);
+  EXPECT_EQ(metric("vllm:gpu_prefix_cache_queries_total" + labels), 100);
+  EXPECT_EQ(metric("vllm:gpu_prefix_cache_hits_total" + labels), 40);
+  EXPECT_EQ(metric("vllm:cpu_cache_usage_perc" + labels), 0);
+  EXPECT_EQ(metric(R"(vllm:num_requests_waiting_by_reason{engine="0",model_name="scripted")"), 2);
   EXPECT_EQ(metric("vllm:prefix_cache_hits_total" + labels), 40);
   EXPECT_EQ(metric("quern:numeric_errors_total" + labels), 6);
   EXPECT_EQ(metric("vllm:spec_decode_num_drafts_total" + labels), 5);

@@ -76,9 +76,16 @@ void Connection::stop(bool now) {
 
 Task<> Connection::run(std::function<void()> on_end) {
   try {
-    while (co_await serve_one()) {
+    is_idle_ = true;
+    const bool is_greeted = co_await peer_->handshake(host_.config.header_timeout_us);
+    is_idle_ = false;
+    if (is_greeted) {
+      while (co_await serve_one()) {
+      }
+      co_await peer_->close_gently();
+    } else {
+      peer_->close();
     }
-    co_await peer_->close_gently();
   } catch (const std::exception& e) {
     log(LogLevel::error, "connection failed remote={} error={}", peer_->name(), e.what());
     peer_->close();
@@ -122,6 +129,7 @@ Task<bool> Connection::serve_one() {
 Task<bool> Connection::read_head(RequestParser& parser) {
   if (peer_->buffered().empty()) {
     is_idle_ = true;
+    peer_->rest();
     const bool has_bytes = !host_.is_stopping && co_await peer_->fill(host_.config.idle_timeout_us);
     is_idle_ = false;
     if (!has_bytes) co_return false;
@@ -278,6 +286,8 @@ std::string Connection::head_of(const HttpResponse& response, std::string_view f
       response.content_type,
       request_.id);
   for (const auto& [name, value] : response.headers) head += format("{}: {}\r\n", name, value);
+  for (const auto& [name, value] : host_.handler.answer_headers(request_))
+    head += format("{}: {}\r\n", name, value);
   head += format("{}Connection: {}\r\n\r\n", framing, ends ? "close" : "keep-alive");
   return head;
 }

@@ -49,6 +49,8 @@ class RequestHandler {
   // Looks at a request whose body has not come yet; an answer here means that the body is not
   // wanted.
   virtual std::unique_ptr<HttpResponse> refuse(const HttpRequest& head) = 0;
+  // What every answer to a request carries beside its own headers.
+  virtual Headers answer_headers(const HttpRequest&) const { return {}; }
   // Answers. Does not throw.
   virtual Task<> handle(Exchange& exchange) = 0;
   // After the answer, or where there was none (status 499). For log and metrics.

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "base/log.h"
+#include "server/byte_stream.h"
 #include "server/connection.h"
 #include "server/peer.h"
 
@@ -43,6 +44,7 @@ void ServerConfig::validate() const {
 struct HttpServer::State {
   State(ServerConfig settings, RequestHandler& handler, const Clock& clock)
       : config(std::move(settings)),
+        tls(make_tls_context(config.tls)),
         pool(config.preparation_threads, config.max_preparation_queue),
         host{config, handler, pool, clock},
         acceptor(asio::make_strand(*io)),
@@ -60,6 +62,7 @@ struct HttpServer::State {
   std::vector<std::shared_ptr<Connection>> open_connections();
 
   const ServerConfig config;
+  const std::shared_ptr<asio::ssl::context> tls;  // null: in the clear
   std::shared_ptr<asio::io_context> io = std::make_shared<asio::io_context>();
   PreparationPool pool;
   ConnectionHost host;
@@ -104,8 +107,8 @@ void HttpServer::State::take(tcp::socket socket) {
   {
     const std::lock_guard lock(mutex);
     if (static_cast<int>(connections.size()) < config.max_connections) {
-      connection =
-          std::make_shared<Connection>(host, std::make_shared<Peer>(io, std::move(socket)));
+      connection = std::make_shared<Connection>(
+          host, std::make_shared<Peer>(io, std::move(socket), tls.get()));
       connections.insert(connection);
     }
   }
@@ -119,8 +122,10 @@ void HttpServer::State::take(tcp::socket socket) {
   });
 }
 
-// Too many connections: one short answer, without waiting for a request.
+// Too many connections: one short answer, without waiting for a request. None under TLS, where it
+// would take a handshake first.
 void HttpServer::State::turn_away(tcp::socket socket) {
+  if (tls) return;
   const HttpResponse response =
       error_response(503, "too many connections; try again", "unavailable");
   auto bytes = std::make_shared<std::string>(

@@ -4,7 +4,6 @@
 
 #include <gtest/gtest.h>
 
-#include "server/api_keys.h"
 #include "server/request_parser.h"
 #include "server/router.h"
 
@@ -41,24 +40,6 @@ TEST(HttpTypes, CleanIdsAndPrintableText) {
   EXPECT_EQ(printable("abcdef", 3), "abc");
 }
 
-TEST(ApiKeys, AcceptsItsKeysOnly) {
-  EXPECT_TRUE(ApiKeys().accepts(""));
-  const ApiKeys keys({"first", "second-key"});
-  EXPECT_TRUE(keys.accepts("Bearer first"));
-  EXPECT_TRUE(keys.accepts("bearer second-key"));
-  for (const char* wrong : {"",
-                            "Bearer",
-                            "Bearer ",
-                            "first",
-                            "Basic first",
-                            "Bearer firs",
-                            "Bearer first ",
-                            "Bearer firstfirst",
-                            "Bearer FIRST"})
-    EXPECT_FALSE(keys.accepts(wrong)) << wrong;
-  EXPECT_THROW(ApiKeys({""}), Error);
-}
-
 TEST(Router, FindsRoutesAndAllowedMethods) {
   Router router;
   const Route route = [](Exchange&) -> Task<> { co_return; };
@@ -78,6 +59,18 @@ TEST(Router, FindsRoutesAndAllowedMethods) {
     EXPECT_EQ(router.match("GET", path).entry, nullptr) << path;
     EXPECT_TRUE(router.match("GET", path).allowed.empty()) << path;
   }
+}
+
+TEST(Router, FindsPathsWithAndWithoutTheRoot) {
+  Router router;
+  router.add("GET", "/v1/models", {}, [](Exchange&) -> Task<> { co_return; });
+  router.set_root_path("/llm/");
+  for (const char* path : {"/v1/models", "/llm/v1/models"})
+    EXPECT_NE(router.match("GET", path).entry, nullptr) << path;
+  for (const char* path : {"/llm", "/llmv1/models", "/llm/llm/v1/models"})
+    EXPECT_EQ(router.match("GET", path).entry, nullptr) << path;
+  EXPECT_THROW(router.set_root_path("llm"), Error);
+  EXPECT_THROW(router.set_root_path("/a/../b"), Error);
 }
 
 // The status that the parser answers, 0 if the request is whole, -1 if it waits for more.

@@ -5,6 +5,7 @@
 #include "api/api_error.h"
 #include "api/generation_job.h"
 #include "api/responses.h"
+#include "server/openapi.h"
 #include "server/route_context.h"
 
 namespace quern {
@@ -46,6 +47,39 @@ Task<> ready(RouteContext& context, Exchange& exchange) {
 
 Task<> version(RouteContext& context, Exchange& exchange) {
   co_await exchange.respond(json_response(version_response(context.version)));
+}
+
+// vLLM's name for the first number.
+Task<> load(RouteContext& context, Exchange& exchange) {
+  const EngineStats stats = context.service.stats();
+  const Json body = {{"server_load", stats.running + stats.waiting},
+                     {"running", stats.running},
+                     {"waiting", stats.waiting}};
+  co_await exchange.respond(json_response(body.dump()));
+}
+
+std::string server_info_body(const RouteContext& context) {
+  const ServiceInfo& info = context.service.info();
+  const EngineStats stats = context.service.stats();
+  Json body = {{"version", context.version}, {"models", info.names}, {"root", info.root}};
+  body["max_model_len"] = info.max_model_len;
+  body["kv_cache"] = {{"block_size", info.block_size},
+                      {"blocks", info.num_blocks},
+                      {"blocks_used", stats.blocks_used},
+                      {"dtype", info.kv_dtype}};
+  body["engine"] = {{"steps", stats.steps},
+                    {"epoch", stats.epoch},
+                    {"preemptions", stats.preemptions},
+                    {"workers", stats.workers.size()}};
+  return body.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+Task<> server_info(RouteContext& context, Exchange& exchange) {
+  co_await exchange.respond(json_response(server_info_body(context)));
+}
+
+Task<> openapi(RouteContext& context, Exchange& exchange) {
+  co_await exchange.respond(json_response(openapi_document(context.version)));
 }
 
 Task<> metrics(RouteContext& context, Exchange& exchange) {
@@ -114,7 +148,10 @@ void add_info_routes(Router& router, RouteContext& context) {
   for (const char* path : {"/health", "/ping"}) router.add("GET", path, open, with(health));
   router.add("GET", "/ready", open, with(ready));
   router.add("GET", "/version", open, with(version));
-  router.add("GET", "/metrics", {}, with(metrics));
+  router.add("GET", "/load", {.scope = Scope::metrics}, with(load));
+  router.add("GET", "/server_info", {.scope = Scope::admin}, with(server_info));
+  router.add("GET", "/openapi.json", {}, with(openapi));
+  router.add("GET", "/metrics", {.scope = Scope::metrics}, with(metrics));
   router.add("GET", "/v1/models", {}, with(models));
   router.add("GET", "/v1/models/{name}*", {}, with(model));
   router.add("POST", "/tokenize", json, making(tokenize_body));

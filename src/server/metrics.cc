@@ -149,6 +149,7 @@ std::vector<MetricFamily> Metrics::State::of_engine(const EngineStats& stats) co
       {"vllm:num_requests_swapped", "Requests that were preempted and wait.", stats.swapped},
       {"vllm:kv_cache_usage_perc", "KV blocks in use, 0 to 1.", usage},
       {"vllm:gpu_cache_usage_perc", "An older name of vllm:kv_cache_usage_perc.", usage},
+      {"vllm:cpu_cache_usage_perc", "0: nothing is swapped. Older dashboards read it.", 0.0},
       {"quern:kv_blocks_total", "KV blocks.", total},
       {"quern:kv_blocks_used", "KV blocks that live requests hold.", used},
       {"quern:engine_stalled",
@@ -165,6 +166,12 @@ std::vector<MetricFamily> Metrics::State::of_engine(const EngineStats& stats) co
       {"vllm:prompt_tokens_cached_total", "Prompt tokens that were cached.", stats.cached_tokens},
       {"vllm:prefix_cache_queries_total", "Prompt tokens looked up.", stats.prompt_tokens},
       {"vllm:prefix_cache_hits_total", "Prompt tokens that were cached.", stats.cached_tokens},
+      {"vllm:gpu_prefix_cache_queries_total",
+       "An older name of vllm:prefix_cache_queries_total.",
+       stats.prompt_tokens},
+      {"vllm:gpu_prefix_cache_hits_total",
+       "An older name of vllm:prefix_cache_hits_total.",
+       stats.cached_tokens},
       {"vllm:num_preemptions_total", "Requests that gave up their blocks.", stats.preemptions},
       {"quern:steps_total", "Steps of the engine.", stats.steps},
       {"quern:numeric_errors_total",
@@ -190,6 +197,13 @@ std::vector<MetricFamily> Metrics::State::of_engine(const EngineStats& stats) co
                        labels,
                        seconds(stats.recovery_us)));
   add_positions(out, stats.speculation);
+  Labels by_reason = labels;
+  by_reason["reason"] = "capacity";
+  out.push_back(family("vllm:num_requests_waiting_by_reason",
+                       "Requests that wait for the engine, by what they wait for.",
+                       MetricType::Gauge,
+                       by_reason,
+                       stats.waiting));
   add_workers(out, stats);
   return out;
 }

@@ -3,8 +3,9 @@
 
 #include <algorithm>
 #include <boost/asio/post.hpp>
-#include <boost/asio/write.hpp>
 #include <chrono>
+
+#include "server/byte_stream.h"
 
 namespace quern {
 
@@ -13,7 +14,8 @@ using boost::system::error_code;
 
 namespace {
 
-constexpr size_t kReadBytes = 32 << 10;
+// An idle connection waits with a small buffer; it grows once a read has filled it.
+constexpr size_t kIdleReadBytes = 2 << 10, kReadBytes = 32 << 10;
 constexpr int64_t kLingerUs = 1'000'000;
 constexpr size_t kLingerBytes = 8 << 20;
 
@@ -28,15 +30,23 @@ std::string name_of(const asio::ip::tcp::socket& socket) {
 
 }  // namespace
 
-Peer::Peer(std::shared_ptr<asio::io_context> io, asio::ip::tcp::socket socket)
+Peer::Peer(std::shared_ptr<asio::io_context> io,
+           asio::ip::tcp::socket socket,
+           asio::ssl::context* tls)
     : io_(std::move(io)),
-      socket_(std::move(socket)),
-      deadline_(socket_.get_executor()),
-      pause_(socket_.get_executor()),
-      name_(name_of(socket_)),
-      scratch_(kReadBytes, '\0') {
+      stream_(std::make_unique<ByteStream>(std::move(socket), tls)),
+      deadline_(executor()),
+      pause_(executor()),
+      name_(name_of(stream_->socket())),
+      scratch_(kIdleReadBytes, '\0') {
   error_code ignored;
-  socket_.set_option(asio::ip::tcp::no_delay(true), ignored);
+  stream_->socket().set_option(asio::ip::tcp::no_delay(true), ignored);
+}
+
+Peer::~Peer() = default;
+
+asio::any_io_executor Peer::executor() {
+  return stream_->socket().get_executor();
 }
 
 // A timer's handler may already be on its way when it is cancelled: the number tells an old one.
@@ -48,7 +58,7 @@ void Peer::arm(int64_t timeout_us) {
         if (error || number != self->deadline_number_) return;
         self->has_timed_out_ = true;
         error_code ignored;
-        self->socket_.cancel(ignored);
+        self->stream_->socket().cancel(ignored);
       });
 }
 
@@ -57,15 +67,31 @@ void Peer::disarm() {
   deadline_.cancel();
 }
 
+Task<bool> Peer::handshake(int64_t timeout_us) {
+  if (!stream_->is_encrypted()) co_return true;
+  arm(timeout_us);
+  auto greeting = suspend_with<bool>([this](auto resume) {
+    stream_->handshake([self = shared_from_this(), resume](const error_code& error,
+                                                           size_t) mutable { resume(!error); });
+  });
+  const bool is_done = co_await greeting;
+  disarm();
+  co_return is_done;
+}
+
+void Peer::rest() {
+  scratch_.resize(kIdleReadBytes);
+  scratch_.shrink_to_fit();
+  buffer_.shrink_to_fit();
+}
+
 Task<bool> Peer::fill(int64_t timeout_us) {
   if (!is_open_) co_return false;
   arm(timeout_us);
   auto read = suspend_with<size_t>([this](auto resume) {
-    socket_.async_read_some(
-        asio::buffer(scratch_),
-        [self = shared_from_this(), resume](const error_code& error, size_t n) mutable {
-          resume(error ? 0 : n);
-        });
+    stream_->read_some(asio::buffer(scratch_),
+                       [self = shared_from_this(), resume](
+                           const error_code& error, size_t n) mutable { resume(error ? 0 : n); });
   });
   const size_t n = co_await read;
   disarm();
@@ -74,6 +100,7 @@ Task<bool> Peer::fill(int64_t timeout_us) {
     co_return false;
   }
   buffer_.append(scratch_, 0, n);
+  if (n == scratch_.size()) scratch_.resize(kReadBytes);
   co_return true;
 }
 
@@ -92,11 +119,10 @@ Task<bool> Peer::write(std::string_view data, int64_t timeout_us) {
   if (!is_open_) co_return false;
   arm(timeout_us);
   auto write = suspend_with<bool>([this, data](auto resume) {
-    asio::async_write(socket_,
-                      asio::buffer(data),
-                      [self = shared_from_this(), resume](const error_code& error, size_t) mutable {
-                        resume(!error);
-                      });
+    stream_->write(asio::buffer(data),
+                   [self = shared_from_this(), resume](const error_code& error, size_t) mutable {
+                     resume(!error);
+                   });
   });
   const bool is_written = co_await write;
   disarm();
@@ -114,16 +140,17 @@ void Peer::begin_watch(size_t max_bytes) {
 void Peer::watch() {
   if (!is_open_ || !is_watching_ || is_reading_ahead_ || buffered().size() >= max_watched_) return;
   is_reading_ahead_ = true;
-  socket_.async_read_some(
-      asio::buffer(scratch_), [self = shared_from_this()](const error_code& error, size_t n) {
-        self->is_reading_ahead_ = false;
-        if (!error) self->buffer_.append(self->scratch_, 0, n);
-        if (self->is_watching_ && error && error != asio::error::operation_aborted) self->left();
-        // A deadline of a write also cancels the read ahead; go on unless that closed the
-        // connection.
-        if (self->is_watching_) self->watch();
-        if (auto ended = std::exchange(self->watch_ended_, nullptr)) ended(true);
-      });
+  stream_->read_some(asio::buffer(scratch_),
+                     [self = shared_from_this()](const error_code& error, size_t n) {
+                       self->is_reading_ahead_ = false;
+                       if (!error) self->buffer_.append(self->scratch_, 0, n);
+                       if (self->is_watching_ && error && error != asio::error::operation_aborted)
+                         self->left();
+                       // A deadline of a write also cancels the read ahead; go on unless that
+                       // closed the connection.
+                       if (self->is_watching_) self->watch();
+                       if (auto ended = std::exchange(self->watch_ended_, nullptr)) ended(true);
+                     });
 }
 
 Task<> Peer::end_watch() {
@@ -132,7 +159,7 @@ Task<> Peer::end_watch() {
   auto ended = suspend_with<bool>([this](auto resume) {
     watch_ended_ = resume;
     error_code ignored;
-    socket_.cancel(ignored);
+    stream_->socket().cancel(ignored);
   });
   co_await ended;
 }
@@ -143,25 +170,49 @@ void Peer::left() {
 }
 
 void Peer::close() {
-  if (!socket_.is_open()) return;
+  if (!stream_->socket().is_open()) return;
   error_code ignored;
-  socket_.shutdown(asio::ip::tcp::socket::shutdown_both, ignored);
-  socket_.close(ignored);
+  stream_->socket().shutdown(asio::ip::tcp::socket::shutdown_both, ignored);
+  stream_->socket().close(ignored);
   left();
+}
+
+// Reads below TLS: whatever comes now is not for us.
+Task<size_t> Peer::drop_some() {
+  arm(kLingerUs);
+  auto read = suspend_with<size_t>([this](auto resume) {
+    stream_->socket().async_read_some(
+        asio::buffer(scratch_),
+        [self = shared_from_this(), resume](const error_code& error, size_t n) mutable {
+          resume(error ? 0 : n);
+        });
+  });
+  const size_t n = co_await read;
+  disarm();
+  co_return n;
+}
+
+Task<> Peer::say_goodbye() {
+  arm(kLingerUs);
+  auto goodbye = suspend_with<bool>([this](auto resume) {
+    stream_->say_goodbye([self = shared_from_this(), resume](const error_code& error,
+                                                             size_t) mutable { resume(!error); });
+  });
+  co_await goodbye;
+  disarm();
 }
 
 Task<> Peer::close_gently() {
   if (is_open_) {
+    if (stream_->is_encrypted()) co_await say_goodbye();
     error_code error;
-    socket_.shutdown(asio::ip::tcp::socket::shutdown_send, error);
-    buffer_.clear();
-    consumed_ = 0;
+    stream_->socket().shutdown(asio::ip::tcp::socket::shutdown_send, error);
     size_t dropped = 0;
     const auto until = std::chrono::steady_clock::now() + std::chrono::microseconds(kLingerUs);
-    while (!error && dropped < kLingerBytes && std::chrono::steady_clock::now() < until &&
-           co_await fill(kLingerUs)) {
-      dropped += buffer_.size();
-      buffer_.clear();
+    while (!error && dropped < kLingerBytes && std::chrono::steady_clock::now() < until) {
+      const size_t n = co_await drop_some();
+      if (n == 0) break;
+      dropped += n;
     }
   }
   close();
@@ -196,7 +247,7 @@ std::function<void()> Peer::waker() {
     const auto self = weak.lock();
     // One message on its way is enough for any number of events.
     if (!self || self->is_wake_posted_.exchange(true)) return;
-    asio::post(self->socket_.get_executor(), [self] {
+    asio::post(self->executor(), [self] {
       self->is_wake_posted_ = false;
       self->wake();
     });

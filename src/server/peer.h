@@ -15,22 +15,35 @@
 
 #include "server/task.h"
 
+namespace boost::asio::ssl {
+class context;
+}
+
 namespace quern {
+
+class ByteStream;  // server/byte_stream.h
 
 // All functions but waker() are for the strand. At most one fill, write or wait is under way at a
 // time.
 class Peer : public std::enable_shared_from_this<Peer> {
  public:
   // The io_context is kept alive: the last owner of a peer may be a thread that only meant to wake
-  // it.
-  Peer(std::shared_ptr<boost::asio::io_context> io, boost::asio::ip::tcp::socket socket);
+  // it. `tls`: as in ByteStream.
+  Peer(std::shared_ptr<boost::asio::io_context> io,
+       boost::asio::ip::tcp::socket socket,
+       boost::asio::ssl::context* tls = nullptr);
+  ~Peer();
 
+  // What goes before the first byte; nothing in the clear. False: there will be no conversation.
+  Task<bool> handshake(int64_t timeout_us);
   // Reads at least one byte into the buffer. False: the other side left, or the time was over
   // (has_timed_out).
   Task<bool> fill(int64_t timeout_us);
   std::string_view buffered() const { return std::string_view(buffer_).substr(consumed_); }
   void consume(size_t bytes);
   bool has_timed_out() const { return has_timed_out_; }
+  // Gives back what the last request needed, before a wait that may be long.
+  void rest();
 
   // Writes all of it. False if the other side left or did not take it in time.
   Task<bool> write(std::string_view data, int64_t timeout_us);
@@ -52,17 +65,19 @@ class Peer : public std::enable_shared_from_this<Peer> {
   Task<> close_gently();
 
   const std::string& name() const { return name_; }  // "127.0.0.1:51000"
-  boost::asio::any_io_executor executor() { return socket_.get_executor(); }
+  boost::asio::any_io_executor executor();
 
  private:
   void arm(int64_t timeout_us);
   void disarm();
   void watch();
   void left();
+  Task<size_t> drop_some();
+  Task<> say_goodbye();
   void wake();
 
   std::shared_ptr<boost::asio::io_context> io_;
-  boost::asio::ip::tcp::socket socket_;
+  std::unique_ptr<ByteStream> stream_;
   boost::asio::steady_timer deadline_, pause_;
   uint64_t deadline_number_ = 0, pause_number_ = 0;
   std::string name_, buffer_, scratch_;

@@ -153,7 +153,7 @@ class RawClient {
 inline std::string get(std::string_view path, std::string_view headers = "") {
   return std::string("GET ")
       .append(path)
-      .append(" HTTP/1.1\r\nHost: test\r\n")
+      .append(" HTTP/1.1\r\nHost: localhost\r\n")
       .append(headers)
       .append("\r\n");
 }
@@ -163,7 +163,7 @@ inline std::string post(std::string_view path,
                         std::string_view headers = "") {
   return std::string("POST ")
       .append(path)
-      .append(" HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\nContent-Length: ")
+      .append(" HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: ")
       .append(std::to_string(body.size()))
       .append("\r\n")
       .append(headers)

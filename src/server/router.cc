@@ -45,7 +45,19 @@ void Router::add(std::string method, std::string pattern, RouteOptions options, 
       {std::move(method), std::move(segments), std::move(pattern), options, std::move(route)});
 }
 
+void Router::set_root_path(std::string root) {
+  while (root.ends_with('/')) root.pop_back();
+  if (!root.empty() && normalize_path(root) != root)
+    fail(ErrorCode::invalid_argument,
+         "--root-path: expected a path such as /llm, got \"{}\"",
+         printable(root, 100));
+  root_ = std::move(root);
+}
+
 Router::Match Router::match(std::string_view method, std::string_view path) const {
+  if (!root_.empty() && path.starts_with(root_) &&
+      (path.size() == root_.size() || path[root_.size()] == '/'))
+    path.remove_prefix(root_.size());
   const std::vector<std::string> segments = segments_of(path);
   Match match;
   std::vector<std::string> parameters;

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "server/api_keys.h"
 #include "server/exchange.h"
 
 namespace quern {
@@ -17,6 +18,7 @@ struct RouteOptions {
   bool needs_key = true;
   bool takes_json = false;                               // a body of type application/json
   std::string (*error_body)(const ApiError&) = to_json;  // how this route's dialect says errors
+  Scope scope = Scope::infer;                            // what the key must open
 };
 
 class Router {
@@ -35,6 +37,8 @@ class Router {
     std::string allowed;  // "GET, HEAD"
   };
 
+  // What a proxy puts in front of every path ("/llm"); paths without it are found too.
+  void set_root_path(std::string root);
   // add("GET", "/v1/models/{name}*", …). The methods of one path may be spread over several calls.
   void add(std::string method, std::string pattern, RouteOptions options, Route route);
   // HEAD finds the route of GET.
@@ -42,6 +46,7 @@ class Router {
   const std::vector<Entry>& entries() const { return entries_; }
 
  private:
+  std::string root_;
   std::vector<Entry> entries_;
 };
 

@@ -32,7 +32,7 @@ def complete(data):
 
 def post(server, body, path="/v1/chat/completions", content_type="application/json"):
     body = body if isinstance(body, bytes) else json.dumps(body).encode()
-    raw = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+    raw = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
     answer = send(server, raw)
     head, _, text = answer.partition(b"\r\n\r\n")
     return int(head.split()[1]), text.decode()
@@ -45,11 +45,11 @@ def message(content):
 @pytest.mark.parametrize("raw, status", [
     (b"NONSENSE\r\n\r\n", 400),
     (b"GET /v1/models HTTP/9.9\r\n\r\n", 505),
-    (b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 431),
-    (b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n", 400),
-    (b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99999999999999\r\n\r\n", 413),
-    (b"DELETE /v1/models HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 405),
-    (b"GET /no/such/path HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 404),
+    (b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 431),
+    (b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n", 400),
+    (b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 99999999999999\r\n\r\n", 413),
+    (b"DELETE /v1/models HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", 405),
+    (b"GET /no/such/path HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", 404),
 ])
 def test_malformed_requests(smollm, raw, status):
     assert int(send(smollm, raw).split()[1]) == status
@@ -81,7 +81,7 @@ def test_a_huge_picture_in_a_small_file(pictures):
 
 def test_clients_that_vanish(smollm):
     body = json.dumps({**message("Tell me a story."), "max_tokens": 200, "stream": True}).encode()
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode()
     for cut in (10, len(head), len(head) + 20, len(head) + len(body)):
         with socket.create_connection(("127.0.0.1", smollm.port)) as s:
             s.sendall((head + body)[:cut])
@@ -90,8 +90,8 @@ def test_clients_that_vanish(smollm):
 
 
 def test_keep_alive_and_pipelining(smollm):
-    one = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
-    last = b"GET /version HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    one = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    last = b"GET /version HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     with socket.create_connection(("127.0.0.1", smollm.port), timeout=60) as s:
         s.sendall(one + one + last)
         data = b""

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "access_options.h"
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include "base/json.h"
+#include "base/log.h"
+
+namespace quern {
+namespace {
+
+std::vector<std::string> list_or(const std::vector<std::string>& given,
+                                 std::string_view flag,
+                                 std::vector<std::string> fallback) {
+  return given.empty() ? std::move(fallback) : parse_list(given, flag);
+}
+
+void add_json_list(const std::string& text, std::string_view flag, std::vector<std::string>& out) {
+  const Json list = parse_json(text, flag);
+  const auto is_text = [](const Json& item) { return item.is_string(); };
+  if (!list.is_array() || !std::all_of(list.begin(), list.end(), is_text))
+    fail(ErrorCode::invalid_argument, "{}: expected a JSON list of strings, got {}", flag, text);
+  for (const Json& item : list) out.push_back(item.get<std::string>());
+}
+
+void warn_of_openness(const ServerConfig& config, const ApiKeys& keys) {
+  if (is_loopback_host(host_name_of(config.host))) return;
+  if (!keys.is_required())
+    log(LogLevel::warn,
+        "listening on {} without --api-key: everyone who reaches this address may ask",
+        config.host);
+  else if (!config.tls.is_on())
+    log(LogLevel::info,
+        "listening on {} in the clear: keys can be read on the way; see --ssl-certfile, or put a "
+        "proxy with TLS in front",
+        config.host);
+}
+
+}  // namespace
+
+std::vector<std::string> parse_list(const std::vector<std::string>& given, std::string_view flag) {
+  std::vector<std::string> out;
+  for (const std::string& text : given) {
+    if (text.starts_with('[') && !text.starts_with("[::")) {
+      add_json_list(text, flag, out);
+      continue;
+    }
+    for (std::string_view rest = text; !rest.empty();) {
+      const std::string_view item = rest.substr(0, rest.find(','));
+      rest.remove_prefix(std::min(item.size() + 1, rest.size()));
+      if (!item.empty()) out.emplace_back(item);
+    }
+  }
+  return out;
+}
+
+ApiKeys AccessOptions::read_keys() const {
+  ApiKeys out(keys);
+  if (!key_file.empty()) out.add_file(key_file);
+  return out;
+}
+
+void AccessOptions::apply(const ApiKeys& read,
+                          ServerConfig& config,
+                          ApiServerOptions& options) const {
+  config.host = !host.empty() ? host : read.is_required() ? "0.0.0.0" : "127.0.0.1";
+  config.tls = tls;
+  tls.validate();
+  options.cors = {.origins = parse_list(origins, "--allowed-origins"),
+                  .methods = list_or(methods, "--allowed-methods", {"*"}),
+                  .headers = list_or(headers, "--allowed-headers", {"*"}),
+                  .allow_credentials = allow_credentials};
+  options.allowed_hosts = parse_list(hosts, "--allowed-hosts");
+  options.max_concurrency_per_key = max_concurrency_per_key;
+  options.root_path = root_path;
+  if (max_concurrency_per_key > 0 && !read.is_required())
+    fail(ErrorCode::invalid_argument,
+         "--max-concurrency-per-key needs keys: give --api-key or --api-key-file");
+  warn_of_openness(config, read);
+}
+
+void add_access_options(CLI::App& command, AccessOptions& o) {
+  constexpr const char* kGroup = "Access";
+  const auto add = [&command](const char* flag, auto& value, const char* help) {
+    return command.add_option(flag, value, help)->group(kGroup);
+  };
+  add("--host", o.host, "address to listen on (127.0.0.1; with a key 0.0.0.0)");
+  add("--api-key",
+      o.keys,
+      "asked for on every route but /health, /ready, /ping and /version; repeat it, or separate "
+      "with commas")
+      ->delimiter(',');
+  add("--api-key-file", o.key_file, "more keys, one a line: KEY [infer,metrics,admin]");
+  add("--max-concurrency-per-key",
+      o.max_concurrency_per_key,
+      "requests that one key may have running; 0: any number")
+      ->check(CLI::Range(0, 1 << 20));
+  add("--ssl-certfile", o.tls.certfile, "serve HTTPS with this certificate chain (PEM)");
+  add("--ssl-keyfile", o.tls.keyfile, "its key (PEM); else looked for in --ssl-certfile");
+  add("--ssl-ca-certs",
+      o.tls.ca_certs,
+      "clients must show a certificate signed by one of these (PEM)");
+  add("--allowed-origins",
+      o.origins,
+      "web origins that may ask (CORS): a JSON list, or repeated; \"*\": all (none)");
+  add("--allowed-methods", o.methods, "methods they may use (all)");
+  add("--allowed-headers", o.headers, "headers they may send (all)");
+  command.add_flag("--allow-credentials", o.allow_credentials, "they may send cookies")
+      ->group(kGroup);
+  add("--allowed-hosts",
+      o.hosts,
+      "names beside localhost in the Host header of a server on a loopback address without keys; "
+      "\"*\": all");
+  add("--root-path", o.root_path, "what a proxy puts in front of every path");
+}
+
+}  // namespace quern

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/openapi.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "server/http_types.h"
+
+namespace quern {
+namespace {
+
+constexpr RouteDescription kRoutes[] = {
+    {"GET",
+     "/health",
+     "200 while the engine works, also while lost workers are replaced",
+     nullptr,
+     "Health"},
+    {"GET", "/ping", "The same as /health", nullptr, "Health"},
+    {"GET", "/ready", "200 only if a request that came now would be worked on", nullptr, "Health"},
+    {"GET", "/version", "The version of the program", nullptr, "Version"},
+    {"GET", "/load", "Requests under way", nullptr, "Load"},
+    {"GET", "/server_info", "The model, its cache and the server's limits", nullptr, "ServerInfo"},
+    {"GET", "/metrics", "Prometheus metrics", nullptr, nullptr},
+    {"GET", "/openapi.json", "This document", nullptr, "OpenApi"},
+    {"GET", "/v1/models", "The names the model is served under", nullptr, "ModelList"},
+    {"GET", "/v1/models/{name}*", "One of them", nullptr, "Model"},
+    {"POST", "/v1/chat/completions", "Answers a conversation", "ChatRequest", "ChatAnswer", true},
+    {"POST", "/v1/completions", "Continues texts", "CompletionRequest", "CompletionAnswer", true},
+    {"POST", "/v1/chat/completions/render", "Its exact prompt", "ChatRequest", "Object"},
+    {"POST", "/v1/completions/render", "Its exact prompt", "CompletionRequest", "Object"},
+    {"POST", "/v1/responses", "Answers in events of responses", "ResponsesRequest", "Object", true},
+    {"POST", "/v1/responses/render", "Its exact prompt", "ResponsesRequest", "Object"},
+    {"GET", "/v1/responses/{id}", "A stored response", nullptr, "Object"},
+    {"DELETE", "/v1/responses/{id}", "Forgets it", nullptr, "Object"},
+    {"GET", "/v1/responses/{id}/input_items", "What it answered", nullptr, "Object"},
+    {"POST", "/v1/responses/{id}/cancel", "Ends it", nullptr, "Object"},
+    {"POST", "/v1/messages", "Anthropic's messages", "MessagesRequest", "Object", true},
+    {"POST", "/v1/messages/render", "Its exact prompt", "MessagesRequest", "Object"},
+    {"POST", "/v1/messages/count_tokens", "Tokens of its prompt", "MessagesRequest", "Object"},
+    {"GET", "/tokenizer_info", "What the tokenizer is", nullptr, "Object"},
+    {"POST",
+     "/tokenize",
+     "The token ids of a text or a conversation",
+     "TokenizeRequest",
+     "TokenizeAnswer"},
+    {"POST", "/detokenize", "The text of token ids", "DetokenizeRequest", "DetokenizeAnswer"},
+};
+
+struct Failure {
+  const char* status;
+  const char* about;
+};
+constexpr Failure kFailures[] = {
+    {"400", "The request is wrong; `error.param` names the field"},
+    {"401", "A key is needed"},
+    {"403", "The key does not open this route, or the Host or Origin is foreign"},
+    {"404", "No such path or model"},
+    {"405", "The path takes other methods; `Allow` lists them"},
+    {"408", "The request did not arrive in time"},
+    {"413", "The body is too large"},
+    {"415", "The body must be application/json"},
+    {"429", "The queue is full, or the key has as many requests running as it may; `Retry-After`"},
+    {"431", "The head of the request is too large"},
+    {"500", "The server failed on this request"},
+    {"503", "The engine cannot take requests at present; `Retry-After`"}};
+
+Json reference(const char* schema) {
+  return {{"$ref", std::string("#/components/schemas/") + schema}};
+}
+
+Json json_content(const char* schema) {
+  return {{"application/json", {{"schema", reference(schema)}}}};
+}
+
+Json answers_of(const RouteDescription& route) {
+  Json success = {{"description", "The answer"}};
+  success["content"] = route.response ? json_content(route.response)
+                                      : Json{{"text/plain", {{"schema", {{"type", "string"}}}}}};
+  if (route.streams)
+    success["content"]["text/event-stream"] = {
+        {"schema", {{"type", "string"}, {"description", "Events, the last of them `[DONE]`"}}}};
+  Json out = {{"200", std::move(success)}};
+  for (const Failure& failure : kFailures)
+    out[failure.status] = {{"description", failure.about}, {"content", json_content("Error")}};
+  // Probes: the body says what is the matter, in the same form as that of 200.
+  if (route.response && std::string_view(route.response) == "Health")
+    out["503"]["content"]["application/json"]["schema"] = {
+        {"anyOf", Json::array({reference("Error"), reference("Health")})}};
+  return out;
+}
+
+Json operation_of(const RouteDescription& route) {
+  Json out = {{"summary", route.summary}, {"responses", answers_of(route)}};
+  std::string id = to_lower(route.method) + std::string(route.pattern);
+  std::replace_if(
+      id.begin(), id.end(), [](char c) { return c == '/' || c == '.'; }, '_');
+  id.erase(
+      std::remove_if(id.begin(), id.end(), [](char c) { return c == '{' || c == '}' || c == '*'; }),
+      id.end());
+  out["operationId"] = id;
+  if (route.request)
+    out["requestBody"] = {{"required", true}, {"content", json_content(route.request)}};
+  return out;
+}
+
+// "/v1/models/{name}*" → "/v1/models/{name}"; the names between braces become parameters.
+std::string path_of(const RouteDescription& route, Json& parameters) {
+  std::string path = route.pattern;
+  if (path.ends_with('*')) path.pop_back();
+  for (size_t at = path.find('{'); at != std::string::npos; at = path.find('{', at + 1))
+    parameters.push_back({{"name", path.substr(at + 1, path.find('}', at) - at - 1)},
+                          {"in", "path"},
+                          {"required", true},
+                          {"schema", {{"type", "string"}, {"minLength", 1}}}});
+  return path;
+}
+
+bool is_open(std::string_view pattern) {
+  return pattern == "/health" || pattern == "/ping" || pattern == "/ready" || pattern == "/version";
+}
+
+}  // namespace
+
+std::span<const RouteDescription> route_descriptions() {
+  return kRoutes;
+}
+
+const RouteDescription* description_of(std::string_view method, std::string_view pattern) {
+  for (const RouteDescription& route : kRoutes)
+    if (method == route.method && pattern == route.pattern) return &route;
+  return nullptr;
+}
+
+std::string openapi_document(const std::string& version) {
+  Json document = {{"openapi", "3.1.0"},
+                   {"info",
+                    {{"title", "quern"},
+                     {"version", version},
+                     {"description", "OpenAI's API and what operators need, for one model"}}}};
+  Json& paths = document["paths"] = Json::object();
+  for (const RouteDescription& route : kRoutes) {
+    Json parameters = Json::array();
+    const std::string path = path_of(route, parameters);
+    Json operation = operation_of(route);
+    if (!parameters.empty()) operation["parameters"] = std::move(parameters);
+    if (is_open(route.pattern)) operation["security"] = Json::array();
+    paths[path][to_lower(route.method)] = std::move(operation);
+  }
+  document["security"] = Json::array({Json{{"key", Json::array()}}, Json::object()});
+  document["components"] = {
+      {"schemas", openapi_schemas()},
+      {"securitySchemes",
+       {{"key",
+         {{"type", "http"}, {"scheme", "bearer"}, {"description", "Where --api-key is set"}}}}}};
+  return document.dump();
+}
+
+}  // namespace quern

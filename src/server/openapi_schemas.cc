@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <nlohmann/json.hpp>
+
+#include "server/openapi.h"
+
+namespace quern {
+namespace {
+
+struct Field {
+  const char* name;
+  Json schema;
+  const char* about = "";
+  bool is_required = false;
+};
+
+Json typed(const char* type) {
+  return {{"type", type}};
+}
+Json text() {
+  return typed("string");
+}
+Json flag() {
+  return typed("boolean");
+}
+Json number(double min, double max) {
+  return {{"type", "number"}, {"minimum", min}, {"maximum", max}};
+}
+Json integer(int64_t min, int64_t max) {
+  return {{"type", "integer"}, {"minimum", min}, {"maximum", max}};
+}
+Json count() {
+  return {{"type", "integer"}, {"minimum", 0}};
+}
+Json list_of(Json items, int64_t min = 0, int64_t max = -1) {
+  Json out = {{"type", "array"}, {"items", std::move(items)}};
+  if (min > 0) out["minItems"] = min;
+  if (max >= 0) out["maxItems"] = max;
+  return out;
+}
+Json one_of(Json alternatives) {
+  return {{"anyOf", std::move(alternatives)}};
+}
+Json reference(const char* name) {
+  return {{"$ref", std::string("#/components/schemas/") + name}};
+}
+Json token_id() {
+  return integer(0, INT32_MAX);
+}
+Json short_text() {
+  return {{"type", "string"}, {"minLength", 1}, {"maxLength", 256}};
+}
+
+// Null counts as absent, in requests as in answers.
+Json nullable(Json schema) {
+  if (schema.contains("type") && schema["type"].is_string()) {
+    schema["type"] = Json::array({schema["type"], "null"});
+    return schema;
+  }
+  return one_of(Json::array({std::move(schema), typed("null")}));
+}
+
+Json object_of(const std::vector<Field>& fields) {
+  Json out = typed("object");
+  Json required = Json::array();
+  Json& properties = out["properties"] = Json::object();
+  for (const Field& field : fields) {
+    Json schema = field.is_required ? field.schema : nullable(field.schema);
+    if (*field.about) schema["description"] = field.about;
+    properties[field.name] = std::move(schema);
+    if (field.is_required) required.push_back(field.name);
+  }
+  if (!required.empty()) out["required"] = std::move(required);
+  return out;
+}
+
+std::vector<Field> sampling_fields() {
+  return {
+      {"model", text(), "One of the served names; left out: the model"},
+      {"temperature", number(0, 100), "0: always the likeliest token"},
+      {"top_p", {{"type", "number"}, {"exclusiveMinimum", 0}, {"maximum", 1}}},
+      {"top_k", integer(-1, INT32_MAX), "0 and -1: all tokens"},
+      {"min_p", number(0, 1), "Of the likeliest token's probability"},
+      {"repetition_penalty", number(1e-3, 100)},
+      {"presence_penalty", number(-2, 2)},
+      {"frequency_penalty", number(-2, 2)},
+      {"seed", integer(INT64_MIN, INT64_MAX), "The same seed, the same answer"},
+      {"n", integer(1, 128), "Answers per prompt"},
+      {"best_of", integer(1, 128), "Only equal to n"},
+      {"max_tokens",
+       integer(0, INT32_MAX),
+       "Of the answer; 0 only where the prompt alone is scored"},
+      {"prompt_logprobs", integer(0, 20), "Of the prompt's tokens; not in streams"},
+      {"truncate_prompt_tokens", integer(-1, INT32_MAX), "Keep the last so many"},
+      {"cache_salt", text(), "Prefixes are shared under the same salt alone"},
+      {"min_tokens", integer(0, INT32_MAX), "Before the answer may end"},
+      {"stop",
+       one_of(Json::array({short_text(), list_of(short_text(), 0, 64)})),
+       "Strings that end the answer"},
+      {"stop_token_ids", list_of(token_id(), 0, 1024)},
+      {"include_stop_str_in_output", flag()},
+      {"ignore_eos", flag(), "Go on behind the model's own end"},
+      {"skip_special_tokens", flag()},
+      {"bad_words", list_of(short_text(), 0, 1024)},
+      {"allowed_token_ids", list_of(token_id(), 1, 1 << 20)},
+      {"logit_bias",
+       {{"type", "object"},
+        {"propertyNames", {{"pattern", "^[0-9]{1,9}$"}}},
+        {"additionalProperties", number(-100, 100)}},
+       "Token id: what is added to its logit"},
+      {"priority", integer(-1000000, 1000000), "Lower goes first"},
+      {"return_token_ids", flag()},
+      {"return_tokens_as_token_ids", flag()},
+      {"response_format",
+       {{"type", "object"},
+        {"properties", {{"type", text()}}},
+        {"required", Json::array({"type"})}}},
+      {"stream", flag(), "Server-sent events"},
+      {"stream_options", reference("StreamOptions"), "Only with stream"},
+  };
+}
+
+std::vector<Field> conversation_fields() {
+  return {
+      {"messages", list_of(reference("Message"), 1, 4096), "The conversation", true},
+      {"tools", list_of(reference("Tool"), 0, 256)},
+      {"tool_choice", one_of(Json::array({text(), typed("object")}))},
+      {"chat_template_kwargs", typed("object"), "Variables of the template"},
+      {"reasoning_effort", text()},
+      {"documents", typed("array"), "A variable of the template"},
+      {"add_generation_prompt", flag()},
+      {"continue_final_message", flag(), "Go on with the last message instead of answering it"},
+      {"add_special_tokens", flag()},
+  };
+}
+
+std::vector<Field> joined(std::vector<Field> a, const std::vector<Field>& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
+void add_requests(Json& out) {
+  out["StreamOptions"] = object_of({{"include_usage", flag(), "A last event with usage"},
+                                    {"continuous_usage_stats", flag(), "Usage in every event"}});
+  out["Message"] =
+      object_of({{"role", text(), "system, user, assistant, tool", true},
+                 {"content", one_of(Json::array({text(), list_of(reference("ContentPart"))}))},
+                 {"name", text()},
+                 {"tool_calls", list_of(typed("object"))},
+                 {"tool_call_id", text()}});
+  out["ContentPart"] =
+      object_of({{"type", text(), "text, image_url, video, …", true}, {"text", text()}});
+  out["Tool"] = object_of({{"type", text()},
+                           {"function",
+                            object_of({{"name", text(), "", true},
+                                       {"description", text()},
+                                       {"parameters", typed("object"), "A JSON schema"}}),
+                            "",
+                            true}});
+  out["ChatRequest"] = object_of(
+      joined(joined(conversation_fields(), sampling_fields()),
+             {{"max_completion_tokens", integer(1, INT32_MAX), "The newer name of max_tokens"},
+              {"logprobs", flag()},
+              {"top_logprobs", integer(0, 20), "Only with logprobs"},
+              {"modalities", list_of(text())}}));
+  const Json ids = list_of(token_id(), 1);
+  out["CompletionRequest"] = object_of(joined(
+      {{"prompt",
+        one_of(Json::array({text(), ids, list_of(one_of(Json::array({text(), ids})), 1, 1024)})),
+        "A text, token ids, or a list of either",
+        true},
+       {"add_special_tokens", flag()},
+       {"echo", flag(), "The prompt in front of the answer"},
+       {"logprobs", one_of(Json::array({integer(0, 20), flag()})), "How many tokens beside each"}},
+      sampling_fields()));
+  std::vector<Field> chat = conversation_fields();
+  chat.front().is_required = false;
+  out["TokenizeRequest"] = object_of(joined({{"model", text()},
+                                             {"prompt", text(), "Either this or messages"},
+                                             {"return_token_strs", flag()}},
+                                            chat));
+  out["ResponsesRequest"] =
+      object_of({{"model", text()},
+                 {"input", one_of(Json::array({text(), list_of(typed("object"))})), "", true},
+                 {"instructions", text()},
+                 {"previous_response_id", text()},
+                 {"store", flag()},
+                 {"stream", flag()},
+                 {"max_output_tokens", integer(1, INT32_MAX)},
+                 {"temperature", number(0, 100)},
+                 {"top_p", number(0, 1)},
+                 {"tools", list_of(typed("object"))}});
+  out["MessagesRequest"] =
+      object_of({{"model", text()},
+                 {"messages", list_of(typed("object"), 1), "", true},
+                 {"max_tokens", integer(1, INT32_MAX)},
+                 {"system", one_of(Json::array({text(), list_of(typed("object"))}))},
+                 {"stop_sequences", list_of(text())},
+                 {"stream", flag()},
+                 {"temperature", number(0, 1)},
+                 {"tools", list_of(typed("object"))}});
+  out["DetokenizeRequest"] =
+      object_of({{"model", text()}, {"tokens", list_of(token_id()), "", true}});
+}
+
+void add_answers(Json& out) {
+  out["Usage"] = object_of({{"prompt_tokens", count(), "", true},
+                            {"completion_tokens", count(), "Of all choices", true},
+                            {"total_tokens", count(), "", true},
+                            {"prompt_tokens_details", object_of({{"cached_tokens", count()}})}});
+  const std::vector<Field> head = {{"id", text(), "", true},
+                                   {"object", text(), "", true},
+                                   {"created", count(), "Seconds since 1970", true},
+                                   {"model", text(), "", true},
+                                   {"usage", reference("Usage"), "", true}};
+  const std::vector<Field> ending = {
+      {"index", count(), "", true},
+      {"logprobs", typed("object")},
+      {"finish_reason", text(), "stop, length, …", true},
+      {"stop_reason", one_of(Json::array({text(), token_id()})), "The string or id that ended it"},
+      {"token_ids", list_of(token_id())},
+      {"prompt_token_ids", list_of(token_id())}};
+  out["ChatAnswer"] = object_of(
+      joined(head,
+             {{"choices",
+               list_of(object_of(joined(ending,
+                                        {{"message",
+                                          object_of({{"role", text(), "", true},
+                                                     {"content", text()},
+                                                     {"reasoning", text()},
+                                                     {"reasoning_content", text()},
+                                                     {"tool_calls", list_of(typed("object"))}}),
+                                          "",
+                                          true}}))),
+               "",
+               true},
+              {"prompt_token_ids", list_of(token_id())}}));
+  out["CompletionAnswer"] = object_of(joined(
+      head,
+      {{"choices", list_of(object_of(joined(ending, {{"text", text(), "", true}}))), "", true}}));
+  out["TokenizeAnswer"] = object_of({{"count", count(), "", true},
+                                     {"max_model_len", count(), "", true},
+                                     {"tokens", list_of(token_id()), "", true},
+                                     {"token_strs", list_of(text())}});
+  out["DetokenizeAnswer"] = object_of({{"prompt", text(), "", true}});
+}
+
+void add_information(Json& out) {
+  out["Error"] = object_of({{"error",
+                             object_of({{"message", text(), "What is wrong, and what to do", true},
+                                        {"type", text(), "", true},
+                                        {"param", text(), "The field"},
+                                        {"code", text()}}),
+                             "",
+                             true}});
+  out["Object"] = typed("object");
+  out["Health"] = object_of({{"status", text(), "ok or recovering", true}, {"epoch", count()}});
+  out["Version"] = object_of({{"version", text(), "", true}});
+  out["Load"] = object_of({{"server_load", count(), "Running and waiting", true},
+                           {"running", count(), "", true},
+                           {"waiting", count(), "", true}});
+  out["ServerInfo"] = object_of({{"version", text(), "", true},
+                                 {"models", list_of(text()), "", true},
+                                 {"root", text(), "", true},
+                                 {"max_model_len", count(), "", true},
+                                 {"kv_cache", typed("object"), "", true},
+                                 {"engine", typed("object"), "", true}});
+  out["OpenApi"] = object_of({{"openapi", text(), "", true}, {"paths", typed("object"), "", true}});
+  out["Model"] = object_of({{"id", text(), "", true},
+                            {"object", text(), "", true},
+                            {"created", count(), "", true},
+                            {"owned_by", text(), "", true},
+                            {"root", text()},
+                            {"parent", text()},
+                            {"max_model_len", count()}});
+  out["ModelList"] =
+      object_of({{"object", text(), "", true}, {"data", list_of(reference("Model")), "", true}});
+}
+
+}  // namespace
+
+Json openapi_schemas() {
+  Json out = Json::object();
+  add_requests(out);
+  add_answers(out);
+  add_information(out);
+  return out;
+}
+
+}  // namespace quern
