@@ -110,10 +110,10 @@ Json replayed(const ServerEvents& events) {
 }
 
 std::unique_ptr<AnswerFormat> response_format() {
-  return responses_format({.header = {"resp_1", 1, "m"},
-                           .shown = std::make_shared<const Json>(Json::object()),
-                           .shows_logprobs = false,
-                           .keep = {}});
+  ResponseSheet sheet;
+  sheet.header = {"resp_1", 1, "m"};
+  sheet.shown = std::make_shared<const Json>(Json::object());
+  return responses_format(std::move(sheet));
 }
 
 TEST(Responses, AStreamSaysTheSameAsTheWhole) {

@@ -35,8 +35,8 @@ struct TextOptions {
   std::vector<int32_t>
       stop_token_ids;  // the ids that the request named; those of the model give no stop_reason
   bool skip_special_tokens = true;
-  std::vector<int32_t> shown_special_ids;  // special tokens that the answer's parser must see
-  int min_tokens = 0;                      // stop strings count only in text of later tokens
+  std::vector<int32_t> shown_special_ids = {};  // special tokens that the answer's parser must see
+  int min_tokens = 0;                           // stop strings count only in text of later tokens
 };
 
 struct SamplingFields {

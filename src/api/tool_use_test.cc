@@ -105,8 +105,9 @@ TEST_F(ToolUseTest, CallsAndReasoningHaveTheShapeThatClientsRead) {
 }
 
 TEST_F(ToolUseTest, StreamedEqualsWhole) {
-  for (const std::string fields :
-       {"", R"(, "include_reasoning": false)", R"(, "parallel_tool_calls": false)"}) {
+  for (const std::string& fields : {std::string(),
+                                    std::string(R"(, "include_reasoning": false)"),
+                                    std::string(R"(, "parallel_tool_calls": false)")}) {
     const Json whole = choice(kTools + fields);
     const Json stream = joined(kTools + fields);
     EXPECT_EQ(stream["finish_reason"], whole["finish_reason"]);
@@ -124,7 +125,7 @@ TEST_F(ToolUseTest, OneCallEndsTheAnswerWhereNoMoreAreWanted) {
 }
 
 TEST_F(ToolUseTest, WithoutToolsCallsAreText) {
-  for (const std::string fields :
+  for (const std::string& fields :
        {std::string(), std::string(kTools) + R"(, "tool_choice": "none")"}) {
     const Json answer = choice(fields);
     EXPECT_EQ(answer["finish_reason"], "stop");
@@ -170,7 +171,7 @@ TEST_F(ToolUseTest, ChoicesHaveIdsOfTheirOwn) {
 
 TEST_F(ToolUseTest, WrongChoicesAreRefused) {
   const std::string tools = kTools;
-  for (const std::string fields :
+  for (const std::string& fields :
        {tools + R"(, "tool_choice": "any")",
         tools + R"(, "tool_choice": 3)",
         tools + R"(, "tool_choice": {"type": "function"})",
