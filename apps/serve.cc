@@ -141,7 +141,9 @@ void add_parser_options(CLI::App& command, ServeOptions& o) {
       ->group(kGroup)
       ->capture_default_str()
       ->check(CLI::IsMember(reasoning_parser_names()));
-  command.add_flag("--enable-auto-tool-choice", "accepted: tools work without it")->group(kGroup);
+  // A pointer, as CLI11 takes a literal for the variable that the flag counts in.
+  constexpr const char* kMeaning = "accepted: tools work without it";
+  command.add_flag("--enable-auto-tool-choice", kMeaning)->group(kGroup);
 }
 
 void add_server_options(CLI::App& command, ServeOptions& o) {

@@ -22,11 +22,11 @@ struct Request {
   std::string id;  // unique among running requests
   std::shared_ptr<const Prompt> prompt;
   SamplingParams params;
-  int n = 1;                 // continuations; choice i samples with (seed, i, position)
-  int priority = 0;          // lower runs first
-  int64_t deadline_us = 0;   // of the engine's clock; 0: none
-  std::string cache_salt;    // prefixes are shared only with requests of the same salt
-  bool hash_logits = false;  // fills TokenEvent::logits_hash
+  int n = 1;                    // continuations; choice i samples with (seed, i, position)
+  int priority = 0;             // lower runs first
+  int64_t deadline_us = 0;      // of the engine's clock; 0: none
+  std::string cache_salt = {};  // prefixes are shared only with requests of the same salt
+  bool hash_logits = false;     // fills TokenEvent::logits_hash
 };
 
 enum class FinishReason : uint8_t { none, stop, length, cancelled, error };

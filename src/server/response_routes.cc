@@ -41,12 +41,15 @@ Task<> show(RouteContext& context, Exchange& exchange) {
   co_await exchange.respond(json_response(kept(context, exchange)->body));
 }
 
+std::string deleted_body(const std::string& id) {
+  return dump({{"id", id}, {"object", "response"}, {"deleted", true}});
+}
+
 Task<> remove(RouteContext& context, Exchange& exchange) {
   const HttpRequest& request = exchange.request();
   const std::string id = request.parameters.at(0);
   if (!context.responses.erase(id, request.owner)) throw not_kept(id);
-  co_await exchange.respond(
-      json_response(dump({{"id", id}, {"object", "response"}, {"deleted", true}})));
+  co_await exchange.respond(json_response(deleted_body(id)));
 }
 
 // Only what runs in the background could be; to end another one, its client leaves.

@@ -21,7 +21,10 @@ class DeepSeekV3 final : public ToolDialect {
   const std::vector<std::string>& markers() const override { return markers_; }
   std::vector<std::string> inner_markers() const override { return separators_; }
 
-  Task<bool> read(TextReader& in, AnswerWriter& out, const ToolSet&, int which) const override {
+  ParserTask<bool> read(TextReader& in,
+                        AnswerWriter& out,
+                        const ToolSet&,
+                        int which) const override {
     if (which != 0) co_return true;  // what wraps calls says nothing
     StringSink head(kMaxNameBytes);
     const int separator = co_await in.until(separators_, head);
@@ -55,7 +58,7 @@ class DeepSeekV3 final : public ToolDialect {
 
  private:
   // The fence and the marker, as far as they are there.
-  static Task<bool> skip_end(TextReader& in) {
+  static ParserTask<bool> skip_end(TextReader& in) {
     for (const std::string_view part : {std::string_view("```"), kCallEnd}) {
       TextReader::Hold hold(in);
       co_await in.skip_space();

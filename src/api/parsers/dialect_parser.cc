@@ -22,7 +22,7 @@ DialectParser::DialectParser(Options options)
 }
 
 // The opening tag, where the model writes it itself.
-Task<bool> DialectParser::skip_think_begin() {
+ParserTask<bool> DialectParser::skip_think_begin() {
   TextReader::Hold hold(in_);
   co_await in_.skip_space();
   const bool has_tag = co_await in_.accept(kThinkBegin);
@@ -30,7 +30,7 @@ Task<bool> DialectParser::skip_think_begin() {
   co_return has_tag;
 }
 
-Task<bool> DialectParser::read_reasoning() {
+ParserTask<bool> DialectParser::read_reasoning() {
   const bool is_inside =
       options_.prompt == PromptThinking::open ||
       (options_.reasoning->begins_inside && options_.prompt == PromptThinking::unsaid);
@@ -51,7 +51,7 @@ Task<bool> DialectParser::read_reasoning() {
 }
 
 // Behind a marker; if it begins no call the reader stands there again.
-Task<bool> DialectParser::read_marked(int which) {
+ParserTask<bool> DialectParser::read_marked(int which) {
   TextReader::Hold hold(in_);
   bool is_call = out_.may_call();
   if (is_call) is_call = co_await options_.dialect->read(in_, out_, options_.tools, which);
@@ -60,7 +60,7 @@ Task<bool> DialectParser::read_marked(int which) {
 }
 
 // A call without a marker, with what separates it from the one in front of it.
-Task<bool> DialectParser::read_bare() {
+ParserTask<bool> DialectParser::read_bare() {
   const char begin = options_.dialect->bare_begin();
   if (begin == 0 || !out_.may_call()) co_return false;
   TextReader::Hold hold(in_);
@@ -75,14 +75,14 @@ Task<bool> DialectParser::read_bare() {
   co_return is_call;
 }
 
-Task<bool> DialectParser::run() {
+ParserTask<bool> DialectParser::run() {
   if (options_.reasoning) co_await read_reasoning();
   co_await read_answer();
   co_return true;
 }
 
 // Behind the reasoning.
-Task<bool> DialectParser::read_answer() {
+ParserTask<bool> DialectParser::read_answer() {
   bool may_be_bare = options_.dialect != nullptr;
   while (!is_complete()) {
     if (may_be_bare) may_be_bare = co_await read_bare();

@@ -34,12 +34,12 @@ class DialectParser final : public AnswerParser {
   bool is_complete() const override;
 
  private:
-  Task<bool> run();
-  Task<bool> read_answer();
-  Task<bool> read_reasoning();
-  Task<bool> skip_think_begin();
-  Task<bool> read_marked(int which);
-  Task<bool> read_bare();
+  ParserTask<bool> run();
+  ParserTask<bool> read_answer();
+  ParserTask<bool> read_reasoning();
+  ParserTask<bool> skip_think_begin();
+  ParserTask<bool> read_marked(int which);
+  ParserTask<bool> read_bare();
   AnswerDelta take();
 
   const Options options_;
@@ -49,7 +49,7 @@ class DialectParser final : public AnswerParser {
   std::vector<std::string> markers_;  // those of the dialect, then </think>
   bool expects_think_end_ = false;    // a call ended the reasoning instead
   TextReader in_;
-  Task<bool> root_;  // reads from in_: destroyed before it
+  ParserTask<bool> root_;  // reads from in_: destroyed before it
 };
 
 }  // namespace quern

@@ -22,7 +22,10 @@ class Glm45 final : public ToolDialect {
         std::string(kEnd), std::string(kKey), "</arg_key>", std::string(kValue), "</arg_value>"};
   }
 
-  Task<bool> read(TextReader& in, AnswerWriter& out, const ToolSet& tools, int) const override {
+  ParserTask<bool> read(TextReader& in,
+                        AnswerWriter& out,
+                        const ToolSet& tools,
+                        int) const override {
     std::string name;
     const bool has_name = co_await read_name(in, name);
     if (!has_name || !out.begin_call(name)) co_return false;
@@ -39,7 +42,7 @@ class Glm45 final : public ToolDialect {
 
  private:
   // Up to the first tag or line break.
-  static Task<bool> read_name(TextReader& in, std::string& name) {
+  static ParserTask<bool> read_name(TextReader& in, std::string& name) {
     co_await in.skip_space();
     while (name.size() <= kMaxNameBytes) {
       const int c = co_await in.peek();
@@ -53,7 +56,7 @@ class Glm45 final : public ToolDialect {
   }
 
   // Until the call ends; false if it is cut off or goes on otherwise.
-  Task<bool> read_arguments(TextReader& in, TextArguments& arguments) const {
+  ParserTask<bool> read_arguments(TextReader& in, TextArguments& arguments) const {
     while (true) {
       const int c = co_await in.skip_space();
       if (c == TextReader::kEnd) co_return arguments.count() > 0;

@@ -16,7 +16,10 @@ class Hermes final : public ToolDialect {
   const std::vector<std::string>& markers() const override { return markers_; }
   std::vector<std::string> inner_markers() const override { return {std::string(kEnd)}; }
 
-  Task<bool> read(TextReader& in, AnswerWriter& out, const ToolSet& tools, int) const override {
+  ParserTask<bool> read(TextReader& in,
+                        AnswerWriter& out,
+                        const ToolSet& tools,
+                        int) const override {
     co_await in.skip_space();
     const CallEnd end = co_await read_json_call(in, out, tools, false);
     if (end == CallEnd::none) co_return false;

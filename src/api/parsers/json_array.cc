@@ -7,7 +7,7 @@
 namespace quern {
 namespace {
 
-Task<bool> read_object(TextReader& in, AnswerWriter& out, const ToolSet& tools) {
+ParserTask<bool> read_object(TextReader& in, AnswerWriter& out, const ToolSet& tools) {
   const CallEnd end = co_await read_json_call(in, out, tools, true);
   if (end == CallEnd::broken) co_await pass_on_broken(in, out, "]", "}");
   co_return end != CallEnd::none;
@@ -17,13 +17,15 @@ class JsonArray final : public ToolDialect {
  public:
   const std::vector<std::string>& markers() const override { return markers_; }
 
-  Task<bool> read(TextReader&, AnswerWriter&, const ToolSet&, int) const override {
+  ParserTask<bool> read(TextReader&, AnswerWriter&, const ToolSet&, int) const override {
     co_return false;
   }
 
   char bare_begin() const override { return '['; }
 
-  Task<bool> read_bare(TextReader& in, AnswerWriter& out, const ToolSet& tools) const override {
+  ParserTask<bool> read_bare(TextReader& in,
+                             AnswerWriter& out,
+                             const ToolSet& tools) const override {
     in.skip();
     const bool is_call = co_await read_call_list(in, out, tools, read_object);
     co_return is_call;

@@ -34,12 +34,12 @@ class JsonCall {
   JsonCall(TextReader& in, AnswerWriter& out, const ToolSet& tools, bool only_known)
       : in_(in), out_(out), tools_(tools), only_known_(only_known) {}
 
-  Task<bool> read_members();
+  ParserTask<bool> read_members();
   CallEnd end(bool is_whole);
 
  private:
-  Task<bool> read_member();
-  Task<bool> read_call_arguments();
+  ParserTask<bool> read_member();
+  ParserTask<bool> read_call_arguments();
   bool is_complete() const { return !name_.empty() && has_arguments_; }
 
   TextReader& in_;
@@ -50,7 +50,7 @@ class JsonCall {
   bool has_arguments_ = false, is_begun_ = false;
 };
 
-Task<bool> JsonCall::read_call_arguments() {
+ParserTask<bool> JsonCall::read_call_arguments() {
   has_arguments_ = true;
   const int c = co_await in_.peek();
   if (c == '{' && !name_.empty()) {
@@ -65,7 +65,7 @@ Task<bool> JsonCall::read_call_arguments() {
   co_return !arguments_.empty();
 }
 
-Task<bool> JsonCall::read_member() {
+ParserTask<bool> JsonCall::read_member() {
   std::string key, value;
   const bool has_key = co_await read_json(in_, key);
   if (!has_key || key[0] != '"') co_return false;
@@ -86,7 +86,7 @@ Task<bool> JsonCall::read_member() {
   co_return !name_.empty() && (!only_known_ || tools_.has(name_));
 }
 
-Task<bool> JsonCall::read_members() {
+ParserTask<bool> JsonCall::read_members() {
   const int begin = co_await in_.peek();
   if (begin != '{') co_return false;
   in_.skip();
@@ -124,7 +124,7 @@ CallEnd JsonCall::end(bool is_whole) {
 
 }  // namespace
 
-Task<bool> read_json(TextReader& in, std::string& out) {
+ParserTask<bool> read_json(TextReader& in, std::string& out) {
   JsonText json;
   co_await in.skip_space();
   while (out.size() <= AnswerWriter::kMaxHeldBytes) {
@@ -139,7 +139,7 @@ Task<bool> read_json(TextReader& in, std::string& out) {
   co_return false;
 }
 
-Task<bool> read_arguments(TextReader& in, AnswerWriter& out) {
+ParserTask<bool> read_arguments(TextReader& in, AnswerWriter& out) {
   JsonText json;
   std::string piece;
   while (true) {
@@ -161,19 +161,19 @@ Task<bool> read_arguments(TextReader& in, AnswerWriter& out) {
   }
 }
 
-Task<CallEnd> read_json_call(TextReader& in,
-                             AnswerWriter& out,
-                             const ToolSet& tools,
-                             bool only_known) {
+ParserTask<CallEnd> read_json_call(TextReader& in,
+                                   AnswerWriter& out,
+                                   const ToolSet& tools,
+                                   bool only_known) {
   JsonCall call(in, out, tools, only_known);
   const bool is_whole = co_await call.read_members();
   co_return call.end(is_whole);
 }
 
-Task<bool> pass_on_broken(TextReader& in,
-                          AnswerWriter& out,
-                          std::string_view end,
-                          std::string_view wrapping) {
+ParserTask<bool> pass_on_broken(TextReader& in,
+                                AnswerWriter& out,
+                                std::string_view end,
+                                std::string_view wrapping) {
   const std::vector<std::string> markers = {std::string(end)};
   StringSink rest(SIZE_MAX);  // an answer is bounded by its tokens
   const int which = co_await in.until(markers, rest);

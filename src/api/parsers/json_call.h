@@ -17,20 +17,20 @@ enum class CallEnd : uint8_t {
 };
 
 // One JSON value; false if it is none or longer than AnswerWriter::kMaxHeldBytes.
-Task<bool> read_json(TextReader& in, std::string& out);
+ParserTask<bool> read_json(TextReader& in, std::string& out);
 // A JSON object, as the arguments of the call under way. What of it was valid is written in any
 // case.
-Task<bool> read_arguments(TextReader& in, AnswerWriter& out);
+ParserTask<bool> read_arguments(TextReader& in, AnswerWriter& out);
 // {"name": …, "arguments" or "parameters": {…}}, in any order. With `only_known` a name that is no
 // tool's makes it no call.
-Task<CallEnd> read_json_call(TextReader& in,
-                             AnswerWriter& out,
-                             const ToolSet& tools,
-                             bool only_known);
+ParserTask<CallEnd> read_json_call(TextReader& in,
+                                   AnswerWriter& out,
+                                   const ToolSet& tools,
+                                   bool only_known);
 // The call is broken: what the model wrote up to `end` is passed on as it is.
-Task<bool> pass_on_broken(TextReader& in,
-                          AnswerWriter& out,
-                          std::string_view end,
-                          std::string_view wrapping);
+ParserTask<bool> pass_on_broken(TextReader& in,
+                                AnswerWriter& out,
+                                std::string_view end,
+                                std::string_view wrapping);
 
 }  // namespace quern

@@ -27,7 +27,10 @@ class KimiK2 final : public ToolDialect {
   const std::vector<std::string>& markers() const override { return markers_; }
   std::vector<std::string> inner_markers() const override { return id_ends_; }
 
-  Task<bool> read(TextReader& in, AnswerWriter& out, const ToolSet&, int which) const override {
+  ParserTask<bool> read(TextReader& in,
+                        AnswerWriter& out,
+                        const ToolSet&,
+                        int which) const override {
     if (which != 0) co_return true;  // what wraps calls says nothing
     StringSink id(kMaxIdBytes);
     const int id_end = co_await in.until(id_ends_, id);

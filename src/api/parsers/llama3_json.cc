@@ -13,7 +13,10 @@ class Llama3Json final : public ToolDialect {
  public:
   const std::vector<std::string>& markers() const override { return markers_; }
 
-  Task<bool> read(TextReader& in, AnswerWriter& out, const ToolSet& tools, int) const override {
+  ParserTask<bool> read(TextReader& in,
+                        AnswerWriter& out,
+                        const ToolSet& tools,
+                        int) const override {
     co_await in.skip_space();
     const bool is_call = co_await read_bare(in, out, tools);
     co_return is_call;
@@ -21,7 +24,9 @@ class Llama3Json final : public ToolDialect {
 
   char bare_begin() const override { return '{'; }
 
-  Task<bool> read_bare(TextReader& in, AnswerWriter& out, const ToolSet& tools) const override {
+  ParserTask<bool> read_bare(TextReader& in,
+                             AnswerWriter& out,
+                             const ToolSet& tools) const override {
     out.hold_whole_calls();
     const CallEnd end = co_await read_json_call(in, out, tools, true);
     if (end == CallEnd::broken) {  // longer than what is held back

@@ -35,7 +35,7 @@ class Brackets {
   bool is_escaped_ = false;
 };
 
-Task<bool> read_name(TextReader& in, std::string& name) {
+ParserTask<bool> read_name(TextReader& in, std::string& name) {
   while (name.size() <= 256) {
     const int c = co_await in.peek();
     if (c == '(') {
@@ -50,7 +50,7 @@ Task<bool> read_name(TextReader& in, std::string& name) {
   co_return false;
 }
 
-Task<bool> read_call(TextReader& in, AnswerWriter& out, const ToolSet& tools) {
+ParserTask<bool> read_call(TextReader& in, AnswerWriter& out, const ToolSet& tools) {
   std::string name, text;
   co_await in.skip_space();
   const bool has_name = co_await read_name(in, name);
@@ -74,10 +74,10 @@ class Pythonic final : public ToolDialect {
  public:
   const std::vector<std::string>& markers() const override { return markers_; }
 
-  Task<bool> read(TextReader& in,
-                  AnswerWriter& out,
-                  const ToolSet& tools,
-                  int which) const override {
+  ParserTask<bool> read(TextReader& in,
+                        AnswerWriter& out,
+                        const ToolSet& tools,
+                        int which) const override {
     if (which != 0) co_return true;
     const int next = co_await in.skip_space();
     bool is_call = next == '[';
@@ -87,7 +87,9 @@ class Pythonic final : public ToolDialect {
 
   char bare_begin() const override { return '['; }
 
-  Task<bool> read_bare(TextReader& in, AnswerWriter& out, const ToolSet& tools) const override {
+  ParserTask<bool> read_bare(TextReader& in,
+                             AnswerWriter& out,
+                             const ToolSet& tools) const override {
     in.skip();
     const bool is_call = co_await read_call_list(in, out, tools, read_call);
     co_return is_call;

@@ -25,10 +25,10 @@ class Qwen3Coder final : public ToolDialect {
     return {std::string(kEnd), std::string(kFunctionEnd), "</parameter>"};
   }
 
-  Task<bool> read(TextReader& in,
-                  AnswerWriter& out,
-                  const ToolSet& tools,
-                  int which) const override {
+  ParserTask<bool> read(TextReader& in,
+                        AnswerWriter& out,
+                        const ToolSet& tools,
+                        int which) const override {
     if (which == 0) {
       co_await in.skip_space();
       const bool has_function = co_await in.accept(kFunction);
@@ -55,7 +55,7 @@ class Qwen3Coder final : public ToolDialect {
 
  private:
   // Until the function ends; false if it is cut off or goes on otherwise.
-  Task<bool> read_arguments(TextReader& in, TextArguments& arguments) const {
+  ParserTask<bool> read_arguments(TextReader& in, TextArguments& arguments) const {
     while (true) {
       const int c = co_await in.skip_space();
       if (c == TextReader::kEnd) co_return arguments.count() > 0;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Task<T>: a coroutine that another one awaits. Parsers are written with it as if the whole text
-// were there: where it ends, the innermost one is left waiting (TextReader). A task runs when it is
-// called, up to where it must wait, and TextReader resumes who waited, then who awaited that one:
-// the stack stays flat without tail calls, which g++ makes with optimization only. g++ 12 compiles
-// awaits wrongly inside of larger expressions (left of ||, in the value of co_return): each stands
-// in a statement of its own, alone or as what a variable gets.
+// ParserTask<T>: a coroutine that another one awaits. Parsers are written with it as if the whole
+// text were there: where it ends, the innermost one is left waiting (TextReader). A task runs when
+// it is called, up to where it must wait, and TextReader resumes who waited, then who awaited that
+// one: the stack stays flat without tail calls, which g++ makes with optimization only. g++ 12
+// compiles awaits wrongly inside of larger expressions (left of ||, in the value of co_return):
+// each stands in a statement of its own, alone or as what a variable gets.
 #pragma once
 
 #include <coroutine>
@@ -24,26 +24,26 @@ struct TaskPromise {
 };
 
 template <typename T>
-class [[nodiscard]] Task {
+class [[nodiscard]] ParserTask {
  public:
   struct promise_type : TaskPromise {
     T value{};
 
-    Task get_return_object() {
+    ParserTask get_return_object() {
       const auto own = std::coroutine_handle<promise_type>::from_promise(*this);
       handle = own;
-      return Task(own);
+      return ParserTask(own);
     }
     void return_value(T result) { value = std::move(result); }
   };
 
-  Task() = default;
-  explicit Task(std::coroutine_handle<promise_type> handle) : handle_(handle) {}
-  ~Task() {
+  ParserTask() = default;
+  explicit ParserTask(std::coroutine_handle<promise_type> handle) : handle_(handle) {}
+  ~ParserTask() {
     if (handle_) handle_.destroy();
   }
-  Task(Task&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
-  Task& operator=(Task&& other) noexcept {
+  ParserTask(ParserTask&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
+  ParserTask& operator=(ParserTask&& other) noexcept {
     std::swap(handle_, other.handle_);
     return *this;
   }

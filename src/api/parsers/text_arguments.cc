@@ -52,10 +52,10 @@ void TextArguments::finish() {
   out_.arguments(count_ == 0 ? "{}" : "}");
 }
 
-Task<int> read_tagged_value(TextReader& in,
-                            TextSink& value,
-                            std::span<const std::string> ends,
-                            std::span<const std::string> followers) {
+ParserTask<int> read_tagged_value(TextReader& in,
+                                  TextSink& value,
+                                  std::span<const std::string> ends,
+                                  std::span<const std::string> followers) {
   while (true) {
     const int which = co_await in.until(ends, value);
     if (which == TextReader::kEnd) co_return which;

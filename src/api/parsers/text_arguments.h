@@ -43,9 +43,9 @@ class TextArguments final : public TextSink {
 
 // Reads a value up to one of `ends`, which only counts if one of `followers` or the end of the text
 // follows: a value may well speak of the dialect. The index of the end, or TextReader::kEnd.
-Task<int> read_tagged_value(TextReader& in,
-                            TextSink& value,
-                            std::span<const std::string> ends,
-                            std::span<const std::string> followers);
+ParserTask<int> read_tagged_value(TextReader& in,
+                                  TextSink& value,
+                                  std::span<const std::string> ends,
+                                  std::span<const std::string> followers);
 
 }  // namespace quern

@@ -68,7 +68,7 @@ int TextReader::Peek::await_resume() const {
   return static_cast<unsigned char>(reader.buffer_[reader.position_]);
 }
 
-Task<int> TextReader::until(std::span<const std::string> markers, TextSink& sink) {
+ParserTask<int> TextReader::until(std::span<const std::string> markers, TextSink& sink) {
   std::string held;  // may begin a marker
   while (!sink.is_full()) {
     const int c = co_await peek();
@@ -97,7 +97,7 @@ Task<int> TextReader::until(std::span<const std::string> markers, TextSink& sink
   co_return kEnd;
 }
 
-Task<bool> TextReader::accept(std::string_view text) {
+ParserTask<bool> TextReader::accept(std::string_view text) {
   Hold hold(*this);
   for (const char expected : text) {
     const int c = co_await peek();
@@ -110,7 +110,7 @@ Task<bool> TextReader::accept(std::string_view text) {
   co_return true;
 }
 
-Task<int> TextReader::skip_space() {
+ParserTask<int> TextReader::skip_space() {
   while (true) {
     const int c = co_await peek();
     if (!is_space(c)) co_return c;

@@ -54,11 +54,11 @@ class TextReader {
 
   // Hands what stands in front of the first of `markers` to `sink` and skips the marker. Its index,
   // or kEnd at the end of the text or where the sink is full. No marker may begin another one.
-  Task<int> until(std::span<const std::string> markers, TextSink& sink);
+  ParserTask<int> until(std::span<const std::string> markers, TextSink& sink);
   // Skips `text` if it comes next; else nothing.
-  Task<bool> accept(std::string_view text);
+  ParserTask<bool> accept(std::string_view text);
   // Skips blanks; the byte behind them, not skipped.
-  Task<int> skip_space();
+  ParserTask<int> skip_space();
 
   // While it lives the reader can go back to where it was made.
   class Hold {

@@ -5,14 +5,14 @@
 
 namespace quern {
 
-Task<bool> ToolDialect::read_bare(TextReader&, AnswerWriter&, const ToolSet&) const {
+ParserTask<bool> ToolDialect::read_bare(TextReader&, AnswerWriter&, const ToolSet&) const {
   co_return false;
 }
 
-Task<bool> read_call_list(TextReader& in,
-                          AnswerWriter& out,
-                          const ToolSet& tools,
-                          ReadOne read_one) {
+ParserTask<bool> read_call_list(TextReader& in,
+                                AnswerWriter& out,
+                                const ToolSet& tools,
+                                ReadOne read_one) {
   const int before = out.call_count();
   while (true) {
     const bool is_first = out.call_count() == before;

@@ -23,15 +23,15 @@ class ToolDialect {
   virtual std::vector<std::string> inner_markers() const { return {}; }
   // Behind marker `which`: reads one call, or skips a marker that says nothing. False: it is no
   // call, nothing was written, and the reader may stand anywhere behind the marker.
-  virtual Task<bool> read(TextReader& in,
-                          AnswerWriter& out,
-                          const ToolSet& tools,
-                          int which) const = 0;
+  virtual ParserTask<bool> read(TextReader& in,
+                                AnswerWriter& out,
+                                const ToolSet& tools,
+                                int which) const = 0;
 
   // Calls without a marker: the byte that one begins with, where only blanks and calls stand in
   // front of it; 0: there are none. read_bare is like read.
   virtual char bare_begin() const { return 0; }
-  virtual Task<bool> read_bare(TextReader& in, AnswerWriter& out, const ToolSet& tools) const;
+  virtual ParserTask<bool> read_bare(TextReader& in, AnswerWriter& out, const ToolSet& tools) const;
 };
 
 std::unique_ptr<const ToolDialect> make_hermes();
@@ -45,11 +45,11 @@ std::unique_ptr<const ToolDialect> make_json_array();
 
 // A list behind its opening bracket: calls with commas between them, each read by `read_one`. True
 // if there was one; what comes behind the last one that could be read is left.
-using ReadOne = Task<bool> (*)(TextReader&, AnswerWriter&, const ToolSet&);
-Task<bool> read_call_list(TextReader& in,
-                          AnswerWriter& out,
-                          const ToolSet& tools,
-                          ReadOne read_one);
+using ReadOne = ParserTask<bool> (*)(TextReader&, AnswerWriter&, const ToolSet&);
+ParserTask<bool> read_call_list(TextReader& in,
+                                AnswerWriter& out,
+                                const ToolSet& tools,
+                                ReadOne read_one);
 
 // A name that can be a function's: 1 to 256 letters, digits and "_-.:/".
 bool is_tool_name(std::string_view name);
