@@ -87,7 +87,7 @@ TEST_F(Dialects, ErrorsOfTheChatNameTheFieldsOfTheDialect) {
   };
   EXPECT_EQ(field(R"({"input": "x", "max_output_tokens": 100000})"), "max_output_tokens");
   EXPECT_EQ(field(R"({"input": "x", "temperature": -1})"), "temperature");
-  EXPECT_EQ(field(R"({"input": "x", "text": {"format": {"type": "rhyme"}}})"), "text.format");
+  EXPECT_EQ(field(R"({"input": "x", "text": {"format": {"type": "rhyme"}}})"), "text.format.type");
   EXPECT_EQ(field(R"({"input": "x", "instructoins": "y"})"), "instructoins");
   EXPECT_EQ(field(R"({"input": "x", "temprature": 1})"), "temprature");
   EXPECT_EQ(field(R"({"input": "x", "store": false, "stop": "y"})"), "");

@@ -259,7 +259,7 @@ ResponsesRequest ResponsesRequest::parse(const Json& body,
   out.input = dump(items);
   out.chat.pass_on(body, kOwn);
   if (const auto tokens = fields.integer("max_output_tokens", 1, INT32_MAX))
-    out.chat.set("max_completion_tokens", *tokens, "max_output_tokens");
+    out.chat.set("max_tokens", *tokens, "max_output_tokens");
   add_tools(out.chat, fields);
   add_text_format(out.chat, fields);
   add_reasoning(out.chat, fields);

@@ -39,7 +39,7 @@ TEST(Responses, ItemsBecomeAChat) {
   EXPECT_EQ(messages[2]["content"], "I look");
   EXPECT_EQ(messages[2]["tool_calls"][0]["function"]["arguments"], json(R"({"x": 1})"));
   EXPECT_EQ(messages[3], json(R"({"role": "tool", "tool_call_id": "c1", "content": "seen"})"));
-  EXPECT_EQ(chat["max_completion_tokens"], 9);
+  EXPECT_EQ(chat["max_tokens"], 9);
   EXPECT_EQ(chat["reasoning_effort"], "low");
   EXPECT_EQ(chat["min_p"], 0.1);
   EXPECT_EQ(chat["logprobs"], true);

@@ -32,33 +32,43 @@ std::shared_ptr<const StoredResponse> kept(RouteContext& context, Exchange& exch
   return response;
 }
 
-Task<> show(RouteContext& context, Exchange& exchange) {
-  if (query_value(exchange.request().query, "stream") == "true")
+void refuse_stream(const std::string& query) {
+  if (query_value(query, "stream") == "true")
     throw RequestError(ErrorCode::unsupported,
                        "stream",
                        "stream: what has ended cannot be streamed again; ask for it whole",
                        "unsupported");
-  co_await exchange.respond(json_response(kept(context, exchange)->body));
 }
 
-std::string deleted_body(const std::string& id) {
+// What may throw stands outside of the awaits: g++ 12 destroys temporaries of an await twice.
+Task<> show(RouteContext& context, Exchange& exchange) {
+  refuse_stream(exchange.request().query);
+  HttpResponse response = json_response(kept(context, exchange)->body);
+  co_await exchange.respond(std::move(response));
+}
+
+std::string removed(RouteContext& context, const HttpRequest& request) {
+  const std::string& id = request.parameters.at(0);
+  if (!context.responses.erase(id, request.owner)) throw not_kept(id);
   return dump({{"id", id}, {"object", "response"}, {"deleted", true}});
 }
 
 Task<> remove(RouteContext& context, Exchange& exchange) {
-  const HttpRequest& request = exchange.request();
-  const std::string id = request.parameters.at(0);
-  if (!context.responses.erase(id, request.owner)) throw not_kept(id);
-  co_await exchange.respond(json_response(deleted_body(id)));
+  HttpResponse response = json_response(removed(context, exchange.request()));
+  co_await exchange.respond(std::move(response));
 }
 
 // Only what runs in the background could be; to end another one, its client leaves.
-Task<> cancel(RouteContext& context, Exchange& exchange) {
+[[noreturn]] void refuse_to_cancel(RouteContext& context, Exchange& exchange) {
   kept(context, exchange);
   throw RequestError(ErrorCode::invalid_argument,
                      "response_id",
                      "only responses in the background can be cancelled; this one has ended. To "
                      "cancel one that runs, close its connection");
+}
+
+Task<> cancel(RouteContext& context, Exchange& exchange) {
+  refuse_to_cancel(context, exchange);
   co_return;
 }
 
@@ -86,12 +96,13 @@ std::string input_page(const StoredResponse& response, const std::string& query)
     ++begin;
   }
   const auto count = std::min<int64_t>(page_size(query), items.end() - begin);
+  Json data = Json::array();
+  for (auto item = begin; item != begin + count; ++item) data.push_back(*item);
   Json page = {{"object", "list"}};
-  Json& data = page["data"] = Json::array();
-  for (auto item = begin; item != begin + count; ++item) data.push_back(std::move(*item));
   page["first_id"] = data.empty() ? Json(nullptr) : data.front()["id"];
   page["last_id"] = data.empty() ? Json(nullptr) : data.back()["id"];
   page["has_more"] = begin + count != items.end();
+  page["data"] = std::move(data);
   return dump(page);
 }
 

@@ -103,7 +103,7 @@ def test_response_refusals_name_the_field(smollm):
 # Messages.
 
 def test_message_whole_and_streamed_are_the_same(smollm, claude):
-    asked = dict(model=smollm.model, max_tokens=32, temperature=0, system="You are a guide.", messages=[{"role": "user", "content": QUESTION}])
+    asked = dict(model=smollm.model, max_tokens=32, extra_body={"temperature": 0}, system="You are a guide.", messages=[{"role": "user", "content": QUESTION}])
     whole = claude.messages.create(**asked)
     assert "Paris" in whole.content[0].text and whole.stop_reason == "end_turn" and whole.role == "assistant"
     with claude.messages.stream(**asked) as stream:
@@ -118,7 +118,7 @@ def test_message_whole_and_streamed_are_the_same(smollm, claude):
 
 
 def test_message_stops(smollm, claude):
-    asked = dict(model=smollm.model, temperature=0, messages=[{"role": "user", "content": "Count: 1, 2, 3, 4,"}])
+    asked = dict(model=smollm.model, extra_body={"temperature": 0}, messages=[{"role": "user", "content": "Count: 1, 2, 3, 4,"}])
     cut = claude.messages.create(max_tokens=2, **asked)
     assert cut.stop_reason == "max_tokens" and cut.usage.output_tokens == 2
     whole = claude.messages.create(max_tokens=24, **asked).content[0].text
@@ -129,7 +129,7 @@ def test_message_stops(smollm, claude):
 
 
 def test_message_carries_on_what_is_begun(smollm, claude):
-    answer = claude.messages.create(model=smollm.model, max_tokens=8, temperature=0, messages=[
+    answer = claude.messages.create(model=smollm.model, max_tokens=8, extra_body={"temperature": 0}, messages=[
         {"role": "user", "content": "What is the capital of France?"}, {"role": "assistant", "content": "The capital of France is"}])
     assert "Paris" in answer.content[0].text
 
