@@ -30,7 +30,7 @@ PEER = "llguidance==1.9.1"
 COLLECTION = """additionalProperties allOf anyOf boolean_schema const contains default definitions defs dependencies dependentRequired
 dependentSchemas enum exclusiveMaximum exclusiveMinimum if-then-else items maxContains maxItems maxLength maxProperties maximum minContains
 minItems minLength minProperties minimum multipleOf not oneOf pattern patternProperties prefixItems properties propertyNames ref required
-type""".split()
+type uniqueItems""".split()
 
 LONG = [
     ({"type": "object", "properties": {"name": {"type": "string"}, "age": {"type": "integer", "minimum": 0, "maximum": 150},

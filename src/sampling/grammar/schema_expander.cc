@@ -63,9 +63,11 @@ const Branches& SchemaExpander::expand(const Goal& goal) {
   const int was_silent = std::exchange(silent_, 0);
   expanding_.insert(goal);
   Branches branches = any_value();
-  for (const Demand& part : goal) apply(branches, part);
-  remove_duplicates(branches);
-  std::erase_if(branches, [&](const Branch& b) { return is_branch_empty(b); });
+  at_pointer(goal.empty() ? "" : goal.begin()->pointer, [&] {
+    for (const Demand& part : goal) apply(branches, part);
+    remove_duplicates(branches);
+    std::erase_if(branches, [&](const Branch& b) { return is_branch_empty(b); });
+  });
   expanding_.erase(goal);
   applying_ = outer;
   silent_ = was_silent;

@@ -87,6 +87,9 @@ bool SchemaExpander::apply_scalar(Branches& branches,
     for_each_of(branches, ValueType::number, [&](Branch& b) { apply_bound(b.number, at, key); });
   } else if (key == "multipleOf") {
     const Decimal step = step_of(at);
+    NumberShape probe;
+    probe.multiples.push_back(step);
+    at_pointer(pointer, [&] { probe.texts(); });
     for_each_of(
         branches, ValueType::number, [&](Branch& b) { b.number.multiples.push_back(step); });
   } else if (key == "minLength" || key == "maxLength") {

@@ -45,8 +45,10 @@ std::string SchemaWriter::write(const Goal& root) {
     const auto [name, goal] = open_.front();
     open_.pop_front();
     std::vector<std::string> options;
-    for (const Branch& branch : expander_.expand(goal))
-      if (std::string option = of(branch); !option.empty()) options.push_back(std::move(option));
+    at_pointer(goal.empty() ? "" : goal.begin()->pointer, [&, &goal = goal] {
+      for (const Branch& branch : expander_.expand(goal))
+        if (std::string option = of(branch); !option.empty()) options.push_back(std::move(option));
+    });
     if (options.empty())
       fail_grammar(goal.empty() ? "" : goal.begin()->pointer, "no value satisfies this schema");
     rules_.define(name, joined(options));
@@ -158,8 +160,7 @@ std::string SchemaWriter::of_array(const ArrayShape& array) {
 std::string SchemaWriter::of_counted_array(const ArrayShape& a, const ContainsShape& contains) {
   const int64_t last = std::max({static_cast<int64_t>(a.prefix.size()), a.min, a.max, int64_t{1}});
   const int64_t most = contains.max < 0 ? contains.min : contains.max;
-  if (contains.max >= 0 && contains.min > contains.max)
-    fail_grammar("", "minContains is above maxContains");
+  if (contains.max >= 0 && contains.min > contains.max) return "";
   if ((last + 1) * (most + 1) > kMaxStates)
     fail_grammar("", "\"contains\" with bounds that need more than {} states", kMaxStates);
   // From the back; a state without a name cannot end.
