@@ -48,7 +48,10 @@ def problem_of(choice):
     calls = choice["message"].get("tool_calls") or []
     if len(calls) != 1 or choice["message"]["content"]:
         return f"{len(calls)} calls, content {choice['message']['content']!r}"
-    arguments = json.loads(calls[0]["function"]["arguments"])
+    try:
+        arguments = json.loads(calls[0]["function"]["arguments"])
+    except ValueError as error:
+        return f"{error} in {calls[0]['function']['arguments']!r}"
     right = (set(arguments) == {"city", "days", "note"} and arguments["city"] in ("Paris", "Oslo", "Zürich") and 1 <= arguments["days"] <= 9
              and len(arguments["note"]) <= 12)
     return None if right else f"arguments {arguments}"

@@ -56,6 +56,18 @@ std::shared_ptr<const Prompt> prepared(const char* field, Build&& build) {
   }
 }
 
+// The messages with a text of no bytes where one has no content; null where all have some.
+Json with_empty_texts(const Json& messages) {
+  Json out;
+  for (size_t i = 0; i < messages.size(); ++i) {
+    const auto content = messages[i].find("content");
+    if (content != messages[i].end() && !content->is_null()) continue;
+    if (out.is_null()) out = messages;
+    out[i]["content"] = "";
+  }
+  return out;
+}
+
 }  // namespace
 
 EngineService::EngineService(ServiceInfo info,
@@ -100,8 +112,22 @@ std::shared_ptr<const Prompt> EngineService::prepare(const ChatMessages& chat) c
   if (!builder_.takes_media()) refuse_media(*chat.messages);
   return prepared("messages", [&] {
     check_tools(chat);
-    return builder_.from_messages(*chat.messages, options_of(chat), media_);
+    return from_messages(chat);
   });
+}
+
+// A message that is all tool calls has no content. Some templates ask whether it is null, others
+// fail on it: these get an empty text.
+Prompt EngineService::from_messages(const ChatMessages& chat) const {
+  try {
+    return builder_.from_messages(*chat.messages, options_of(chat), media_);
+  } catch (const RequestError&) {
+    throw;  // not the template's
+  } catch (const Error&) {
+    const Json texts = with_empty_texts(*chat.messages);
+    if (texts.is_null()) throw;
+    return builder_.from_messages(texts, options_of(chat), media_);
+  }
 }
 
 std::shared_ptr<const Prompt> EngineService::prepare(const TextOrTokens& prompt,

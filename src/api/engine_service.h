@@ -49,6 +49,7 @@ class EngineService final : public Service {
 
  private:
   void check_tools(const ChatMessages& chat) const;
+  Prompt from_messages(const ChatMessages& chat) const;
 
   ServiceInfo info_;
   GenerationDefaults defaults_;

@@ -44,8 +44,11 @@ class PlainBuilder final : public PromptBuilder {
   std::optional<MediaInput> largest_picture(int64_t) const override { return {}; }
   std::string render(const Json& messages, const ChatOptions& options) const override {
     std::string text = options.tools && shows_tools_ ? "tools|" : "";
-    for (const Json& message : messages)
+    for (const Json& message : messages) {
+      if (needs_texts_ && !message["content"].is_string())
+        fail(ErrorCode::invalid_argument, "can only concatenate str");
       text += message["role"].get<std::string>() + ":" + message["content"].dump() + "|";
+    }
     return text;
   }
   Prompt from_messages(const Json& messages,
@@ -70,6 +73,7 @@ class PlainBuilder final : public PromptBuilder {
   }
 
   bool shows_tools_ = false;
+  bool needs_texts_ = false;  // fails where a content is null, as many templates do
 
  private:
   Tokenizer tokenizer_ = make_byte_tokenizer();
@@ -143,6 +147,14 @@ TEST_F(EngineServiceTest, RefusesWhatTheModelWouldNotSee) {
   EXPECT_EQ(param_of(tools), "tools");
   builder_.shows_tools_ = true;
   EXPECT_EQ(chat(tools).prompts.at(0)->text, "tools|u:\"x\"|");
+}
+
+TEST_F(EngineServiceTest, ATemplateThatFailsOnNoContentGetsAnEmptyText) {
+  const std::string body =
+      R"({"messages": [{"role": "assistant", "content": null, "tool_calls": [{"id": "a", "function": {"name": "f"}}]}]})";
+  EXPECT_EQ(chat(body).prompts.at(0)->text, "assistant:null|");
+  builder_.needs_texts_ = true;
+  EXPECT_EQ(chat(body).prompts.at(0)->text, "assistant:\"\"|");
 }
 
 TEST_F(EngineServiceTest, RefusesIdsOutsideTheVocabulary) {

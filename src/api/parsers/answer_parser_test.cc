@@ -189,6 +189,24 @@ TEST(AnswerParser, IsCompleteAfterTheOnlyCallAllowed) {
   EXPECT_EQ(answer.content, "a");  // what follows belongs to no answer
 }
 
+TEST(AnswerParser, ALongCallIsCompleteOnlyAtItsEnd) {
+  const auto dialect = tool_dialect_of("hermes");
+  auto options = options_of(dialect);
+  options.limits.max_calls = 1;
+  options.ends_after_calls = true;
+  DialectParser parser(options);
+  Joined answer;
+  const std::string arguments = "{\"x\": \"" + std::string(1000, 'x') + "\"}";
+  const std::string text = "<tool_call>{\"name\": \"f\", \"arguments\": " + arguments + "}";
+  for (const char c : text) {  // shown long before
+    EXPECT_FALSE(parser.is_complete());
+    answer.add(parser.push(std::string(1, c)));
+  }
+  EXPECT_TRUE(parser.is_complete());
+  answer.add(parser.finish());
+  EXPECT_EQ(answer.calls.at(0).arguments, arguments);
+}
+
 TEST(AnswerParser, DepthIsBounded) {
   const auto dialect = tool_dialect_of("hermes");
   const std::string deep =

@@ -37,7 +37,7 @@ class AnswerWriter {
   void end_call();
   // What was not shown is forgotten; what was shown stays a call, and nothing more may be added.
   void abandon_call();
-  bool is_call_shown() const { return is_shown_; }
+  bool is_call_shown() const { return is_shown_; }  // the one under way
   // For a dialect whose calls cannot be told from text before they end.
   void hold_whole_calls() { limits_.held_bytes = kMaxHeldBytes; }
 

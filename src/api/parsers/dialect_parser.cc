@@ -117,7 +117,7 @@ AnswerDelta DialectParser::finish() {
 }
 
 bool DialectParser::is_complete() const {
-  return options_.ends_after_calls && !out_.may_call();
+  return options_.ends_after_calls && !out_.may_call() && !out_.is_call_shown();
 }
 
 }  // namespace quern
