@@ -47,8 +47,11 @@ std::vector<std::string> parse_list(const std::vector<std::string>& given, std::
       continue;
     }
     for (std::string_view rest = text; !rest.empty();) {
-      const std::string_view item = rest.substr(0, rest.find(','));
+      std::string_view item = rest.substr(0, rest.find(','));
       rest.remove_prefix(std::min(item.size() + 1, rest.size()));
+      // The command line takes a list in brackets apart by itself, and leaves the quotes.
+      if (item.size() > 1 && item.front() == '"' && item.back() == '"')
+        item = item.substr(1, item.size() - 2);
       if (!item.empty()) out.emplace_back(item);
     }
   }

@@ -31,9 +31,9 @@ def post(server, path, body, **headers):
 
 def test_every_metric_of_the_board_exists(tiny):
     post(tiny, "/v1/completions", {"prompt": [1, 2, 3], "max_tokens": 4})
-    served = set(re.findall(r"^([a-z_]+(?::[a-z_]+)?)(?:\{| )", tiny.get("/metrics"), re.M))
+    served = set(re.findall(r"^([a-z0-9_]+(?::[a-z0-9_]+)?)(?:\{| )", tiny.get("/metrics"), re.M))
     board = (ROOT / "docs/grafana.json").read_text()
-    asked = set(re.findall(r"(?:vllm|quern):[a-z_]+|http_[a-z_]+|process_[a-z_]+", board))
+    asked = set(re.findall(r"(?:vllm|quern):[a-z0-9_]+|http_[a-z_]+|process_[a-z_]+", board))
     assert len(asked) > 15 and asked <= served, asked - served
 
 
