@@ -362,9 +362,10 @@ def main():
     try:
         text, _ = target.good_answer()
         normal = statistics.median(target.good_answer()[1] for _ in range(9))
+        descriptors = target.descriptors()
         attack(target, o.seed + 7, min(5, o.minutes * 15), o.threads)  # buffers grow to their working size
-        settle(target, 0)
-        descriptors, resident = target.descriptors(), target.resident_mib()
+        settle(target, descriptors)
+        resident = target.resident_mib()
         counts, statuses, faults = attack(target, o.seed, o.minutes * 60, o.threads)
         settle(target, descriptors)
         problems += faults[:10]
