@@ -2,14 +2,24 @@
 // quern(1) in roff: a frame of text around what the parser says of each command.
 #include "command_tree.h"
 #include "exit_codes.h"
+#include "text/tokenizer/utf8.h"
 
 namespace quern {
 namespace {
 
-// A text as roff shows it unchanged: a backslash, a dash that may be copied, a leading dot.
+// A text as roff shows it unchanged: a backslash, a dash that may be copied, a leading dot, and what
+// is not ASCII by its code point, since groff reads Latin-1.
 std::string plain(std::string_view text) {
   std::string out;
-  for (const char c : text) {
+  for (size_t at = 0; at < text.size();) {
+    size_t length = 1;
+    const char32_t code_point = utf8_at(text, at, length);
+    const char c = text[at];
+    at += length;
+    if (code_point > 0x7F) {
+      out += format("\\[u{:04X}]", static_cast<uint32_t>(code_point));
+      continue;
+    }
     const bool is_line_start = out.empty() || out.back() == '\n';
     if (is_line_start && (c == '.' || c == '\'')) out += "\\&";
     if (c == '\\')
@@ -28,7 +38,7 @@ std::string flag_line(const FlagDescription& flag) {
     out += (out.empty() ? "" : ", ") + ("\\fB" + plain(name) + "\\fR");
   if (!flag.takes_value || flag.is_argument) return out;
   if (flag.choices.empty()) return out + " \\fIVALUE\\fR";
-  return out + " \\fI" + plain(format("{}", fmt::join(flag.choices, "|"))) + "\\fR";
+  return out + " \\fI" + plain(format("{}", fmt::join(flag.choices, " | "))) + "\\fR";
 }
 
 std::string flags_of(const CommandDescription& command) {

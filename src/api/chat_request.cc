@@ -211,7 +211,7 @@ ChatRequest ChatRequest::parse(const Json& body, std::vector<std::string>* ignor
   else if (top && *top > 0)
     fail_field("top_logprobs", "top_logprobs: only allowed with \"logprobs\": true");
   out.tool_use = ToolUse::parse(fields, out.chat.tools.get());
-  out.chat.has_forced_call = out.tool_use.choice.is_forced();
+  out.chat.must_show_tools = out.tool_use.choice.mode == ToolChoice::Mode::automatic;
   check_modalities(fields);
   fields.refuse("functions", "use tools");
   fields.refuse("function_call", "use tools");

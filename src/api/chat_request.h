@@ -29,8 +29,9 @@ struct ChatMessages {
   bool add_generation_prompt = true;
   bool continue_final_message = false;
   bool add_special_tokens = false;  // a template writes its own
-  bool has_forced_call =
-      false;  // tools need not be shown by the template: the answer is held to them
+  // Whether the template has to show the tools: not where none is to be called, nor where the answer
+  // is held to a call of one.
+  bool must_show_tools = true;
 
   static ChatMessages parse(FieldReader& fields);
 };

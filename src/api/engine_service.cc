@@ -96,7 +96,7 @@ void EngineService::choose_parsers(const std::string& tools, const std::string& 
 // may hand tools over to another one, so what counts is the text.
 void EngineService::check_tools(const ChatMessages& chat) const {
   const ChatTemplate* chat_template = builder_.chat_template();
-  if (!chat.tools || chat.has_forced_call || (chat_template && chat_template->mentions("tools")))
+  if (!chat.tools || !chat.must_show_tools || (chat_template && chat_template->mentions("tools")))
     return;
   ChatOptions options = options_of(chat);
   const std::string with = builder_.render(*chat.messages, options);

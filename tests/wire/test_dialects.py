@@ -221,3 +221,61 @@ def test_keys_of_both_dialects_and_what_is_kept():
                 client.responses.retrieve(response.id)
     finally:
         server.stop()
+
+
+# Tools and structure, by the same grammar as in chat.
+
+SCHEMA = {"type": "object", "additionalProperties": False, "required": ["city"], "properties": {"city": {"enum": ["Paris", "Oslo"]}}}
+
+
+def test_response_calls_a_tool(smollm):
+    client = smollm.client()
+    tool = {"type": "function", "name": "get_weather", "description": "The weather", "parameters": SCHEMA, "strict": True}
+    asked = dict(model=smollm.model, tools=[tool], parallel_tool_calls=False, temperature=0.7, max_output_tokens=100, extra_body={"seed": 3})
+    for choice in ("required", {"type": "function", "name": "get_weather"}):
+        whole = client.responses.create(input="Is it warm in Oslo?", tool_choice=choice, **asked)
+        call = whole.output[-1]
+        assert call.type == "function_call" and call.name == "get_weather" and json.loads(call.arguments)["city"] in ("Paris", "Oslo")
+        events = list(client.responses.create(input="Is it warm in Oslo?", tool_choice=choice, stream=True, **asked))
+        assert "".join(e.delta for e in events if e.type == "response.function_call_arguments.delta") == call.arguments
+        done = next(e for e in events if e.type == "response.function_call_arguments.done")
+        assert done.arguments == call.arguments and events[-1].response.output[-1].arguments == call.arguments
+    # The answer of the tool goes back by the id of the call, with the conversation kept here.
+    output = {"type": "function_call_output", "call_id": call.call_id, "output": "warm"}
+    after = client.responses.create(input=[output], previous_response_id=whole.id, tool_choice="none", **asked)
+    assert after.status in ("completed", "incomplete") and after.output[-1].type == "message"
+
+
+def test_response_keeps_to_a_schema(smollm):
+    answer = smollm.client().responses.create(model=smollm.model, input="Name a city.", temperature=1.2, max_output_tokens=60, text={
+        "format": {"type": "json_schema", "name": "city", "schema": SCHEMA, "strict": True}})
+    assert json.loads(answer.output_text)["city"] in ("Paris", "Oslo")
+
+
+def test_message_calls_a_tool(smollm, claude):
+    tool = {"name": "get_weather", "description": "The weather", "input_schema": SCHEMA}
+    asked = dict(model=smollm.model, max_tokens=100, tools=[tool], extra_body={"temperature": 0.7, "seed": 3},
+                 tool_choice={"type": "any", "disable_parallel_tool_use": True})
+    question = {"role": "user", "content": "Is it warm in Oslo?"}
+    whole = claude.messages.create(messages=[question], **asked)
+    use = whole.content[-1]
+    assert whole.stop_reason == "tool_use" and use.type == "tool_use" and use.name == "get_weather" and use.input["city"] in ("Paris", "Oslo")
+    with claude.messages.stream(messages=[question], **asked) as stream:
+        final = stream.get_final_message()
+    assert final.stop_reason == "tool_use" and final.content[-1].input == use.input
+    result = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": use.id, "content": "warm"}]}
+    again = claude.messages.create(messages=[question, {"role": "assistant", "content": whole.content}, result], **asked)
+    assert again.content[-1].type == "tool_use"
+
+
+def test_litellm_and_langchain_call_a_tool(smollm, monkeypatch):
+    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    import litellm
+    from langchain_openai import ChatOpenAI
+    tool = {"type": "function", "function": {"name": "get_weather", "description": "The weather", "parameters": SCHEMA}}
+    answer = litellm.completion(model="openai/" + smollm.model, api_base=smollm.url + "/v1", api_key="none", tools=[tool], tool_choice="required",
+                                messages=[{"role": "user", "content": QUESTION}], temperature=0, max_tokens=100)
+    assert json.loads(answer.choices[0].message.tool_calls[0].function.arguments)["city"] in ("Paris", "Oslo")
+    model = ChatOpenAI(model=smollm.model, base_url=smollm.url + "/v1", api_key="none", temperature=0, max_tokens=100, max_retries=0)
+    called = model.bind_tools([tool], tool_choice="get_weather").invoke(QUESTION)
+    assert called.tool_calls[0]["name"] == "get_weather" and called.tool_calls[0]["args"]["city"] in ("Paris", "Oslo")

@@ -26,7 +26,8 @@ def commands():
 
 def flags_of(*path):
     _, out, _ = run(*path, "--help")
-    return set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", "\n".join(line[:30] for line in out.splitlines() if line.startswith("  -"))))
+    names = [re.split(r" |$", line.strip())[0] for line in out.splitlines() if line.startswith("  -")]
+    return {flag for line in names for flag in re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", line)}
 
 
 def complete(tmp_path, *words):
