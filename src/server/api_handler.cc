@@ -24,6 +24,27 @@ bool is_json(std::string_view content_type) {
   return trimmed == "application/json" || trimmed.ends_with("+json");
 }
 
+// What servers of this kind often have and this one does not: "nothing is there" alone would be
+// taken for a wrong address.
+std::string why_nothing_is_at(std::string_view path) {
+  struct Missing {
+    std::string_view name, reason;
+  };
+  static constexpr Missing kMissing[] = {
+      {"/embeddings", "the models that quern carries generate text and make no embeddings"},
+      {"/rerank", "the models that quern carries generate text and rank nothing"},
+      {"/score", "the models that quern carries generate text and score no pairs"},
+      {"/audio/transcriptions", "this version hears nothing"},
+      {"/audio/translations", "this version hears nothing"},
+      {"/audio/speech", "this version answers in text only"},
+      {"/batches", "run a file of requests with: quern run-batch -i IN -o OUT MODEL"},
+  };
+  const std::string_view bare = path.starts_with("/v1/") ? path.substr(3) : path;
+  for (const Missing& each : kMissing)
+    if (bare == each.name) return format("{} is not served: {}", printable(path, 200), each.reason);
+  return format("there is nothing at {}", printable(path, 200));
+}
+
 HttpResponse options_response(const std::string& allowed) {
   HttpResponse response;
   response.headers = {{"Allow", allowed + ", OPTIONS"}};
@@ -82,8 +103,7 @@ std::unique_ptr<HttpResponse> ApiHandler::refusal_of(const HttpRequest& head,
     if (auto refused = refuse_by_key(head, scope)) return refused;
   }
   if (!match.entry) {
-    if (match.allowed.empty())
-      return refusal(404, format("there is nothing at {}", printable(head.path, 200)), "not_found");
+    if (match.allowed.empty()) return refusal(404, why_nothing_is_at(head.path), "not_found");
     if (head.method == "OPTIONS") return nullptr;
     return refusal(405,
                    format("{} takes {}", head.path, match.allowed),
