@@ -103,8 +103,12 @@ struct Subject {
   SequenceRunner runner;
   Score score;
 
-  Subject(const OpenedModel& opened, const EvalOptions& o, int64_t context)
-      : runner(*opened.model, opened.ctx->ctx(), context, o.model.block_size) {}
+  Subject(const OpenedModel& opened, const ModelOptions& o, int64_t context)
+      : runner(*opened.model,
+               opened.ctx->ctx(),
+               context,
+               o.block_size,
+               chosen_kv_dtype(o, opened.ctx->ctx().activation)) {}
 };
 
 void score_window(Subject& subject, Subject* reference, Window ids, Distance& distance) {
@@ -166,7 +170,7 @@ int eval(const EvalOptions& o) {
   ids.resize(std::min(ids.size(), static_cast<size_t>(o.max_tokens)));
   if (ids.empty()) fail(ErrorCode::invalid_argument, "--text {}: no tokens in it", o.text);
   const auto context = std::min<int64_t>(o.context, static_cast<int64_t>(ids.size()));
-  Subject subject(opened, o, context);
+  Subject subject(opened, o.model, context);
   std::optional<OpenedModel> opened_exact;
   std::optional<Subject> exact;
   if (o.against_float32) {
@@ -177,7 +181,7 @@ int eval(const EvalOptions& o) {
     float32.tensor_parallel_split.clear();
     float32.int8_head = false;
     opened_exact.emplace(open_model(float32));
-    exact.emplace(*opened_exact, o, context);
+    exact.emplace(*opened_exact, float32, context);
   }
   Distance distance;
   for (size_t begin = 0; begin < ids.size(); begin += static_cast<size_t>(o.context))

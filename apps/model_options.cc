@@ -62,7 +62,11 @@ void add_memory_options(CLI::App& command, ModelOptions& o) {
       ->group(kGroup)
       ->capture_default_str()
       ->check(CLI::Range(1, 1024));
-  command.add_option("--kv-cache-dtype", o.kv_cache_dtype, "auto, float32 or bfloat16")
+  command
+      .add_option("--kv-cache-dtype",
+                  o.kv_cache_dtype,
+                  "auto, float32, bfloat16, or in half the bytes int8 or fp8 (e4m3): a scale for "
+                  "each token and head (docs/serving.md)")
       ->group(kGroup)
       ->capture_default_str();
   command
@@ -138,7 +142,8 @@ void add_model_options(CLI::App& command, ModelOptions& o) {
       .add_option("--log-level,--uvicorn-log-level", o.log_level, "debug, info, warn, error, off")
       ->capture_default_str();
   command.add_option("--config",
-                     "a TOML file (or .yaml: flat YAML) with flags as keys; flags and QUERN_* variables win over it");
+                     "a TOML file (or .yaml: flat YAML) with flags as keys; flags and QUERN_* "
+                     "variables win over it");
   add_memory_options(command, o);
   add_scheduling_options(command, o.scheduling);
   add_parallel_options(command, o);
@@ -244,7 +249,11 @@ DType chosen_kv_dtype(const ModelOptions& options, Activation activation) {
   if (name == "auto") return activation == Activation::f32 ? DType::f32 : DType::bf16;
   if (name == "float32" || name == "fp32" || name == "f32") return DType::f32;
   if (name == "bfloat16" || name == "bf16") return DType::bf16;
-  fail(ErrorCode::unsupported, "--kv-cache-dtype {}: this version keeps float32 or bfloat16", name);
+  if (name == "int8") return DType::i8;
+  if (name == "fp8" || name == "fp8_e4m3") return DType::f8_e4m3;
+  fail(ErrorCode::unsupported,
+       "--kv-cache-dtype {}: this version keeps auto, float32, bfloat16, int8 or fp8 (e4m3)",
+       name);
 }
 
 int chosen_batched_tokens(const ModelOptions& options) {

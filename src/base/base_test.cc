@@ -63,6 +63,26 @@ TEST(Half, RoundTripsEveryF16) {
   EXPECT_EQ(float_to_bf16(1.01171875f), 0x3f82);
 }
 
+TEST(Half, FloatsOf8BitsComeBackAndRoundToTheNearest) {
+  for (int bits = 0; bits < 256; ++bits) {
+    const float value = e4m3_to_float(static_cast<uint8_t>(bits));
+    if ((bits & 0x7f) == 0x7f)
+      EXPECT_TRUE(std::isnan(value));
+    else
+      EXPECT_EQ(float_to_e4m3(value), bits);
+  }
+  for (int bits = 0; bits < 0x7e; ++bits) {
+    const float low = e4m3_to_float(static_cast<uint8_t>(bits)),
+                high = e4m3_to_float(static_cast<uint8_t>(bits + 1)), middle = (low + high) / 2;
+    EXPECT_EQ(float_to_e4m3(middle), bits + bits % 2) << middle;  // to even
+    EXPECT_EQ(float_to_e4m3(std::nextafter(middle, 0.0f)), bits);
+    EXPECT_EQ(float_to_e4m3(-std::nextafter(middle, 1000.0f)), 0x80 | (bits + 1));
+  }
+  EXPECT_EQ(float_to_e4m3(1e30f), 0x7e);
+  EXPECT_EQ(float_to_e4m3(-std::numeric_limits<float>::infinity()), 0xfe);
+  EXPECT_EQ(float_to_e4m3(std::numeric_limits<float>::quiet_NaN()) & 0x7f, 0x7f);
+}
+
 TEST(Hash, ChainDependsOnOrder) {
   const auto bytes = [](const char* s) { return std::as_bytes(std::span(s, 3)); };
   const Hash128 ab = hash_chain(hash_bytes(bytes("aaa")), bytes("bbb"));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Scalar conversions between float32 and the 16-bit floats; rounding to nearest, ties to even.
+// Scalar conversions between float32 and the floats of 16 and 8 bits; rounding to nearest, ties to
+// even.
 // Kernels use vector forms.
 #pragma once
 
@@ -30,5 +31,17 @@ inline float f16_to_float(uint16_t bits) {
 }
 
 uint16_t float_to_f16(float value);
+
+// e4m3 has no infinities: 0x7f and 0xff are NaN, the largest number is 448.
+inline float e4m3_to_float(uint8_t bits) {
+  const uint32_t magnitude = bits & 0x7fu;
+  if (magnitude == 0x7f) return std::bit_cast<float>(0x7fc00000u);
+  const float value = magnitude < 8 ? static_cast<float>(magnitude) * 0x1p-9f
+                                    : std::bit_cast<float>((magnitude << 20) + (120u << 23));
+  return (bits & 0x80) != 0 ? -value : value;
+}
+
+// Numbers beyond 448 become it.
+uint8_t float_to_e4m3(float value);
 
 }  // namespace quern

@@ -12,9 +12,10 @@ constexpr int64_t kMaxLayers = 4096, kMaxHeads = 65536, kMaxHeadSize = 65536;
 constexpr int64_t kMaxBytes = int64_t{1} << 56;  // beyond any machine; sums of it do not overflow
 
 void check_spec(const KvSpec& spec) {
-  if (spec.dtype != DType::f32 && spec.dtype != DType::bf16)
+  if (spec.dtype != DType::f32 && spec.dtype != DType::bf16 && spec.dtype != DType::i8 &&
+      spec.dtype != DType::f8_e4m3)
     fail(ErrorCode::unsupported,
-         "KV cache: rows of {}: this build keeps f32 and bf16",
+         "KV cache: rows of {}: this build keeps f32, bf16, i8 and f8_e4m3",
          name_of(spec.dtype));
   if (spec.groups.size() > kMaxLayers)
     fail(ErrorCode::invalid_argument, "KV cache: {} groups", spec.groups.size());
@@ -54,7 +55,10 @@ void check_size(const KvSpec& spec, int64_t num_blocks, int block_size) {
 }
 
 int64_t bytes_of(const PagedKv& layer) {
-  return (layer.k.defined() ? layer.k.bytes() : 0) + (layer.v.defined() ? layer.v.bytes() : 0);
+  int64_t bytes = 0;
+  for (const Tensor* each : {&layer.k, &layer.v, &layer.k_scale, &layer.v_scale})
+    bytes += each->defined() ? each->bytes() : 0;
+  return bytes;
 }
 
 }  // namespace
@@ -67,13 +71,21 @@ KvCache::KvCache(const KvSpec& spec, int64_t num_blocks, int block_size, Device 
   const auto rows = [&](int64_t heads, int64_t head_size) {
     return Tensor::empty({num_blocks, heads, block_size, head_size}, spec.dtype, device);
   };
+  const auto scales = [&](int64_t heads) {
+    return is_quantized(spec.dtype)
+               ? Tensor::empty({num_blocks, heads, block_size}, DType::f32, device)
+               : Tensor();
+  };
   try {
     for (const KvGroup& g : spec.groups)
       for (int i = 0; i < g.layers; ++i) {
         PagedKv layer;
         if (g.kind == KvKind::paged)
-          layer = {rows(g.kv_heads, g.head_size), rows(g.kv_heads, g.head_size)};
-        if (g.kind == KvKind::latent) layer.k = rows(1, g.head_size);
+          layer = {rows(g.kv_heads, g.head_size),
+                   rows(g.kv_heads, g.head_size),
+                   scales(g.kv_heads),
+                   scales(g.kv_heads)};
+        if (g.kind == KvKind::latent) layer = {rows(1, g.head_size), {}, scales(1), {}};
         layers_.push_back(std::move(layer));
       }
   } catch (const Error& e) {

@@ -18,8 +18,8 @@ class KvCache {
   // unsupported for a kind that this build does not keep.
   KvCache(const KvSpec& spec, int64_t num_blocks, int block_size, Device device);
 
-  // K and V of decoder layer `layer`, [num_blocks, G, block_size, E] each; latent: k alone, G = 1;
-  // none: both undefined.
+  // K and V of decoder layer `layer`, [num_blocks, G, block_size, E] each, codes of 8 bits with
+  // their scales (tensor/paged_kv.h); latent: k alone, G = 1; none: both undefined.
   PagedKv& layer(int layer);
   int64_t num_blocks() const { return num_blocks_; }
   int block_size() const { return block_size_; }

@@ -40,7 +40,7 @@ TEST(KvSpec, QuantizedRowsCarryAScalePerTokenAndHead) {
 
 TEST(KvCache, HasTheBytesThatTheSpecStates) {
   for (const Device device : {Device::cpu(), Device::meta()}) {
-    for (const DType dtype : {DType::f32, DType::bf16}) {
+    for (const DType dtype : {DType::f32, DType::bf16, DType::i8, DType::f8_e4m3}) {
       KvSpec spec = mixed();
       spec.dtype = dtype;
       KvCache cache(spec, 5, 16, device);
@@ -67,7 +67,7 @@ TEST(KvCache, RefusesWhatItCannotKeep) {
   EXPECT_EQ(code_of(spec, int64_t{1} << 40, 16), ErrorCode::invalid_argument);
   EXPECT_EQ(code_of(spec, -1, 16), ErrorCode::invalid_argument);
   EXPECT_EQ(code_of(spec, 1, 0), ErrorCode::invalid_argument);
-  spec.dtype = DType::i8;
+  spec.dtype = DType::u4;
   EXPECT_EQ(code_of(spec, 1, 16), ErrorCode::unsupported);
   spec = {};
   spec.groups = {{.kind = KvKind::cross,

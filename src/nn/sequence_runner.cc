@@ -23,15 +23,19 @@ void add_media(Batch& batch, const MediaRows& media, Range tokens) {
                          media.rows.slice(0, begin - media.first_row, end - media.first_row)});
 }
 
+KvSpec spec_of(const Model& model, DType kv_dtype) {
+  KvSpec spec = model.kv_spec();
+  spec.dtype = kv_dtype;
+  return spec;
+}
+
 }  // namespace
 
-SequenceRunner::SequenceRunner(const Model& model,
-                               const Ctx& ctx,
-                               int64_t max_tokens,
-                               int block_size)
+SequenceRunner::SequenceRunner(
+    const Model& model, const Ctx& ctx, int64_t max_tokens, int block_size, DType kv_dtype)
     : model_(model),
       ctx_(ctx),
-      kv_(model.kv_spec(), blocks_for(max_tokens, block_size), block_size, ctx.device),
+      kv_(spec_of(model, kv_dtype), blocks_for(max_tokens, block_size), block_size, ctx.device),
       max_tokens_(max_tokens) {}
 
 // Blocks are handed out from the last to the first, so that ids and indices of blocks never agree

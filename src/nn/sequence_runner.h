@@ -24,9 +24,13 @@ struct SequenceInput {
 
 class SequenceRunner {
  public:
-  // Room for `max_tokens` tokens in a cache of its own, in blocks of `block_size`. `model` and what
-  // ctx points to must outlive it.
-  SequenceRunner(const Model& model, const Ctx& ctx, int64_t max_tokens, int block_size = 16);
+  // Room for `max_tokens` tokens in a cache of its own, in blocks of `block_size`, rows of
+  // `kv_dtype`. `model` and what ctx points to must outlive it.
+  SequenceRunner(const Model& model,
+                 const Ctx& ctx,
+                 int64_t max_tokens,
+                 int block_size = 16,
+                 DType kv_dtype = DType::f32);
 
   // Forgets the sequence.
   void clear() { length_ = 0; }

@@ -6,6 +6,7 @@
 #include "ops/attention_inputs.h"
 #include "ops/cpu/attention.h"
 #include "ops/dispatch.h"
+#include "ops/kv_rows.h"
 #include "ops/reference/reference.h"
 #include "ops/row_kernels.h"
 
@@ -23,11 +24,18 @@ void check_cache(const PagedKv& kv) {
               "k {}, v {}",
               kv.k.shape().text(),
               kv.v.shape().text());
+  const DType dtype = kv.k.dtype();
+  const bool is_wide = dtype == DType::f32 || dtype == DType::bf16 || dtype == DType::f16;
   QUERN_CHECK(
-      kv.k.dtype() == DType::f32 || kv.k.dtype() == DType::bf16 || kv.k.dtype() == DType::f16,
-      "a cache of {}",
-      name_of(kv.k.dtype()));
+      is_wide || dtype == DType::i8 || dtype == DType::f8_e4m3, "a cache of {}", name_of(dtype));
   QUERN_CHECK(kv.k.is_contiguous() && kv.v.is_contiguous());
+  if (is_wide) return;
+  const Shape rows{kv.k.dim(0), kv.k.dim(1), kv.k.dim(2)};
+  for (const Tensor* scale : {&kv.k_scale, &kv.v_scale})
+    QUERN_CHECK(
+        scale->defined() && is_f32(*scale) && scale->shape() == rows && scale->is_contiguous(),
+        "codes of 8 bits {} without a scale for each row",
+        kv.k.shape().text());
 }
 
 // A bad table or length here would read foreign memory: the scheduler's bug, found before any
@@ -55,22 +63,6 @@ void check_batch(const PagedBatch& batch, int64_t rows, const PagedKv& kv) {
     for (const int32_t block : table)
       QUERN_CHECK(block >= 0 && block < kv.k.dim(0), "block {} of {}", block, kv.k.dim(0));
   }
-}
-
-void store_row(const RowKernels& kernels,
-               const float* source,
-               const Tensor& cache,
-               int64_t slot,
-               int64_t head) {
-  const int64_t block_size = cache.dim(2), size = cache.dim(3);
-  const int64_t at =
-      ((slot / block_size * cache.dim(1) + head) * block_size + slot % block_size) * size;
-  if (cache.dtype() == DType::f32)
-    std::copy_n(source, size, cache.data<float>() + at);
-  else if (cache.dtype() == DType::bf16)
-    kernels.narrow_bf16(source, size, cache.data<uint16_t>() + at);
-  else
-    kernels.narrow_f16(source, size, cache.data<uint16_t>() + at);
 }
 
 // The CPU's table: the fast kernels where tier and shape allow, else the plain loops.
@@ -111,8 +103,11 @@ void store_kv_(
           const int64_t slot = slots[static_cast<size_t>(t)];
           QUERN_CHECK(slot >= -1 && slot < capacity, "slot {} of {}", slot, capacity);
           for (int64_t g = 0; slot >= 0 && g < heads; ++g) {
-            store_row(kernels, k.data<float>() + t * k.stride(0) + g * size, kv.k, slot, g);
-            store_row(kernels, v.data<float>() + t * v.stride(0) + g * size, kv.v, slot, g);
+            const float *key = k.data<float>() + t * k.stride(0) + g * size,
+                        *value = v.data<float>() + t * v.stride(0) + g * size;
+            const int64_t row = kv_row(kv.k, slot, g);
+            store_kv_row(kernels, key, kv.k, kv.k_scale, row);
+            store_kv_row(kernels, value, kv.v, kv.v_scale, row);
           }
         }
       });

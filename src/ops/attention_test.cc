@@ -4,7 +4,9 @@
 #include "ops/attention.h"
 
 #include <cmath>
+#include <limits>
 
+#include "ops/kv_rows.h"
 #include "ops/test_machine.h"
 
 namespace quern::ops {
@@ -31,6 +33,8 @@ struct Member {
   int64_t context, rows;
 };
 
+constexpr DType kCaches[] = {DType::f32, DType::bf16, DType::f16, DType::i8, DType::f8_e4m3};
+
 // Lays the members' keys out in scattered, descending blocks, runs one step and returns its rows.
 Tensor step(Ctx& ctx,
             const Heads& heads,
@@ -43,9 +47,12 @@ Tensor step(Ctx& ctx,
   const auto count = static_cast<int64_t>(members.size());
   const Shape shape{count * per_row, heads.kv, block_size, heads.size};
   PagedKv kv{Tensor::zeros(shape, cache), Tensor::zeros(shape, cache)};
+  if (bits_of(cache) == 8)
+    for (Tensor* scale : {&kv.k_scale, &kv.v_scale})
+      *scale = Tensor::zeros({count * per_row, heads.kv, block_size}, DType::f32);
   // What lies beyond a context is never read: rubbish there must not show.
-  for (const Tensor* t : {&kv.k, &kv.v})
-    std::memset(t->raw(), 0xff, static_cast<size_t>(t->bytes()));
+  for (const Tensor* t : {&kv.k, &kv.v, &kv.k_scale, &kv.v_scale})
+    if (t->defined()) std::memset(t->raw(), 0xff, static_cast<size_t>(t->bytes()));
   std::vector<int32_t> tables(static_cast<size_t>(count * per_row), -1), offsets{0}, contexts;
   Tensor q = Tensor::empty({rows, heads.q, heads.size}, DType::f32);
   for (int64_t s = 0, at = 0; s < count; ++s) {
@@ -94,7 +101,7 @@ TEST(PagedAttention, EveryTierAgreesWithThePlainLoops) {
                             Heads{6, 1, 128},
                             Heads{28, 4, 33},
                             Heads{2, 1, 256}})
-    for (const DType cache : {DType::f32, DType::bf16, DType::f16}) {
+    for (const DType cache : kCaches) {
       const Conversation a = conversation(heads, 70, 1), b = conversation(heads, 530, 4),
                          c = conversation(heads, 1, 7);
       const Member members[] = {{&a, 70, 33}, {&b, 530, 3}, {&c, 1, 1}, {&b, 270, 12}};
@@ -139,7 +146,7 @@ TEST(PagedAttention, ARowHasTheSameBitsWhateverChunkBlockCompanyAndThread) {
   for (const Heads heads : {Heads{6, 2, 40}, Heads{7, 1, 128}, Heads{3, 3, 33}}) {
     const Conversation a = conversation(heads, 1100, 1), b = conversation(heads, 300, 4);
     for (const Mode mode : fast_modes())
-      for (const DType cache : {DType::f32, DType::bf16, DType::f16}) {
+      for (const DType cache : kCaches) {
         Machine one(mode.isa, 1, mode.activation), three(mode.isa, 3, mode.activation);
         const Member whole{&a, 1100, 1100};
         const Tensor all = step(three.ctx, heads, {&whole, 1}, 16, cache);
@@ -207,6 +214,47 @@ TEST(PagedAttention, SkipsNegativeSlots) {
   const int32_t slots[] = {-1, 1};
   store_kv_(m.ctx, k, k, kv, slots);
   EXPECT_TRUE(same_bits(kv.k, Tensor::from(std::vector<float>{0, 0, 3, 4}, {4})));
+}
+
+// What a cache of 8 bits gives back: each element within half a step of the row's largest (int8),
+// or within 2^-4 of itself and half the smallest step (e4m3); and rows of zeros, tiny and no
+// numbers.
+TEST(PagedAttention, CodesOf8BitsStayNearTheirNumbers) {
+  constexpr int64_t kSize = 37;
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  Tensor x = random_tensor({6, 1, kSize}, 3, 2.0f);
+  for (float& value : x.slice(0, 1, 2).span<float>()) value = 0;
+  for (float& value : x.slice(0, 2, 3).span<float>()) value *= 1e-42f;
+  for (float& value : x.slice(0, 3, 4).span<float>()) value *= 1e30f;
+  x.data<float>()[4 * kSize + 5] = nan;
+  x.data<float>()[5 * kSize + 6] = std::numeric_limits<float>::infinity();
+  const int32_t slots[] = {0, 1, 2, 3, 4, 5};
+  for (const Isa isa : all_tiers())
+    for (const DType dtype : {DType::i8, DType::f8_e4m3}) {
+      Machine m(isa);
+      PagedKv kv{Tensor::zeros({1, 1, 6, kSize}, dtype),
+                 Tensor::zeros({1, 1, 6, kSize}, dtype),
+                 Tensor::zeros({1, 1, 6}, DType::f32),
+                 Tensor::zeros({1, 1, 6}, DType::f32)};
+      store_kv_(m.ctx, x, x, kv, slots);
+      std::vector<float> y(kSize);
+      for (int64_t row = 0; row < 6; ++row) {
+        load_kv_row(row_kernels(isa), kv.k, kv.k_scale, row, y.data());
+        const std::span<const float> in = x.slice(0, row, row + 1).span<float>();
+        float largest = 0;
+        for (const float value : in) largest = std::max(largest, std::abs(value));
+        for (size_t i = 0; i < y.size(); ++i) {
+          if (row >= 4) {
+            ASSERT_TRUE(std::isnan(y[i])) << row << " " << i;
+            continue;
+          }
+          const float bound = dtype == DType::i8
+                                  ? largest / 127 * 0.5001f
+                                  : std::abs(in[i]) * 0x1p-4f + largest / 448 * 0x1p-10f;
+          ASSERT_NEAR(y[i], in[i], bound + 1e-36f) << name_of(dtype) << " " << row << " " << i;
+        }
+      }
+    }
 }
 
 TEST(PagedAttention, EmptyBatches) {

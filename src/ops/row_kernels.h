@@ -32,6 +32,8 @@ struct RowKernels {
   void (*widen_f16)(const uint16_t* x, int64_t n, float* y);
   void (*narrow_bf16)(const float* x, int64_t n, uint16_t* y);  // nearest, ties to even
   void (*narrow_f16)(const float* x, int64_t n, uint16_t* y);
+  void (*widen_i8)(const int8_t* x, float scale, int64_t n, float* y);  // y = x scale, rounded once
+  void (*widen_e4m3)(const uint8_t* x, float scale, int64_t n, float* y);
 };
 
 const RowKernels& row_kernels(Isa isa);

@@ -7,9 +7,12 @@
 
 namespace quern {
 
-// Both [blocks, G, block_size, E], float32 or bf16.
+// Both [blocks, G, block_size, E]: float32, f16 or bf16; or codes of 8 bits (int8, e4m3) with one
+// float32 scale for each row of E, [blocks, G, block_size], else undefined. A row's scale is its
+// own, so that its numbers do not depend on what else a block holds.
 struct PagedKv {
   Tensor k, v;
+  Tensor k_scale = {}, v_scale = {};
 };
 
 }  // namespace quern

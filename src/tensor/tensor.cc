@@ -133,16 +133,6 @@ Tensor Tensor::contiguous() const {
 
 namespace {
 
-float f8_e4m3_to_float(uint8_t bits) {
-  const int exponent = (bits >> 3) & 15, mantissa = bits & 7;
-  if ((bits & 0x7f) == 0x7f) return std::bit_cast<float>(0x7fc00000u);
-  const float magnitude =
-      exponent == 0
-          ? static_cast<float>(mantissa) * 0x1p-9f
-          : std::bit_cast<float>(static_cast<uint32_t>((exponent + 120) << 23 | mantissa << 20));
-  return (bits & 0x80) != 0 ? -magnitude : magnitude;
-}
-
 template <typename T, typename F>
 Tensor convert(const Tensor& t, F to_float) {
   Tensor out = Tensor::empty(t.shape(), DType::f32);
@@ -165,7 +155,7 @@ Tensor to_f32(const Tensor& t) {
     case DType::bf16:
       return convert<uint16_t>(t, bf16_to_float);
     case DType::f8_e4m3:
-      return convert<uint8_t>(t, f8_e4m3_to_float);
+      return convert<uint8_t>(t, e4m3_to_float);
     case DType::f8_e5m2:
       return convert<uint8_t>(
           t, [](uint8_t v) { return f16_to_float(static_cast<uint16_t>(v << 8)); });

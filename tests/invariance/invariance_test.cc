@@ -42,8 +42,12 @@ using Scores = std::vector<PromptLogprob>;
 class Subject {
  public:
   Subject(const std::string& path, Activation activation, int tokens)
+      : Subject(
+            path, activation, tokens, activation == Activation::f32 ? DType::f32 : DType::bf16) {}
+
+  Subject(const std::string& path, Activation activation, int tokens, DType kv_dtype)
       : tokens_(tokens),
-        kv_dtype_(activation == Activation::f32 ? DType::f32 : DType::bf16),
+        kv_dtype_(kv_dtype),
         activation_(activation),
         checkpoint_(open_checkpoint(path)),
         prompts_(PromptBuilder::open(path, *checkpoint_)),
@@ -247,6 +251,14 @@ TEST_P(Invariance, Llama) {
   Subject subject(kGolden + "llama3", GetParam(), 20);
   expect_invariant(subject, texts(subject));
   expect_same_scores(subject, texts(subject));
+}
+
+TEST_P(Invariance, CachesOf8Bits) {
+  for (const DType kv_dtype : {DType::i8, DType::f8_e4m3}) {
+    SCOPED_TRACE(name_of(kv_dtype));
+    Subject subject(kGolden + "llama3", GetParam(), 20, kv_dtype);
+    expect_invariant(subject, texts(subject));
+  }
 }
 
 TEST_P(Invariance, QwenWithPictures) {

@@ -100,6 +100,21 @@ def test_one_prompt():
     assert code == 0 and len(answer["ids"]) == 4 and answer["timings"]["prompt_tokens"] > 16
 
 
+def test_caches_of_8_bits():
+    for name in "int8", "fp8":
+        code, out, _ = run("chat", "smollm2-135m", "--prompt", "What is the capital of France? Answer in one word.", "--temperature", 0, "--max-tokens", 32,
+                           "--kv-cache-dtype", name)
+        assert code == 0 and "Paris" in out, name
+    # A row of 64 numbers and its scale: 68 bytes where bf16 takes 128.
+    room = {}
+    for name in "int8", "bfloat16":
+        _, out, _ = run("plan", "smollm2-135m", "--kv-cache-dtype", name)
+        room[name] = int(re.search(r"room for (\d+) tokens", out).group(1))
+    assert 1.8 < room["int8"] / room["bfloat16"] < 128 / 68 + 0.05
+    code, _, err = run("plan", "smollm2-135m", "--kv-cache-dtype", "fp8_e5m2")
+    assert code != 0 and "fp8_e5m2" in err and "int8" in err
+
+
 def test_tokenize():
     code, out, _ = run("tokenize", "smollm2-135m", "Hello world", "--json")
     assert code == 0 and len(json.loads(out)["ids"]) == 2

@@ -55,6 +55,7 @@ struct alignas(64) Merging {
 struct alignas(64) Workspace {
   std::byte q[kRows * kQStride * 4];  // scaled, zero beyond E
   std::byte k[kSplit * kMostSize * 4], v[kSplit * kMostSize * 4];
+  float wide_k[kSplit * kMostSize], wide_v[kSplit * kMostSize];  // a split of codes, widened
   float scores[kGroup * kScoreStride];
   std::byte p[kGroup * kScoreStride * 4];
   Merging merging;

@@ -9,15 +9,26 @@
 namespace quern::ops::reference {
 namespace {
 
-float element(const Tensor& t, int64_t index) {
-  if (t.dtype() == DType::f32) return t.data<float>()[index];
-  const uint16_t bits = t.data<uint16_t>()[index];
-  return t.dtype() == DType::bf16 ? bf16_to_float(bits) : f16_to_float(bits);
+// `scales`: of each row of codes.
+float element(const Tensor& t, const Tensor& scales, int64_t index) {
+  const auto scale = [&] { return scales.data<float>()[index / t.dim(3)]; };
+  switch (t.dtype()) {
+    case DType::f32:
+      return t.data<float>()[index];
+    case DType::bf16:
+      return bf16_to_float(t.data<uint16_t>()[index]);
+    case DType::f16:
+      return f16_to_float(t.data<uint16_t>()[index]);
+    case DType::i8:
+      return static_cast<float>(t.data<int8_t>()[index]) * scale();
+    default:
+      return e4m3_to_float(t.data<uint8_t>()[index]) * scale();
+  }
 }
 
 // K and V as lists of rows: key(j), value(j) are element offsets.
 struct Keys {
-  const Tensor &k, &v;
+  const PagedKv& kv;
   int64_t count;
   int64_t size;
 };
@@ -29,7 +40,8 @@ void attend(const float* q, const Keys& keys, Key key, Value value, float scale,
       sums(static_cast<size_t>(keys.size));
   for (int64_t j = 0; j < keys.count; ++j) {
     double dot = 0;
-    for (int64_t e = 0; e < keys.size; ++e) dot += double{q[e]} * element(keys.k, key(j) + e);
+    for (int64_t e = 0; e < keys.size; ++e)
+      dot += double{q[e]} * element(keys.kv.k, keys.kv.k_scale, key(j) + e);
     weights[static_cast<size_t>(j)] = dot * scale;
   }
   const double largest = *std::ranges::max_element(weights);
@@ -38,7 +50,7 @@ void attend(const float* q, const Keys& keys, Key key, Value value, float scale,
     const double weight = std::exp(weights[static_cast<size_t>(j)] - largest);
     total += weight;
     for (int64_t e = 0; e < keys.size; ++e)
-      sums[static_cast<size_t>(e)] += weight * element(keys.v, value(j) + e);
+      sums[static_cast<size_t>(e)] += weight * element(keys.kv.v, keys.kv.v_scale, value(j) + e);
   }
   for (int64_t e = 0; e < keys.size; ++e)
     out[e] = static_cast<float>(sums[static_cast<size_t>(e)] / total);
@@ -63,7 +75,7 @@ void paged_attention(
       for (int64_t t = first; t < last; ++t) {
         const int64_t count = in.batch.context_lengths[static_cast<size_t>(s)] - (last - t) + 1;
         attend(q.data<float>() + t * q.stride(0) + h * size,
-               {kv.k, kv.v, count, size},
+               {kv, count, size},
                at,
                at,
                in.scale,
@@ -76,6 +88,7 @@ void paged_attention(
 void segment_attention(Ctx& ctx, const SegmentInputs& in, const Tensor& out) {
   const int64_t heads = in.q.dim(1), size = in.q.dim(2), group = heads / in.k.dim(1);
   const auto segments = static_cast<int64_t>(in.segments.size()) - 1;
+  const PagedKv rows{in.k, in.v};
   ctx.pool->parallel_for(segments * heads, 1, [&](int64_t begin, int64_t end, int) {
     for (int64_t item = begin; item < end; ++item) {
       const int64_t s = item / heads, h = item % heads, g = h / group;
@@ -85,7 +98,7 @@ void segment_attention(Ctx& ctx, const SegmentInputs& in, const Tensor& out) {
       const auto value = [&](int64_t j) { return (first + j) * in.v.stride(0) + g * size; };
       for (int64_t p = first; p < last; ++p)
         attend(in.q.data<float>() + p * in.q.stride(0) + h * size,
-               {in.k, in.v, last - first, size},
+               {rows, last - first, size},
                key,
                value,
                in.scale,

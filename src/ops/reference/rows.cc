@@ -74,6 +74,14 @@ void convert_all(const From* x, int64_t n, To* y) {
   for (int64_t i = 0; i < n; ++i) y[i] = convert(x[i]);
 }
 
+void widen_i8(const int8_t* x, float scale, int64_t n, float* y) {
+  for (int64_t i = 0; i < n; ++i) y[i] = static_cast<float>(x[i]) * scale;
+}
+
+void widen_e4m3(const uint8_t* x, float scale, int64_t n, float* y) {
+  for (int64_t i = 0; i < n; ++i) y[i] = e4m3_to_float(x[i]) * scale;
+}
+
 constexpr RowKernels kTable{
     .rms_norm = rms_norm,
     .layer_norm = layer_norm,
@@ -89,6 +97,8 @@ constexpr RowKernels kTable{
     .widen_f16 = convert_all<f16_to_float>,
     .narrow_bf16 = convert_all<float_to_bf16>,
     .narrow_f16 = convert_all<float_to_f16>,
+    .widen_i8 = widen_i8,
+    .widen_e4m3 = widen_e4m3,
 };
 
 }  // namespace
