@@ -445,9 +445,8 @@ std::unique_ptr<LoadedModel> LoadedModel::load(const ModelOptions& options,
                    .num_blocks = config.num_blocks,
                    .kv_dtype = std::string(name_of(choice.kv_dtype)),
                    .speculative_tokens = config.speculation.tokens,
-                   .tokenizer_info = tokenizer_info(o.source.path,
-                                                    template_text(options).value_or(""),
-                                                    o.prompts->tokenizer())};
+                   .tokenizer_info = tokenizer_info(
+                       o.source.path, template_text(options).value_or(""), o.prompts->tokenizer())};
   loaded->service_ = std::make_unique<EngineService>(std::move(info),
                                                      std::move(defaults),
                                                      *o.prompts,

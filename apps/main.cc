@@ -51,7 +51,8 @@ std::string footer() {
   for (const ExitCodeMeaning& row : exit_code_table())
     out += format("  {:>3}  {}\n", row.code, row.meaning);
   return out +
-         "Every flag can be given as QUERN_NAME in the environment, or in a TOML or YAML file by --config "
+         "Every flag can be given as QUERN_NAME in the environment, or in a TOML or YAML file by "
+         "--config "
          "FILE.";
 }
 

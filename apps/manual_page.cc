@@ -7,8 +7,8 @@
 namespace quern {
 namespace {
 
-// A text as roff shows it unchanged: a backslash, a dash that may be copied, a leading dot, and what
-// is not ASCII by its code point, since groff reads Latin-1.
+// A text as roff shows it unchanged: a backslash, a dash that may be copied, a leading dot, and
+// what is not ASCII by its code point, since groff reads Latin-1.
 std::string plain(std::string_view text) {
   std::string out;
   for (size_t at = 0; at < text.size();) {

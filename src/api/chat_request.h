@@ -29,8 +29,8 @@ struct ChatMessages {
   bool add_generation_prompt = true;
   bool continue_final_message = false;
   bool add_special_tokens = false;  // a template writes its own
-  // Whether the template has to show the tools: not where none is to be called, nor where the answer
-  // is held to a call of one.
+  // Whether the template has to show the tools: not where none is to be called, nor where the
+  // answer is held to a call of one.
   bool must_show_tools = true;
 
   static ChatMessages parse(FieldReader& fields);

@@ -24,7 +24,7 @@ struct ServiceInfo {
   int64_t max_model_len = 0;               // tokens of prompt and answer
   int64_t block_size = 0, num_blocks = 0;  // of the KV cache, for the metrics
   std::string kv_dtype;
-  int speculative_tokens = 0;  // of one draft
+  int speculative_tokens = 0;         // of one draft
   std::string tokenizer_info = "{}";  // the body of /tokenizer_info
 };
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Attention at the shapes of Qwen2-VL 2B and 7B. Counters: multiply-adds (as 2) of both products
-// per second, and for decoding the bytes of keys and values; compare with `quern bench kernels --roofs-only`.
+// per second, and for decoding the bytes of keys and values; compare with `quern bench kernels
+// --roofs-only`.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
