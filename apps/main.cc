@@ -52,8 +52,7 @@ std::string footer() {
     out += format("  {:>3}  {}\n", row.code, row.meaning);
   return out +
          "Every flag can be given as QUERN_NAME in the environment, or in a TOML or YAML file by "
-         "--config "
-         "FILE.";
+         "--config FILE.";
 }
 
 int run(int argc, char** argv) {

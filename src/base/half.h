@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Scalar conversions between float32 and the floats of 16 and 8 bits; rounding to nearest, ties to
-// even.
-// Kernels use vector forms.
+// even. Kernels use vector forms.
 #pragma once
 
 #include <bit>

@@ -39,33 +39,12 @@ class KeySource {
     KeySource s(kv.k, kv.v, kv.k.dim(3));
     s.codes_ = is_coded(kv) ? &kv : nullptr;
     s.widening_ = &widening;
-    s.head_ = head;
     s.block_size_ = kv.k.dim(2);
     s.block_step_ = kv.k.dim(1) * s.block_size_ * s.size_;
     s.k_first_ = s.v_first_ = head * s.block_size_ * s.size_;
     s.k_step_ = s.v_step_ = s.size_;
     s.table_ = table;
     return s;
-  }
-
-  bool has_codes() const { return codes_ != nullptr; }
-
-  // Keys and values [begin, begin + count) of a cache of codes as float32, in `ws`.
-  void widen(int64_t begin, int count, Workspace& ws, KeyRows& rows) const {
-    rows.count = count;
-    rows.size = static_cast<int>(size_);
-    rows.dtype = DType::f32;
-    for (int i = 0; i < count; ++i) {
-      const int64_t position = begin + i, inside = position % block_size_;
-      const int64_t slot = int64_t{table_[position / block_size_]} * block_size_ + inside;
-      const int64_t row = kv_row(k_, slot, head_);
-      float *key = ws.wide_k + i * size_, *value = ws.wide_v + i * size_;
-      load_kv_row(*widening_, k_, codes_->k_scale, row, key);
-      load_kv_row(*widening_, v_, codes_->v_scale, row, value);
-      rows.key[i] = reinterpret_cast<const std::byte*>(key);
-      rows.value[i] = reinterpret_cast<const std::byte*>(value);
-    }
-    end_with_zeros(rows);
   }
 
   // Points at keys and values [begin, begin + count).
@@ -84,16 +63,26 @@ class KeySource {
         at += here;
       }
     }
-    end_with_zeros(rows);
+    std::fill(rows.key + count, rows.key + kSplit, kZeros);
+    std::fill(rows.value + count, rows.value + kSplit, kZeros);
+  }
+
+  // Rows that were found, as the kernels read them: codes are written to `ws` as float32.
+  void widen(KeyRows& rows, Workspace& ws) const {
+    if (codes_ == nullptr) return;
+    for (int i = 0; i < rows.count; ++i) {
+      const int64_t row = (rows.key[i] - k_.raw()) / size_;
+      float *key = ws.wide_k + i * size_, *value = ws.wide_v + i * size_;
+      load_kv_row(*widening_, k_, codes_->k_scale, row, key);
+      load_kv_row(*widening_, v_, codes_->v_scale, row, value);
+      rows.key[i] = reinterpret_cast<const std::byte*>(key);
+      rows.value[i] = reinterpret_cast<const std::byte*>(value);
+    }
+    rows.dtype = DType::f32;
   }
 
  private:
   KeySource(const Tensor& k, const Tensor& v, int64_t size) : k_(k), v_(v), size_(size) {}
-
-  static void end_with_zeros(KeyRows& rows) {
-    std::fill(rows.key + rows.count, rows.key + kSplit, kZeros);
-    std::fill(rows.value + rows.count, rows.value + kSplit, kZeros);
-  }
 
   // Rows [at, end) lie in even steps from these elements on.
   void point(int64_t k, int64_t v, int at, int end, KeyRows& rows) const {
@@ -111,7 +100,6 @@ class KeySource {
   const int32_t* table_ = nullptr;
   const PagedKv* codes_ = nullptr;  // null: rows that the kernels read as they lie
   const RowKernels* widening_ = nullptr;
-  int64_t head_ = 0;
 };
 
 // The queries of one task: `count` step rows from `first` on, `group` heads each. Row r of the task
@@ -161,14 +149,9 @@ struct Walk {
     for (int r = 0; r < queries.rows(); ++r)
       kernels.load_query(queries.row(r), scale, queries.size(), r, ws);
   }
-  int count(int64_t split) const {
-    return static_cast<int>(std::min<int64_t>(kSplit, keys() - split * kSplit));
-  }
-  void find(int64_t split, KeyRows& rows) const { source.find(split * kSplit, count(split), rows); }
-  // What the kernels read: codes are widened first.
-  void open(int64_t split, KeyRows& rows, Workspace& ws) const {
-    if (source.has_codes()) return source.widen(split * kSplit, count(split), ws, rows);
-    find(split, rows);
+  void find(int64_t split, KeyRows& rows) const {
+    const int64_t begin = split * kSplit;
+    source.find(begin, static_cast<int>(std::min<int64_t>(kSplit, keys() - begin)), rows);
   }
   void attend(
       int64_t split, const KeyRows& now, const KeyRows* next, float* totals, Workspace& ws) const {
@@ -186,7 +169,8 @@ struct Walk {
     load(scale, ws);
     KeyRows rows;
     for (int64_t split = 0; split < splits_of(keys()); ++split) {
-      open(split, rows, ws);
+      find(split, rows);
+      source.widen(rows, ws);
       attend(split, rows, nullptr, totals, ws);
     }
     const int64_t step = record_size(queries.size());
@@ -312,19 +296,17 @@ struct PagedRun {
   void run(const Strip& strip) const {
     Workspace ws;
     KeyRows rows[2];
-    // Codes have to be widened before any is used: asking memory for the next ones early is left to
-    // the machine.
-    const bool looks_ahead = !is_coded(kv);
     const auto find = [&](int64_t piece) {
       walk(strip.sequence, piece % heads()).find(piece / heads(), rows[piece % 2]);
       return &rows[piece % 2];
     };
-    if (looks_ahead) find(strip.pieces.begin);
+    find(strip.pieces.begin);
     float* totals = record(strip.records);
     for (int64_t piece = strip.pieces.begin; piece < strip.pieces.end; ++piece) {
       const Walk here = walk(strip.sequence, piece % heads());
-      if (!looks_ahead) here.open(piece / heads(), rows[piece % 2], ws);
-      const KeyRows* next = looks_ahead && piece + 1 < strip.pieces.end ? find(piece + 1) : nullptr;
+      const KeyRows* next = piece + 1 < strip.pieces.end ? find(piece + 1) : nullptr;
+      here.source.widen(rows[piece % 2], ws);
+      if (is_coded(kv)) next = nullptr;  // the kernels ask early for the rows that they read
       here.load(in.scale, ws);
       open_records(totals, here.queries.rows(), q.dim(2));
       here.attend(piece / heads(), rows[piece % 2], next, totals, ws);
