@@ -2,26 +2,31 @@
 #include "access_options.h"
 
 #include <CLI/CLI.hpp>
-#include <nlohmann/json.hpp>
 
-#include "base/json.h"
 #include "base/log.h"
 
 namespace quern {
 namespace {
 
-std::vector<std::string> list_or(const std::vector<std::string>& given,
-                                 std::string_view flag,
-                                 std::vector<std::string> fallback) {
-  return given.empty() ? std::move(fallback) : parse_list(given, flag);
+// What the command line leaves of a list: ["a,b", "\"c\""] → a, b, c. It takes a list in brackets
+// apart by itself, and keeps the quotes.
+std::vector<std::string> parse_list(const std::vector<std::string>& given) {
+  std::vector<std::string> out;
+  for (const std::string& text : given) {
+    for (std::string_view rest = text; !rest.empty();) {
+      std::string_view item = rest.substr(0, rest.find(','));
+      rest.remove_prefix(std::min(item.size() + 1, rest.size()));
+      if (item.size() > 1 && item.front() == '"' && item.back() == '"')
+        item = item.substr(1, item.size() - 2);
+      if (!item.empty()) out.emplace_back(item);
+    }
+  }
+  return out;
 }
 
-void add_json_list(const std::string& text, std::string_view flag, std::vector<std::string>& out) {
-  const Json list = parse_json(text, flag);
-  const auto is_text = [](const Json& item) { return item.is_string(); };
-  if (!list.is_array() || !std::all_of(list.begin(), list.end(), is_text))
-    fail(ErrorCode::invalid_argument, "{}: expected a JSON list of strings, got {}", flag, text);
-  for (const Json& item : list) out.push_back(item.get<std::string>());
+std::vector<std::string> list_or(const std::vector<std::string>& given,
+                                 std::vector<std::string> fallback) {
+  return given.empty() ? std::move(fallback) : parse_list(given);
 }
 
 void warn_of_openness(const ServerConfig& config, const ApiKeys& keys) {
@@ -39,25 +44,6 @@ void warn_of_openness(const ServerConfig& config, const ApiKeys& keys) {
 
 }  // namespace
 
-std::vector<std::string> parse_list(const std::vector<std::string>& given, std::string_view flag) {
-  std::vector<std::string> out;
-  for (const std::string& text : given) {
-    if (text.starts_with('[') && !text.starts_with("[::")) {
-      add_json_list(text, flag, out);
-      continue;
-    }
-    for (std::string_view rest = text; !rest.empty();) {
-      std::string_view item = rest.substr(0, rest.find(','));
-      rest.remove_prefix(std::min(item.size() + 1, rest.size()));
-      // The command line takes a list in brackets apart by itself, and leaves the quotes.
-      if (item.size() > 1 && item.front() == '"' && item.back() == '"')
-        item = item.substr(1, item.size() - 2);
-      if (!item.empty()) out.emplace_back(item);
-    }
-  }
-  return out;
-}
-
 ApiKeys AccessOptions::read_keys() const {
   ApiKeys out(keys);
   if (!key_file.empty()) out.add_file(key_file);
@@ -70,11 +56,12 @@ void AccessOptions::apply(const ApiKeys& read,
   config.host = !host.empty() ? host : read.is_required() ? "0.0.0.0" : "127.0.0.1";
   config.tls = tls;
   tls.validate();
-  options.cors = {.origins = parse_list(origins, "--allowed-origins"),
-                  .methods = list_or(methods, "--allowed-methods", {"*"}),
-                  .headers = list_or(headers, "--allowed-headers", {"*"}),
+  options.cors = {.origins = parse_list(origins),
+                  .methods = list_or(methods, {"*"}),
+                  .headers = list_or(headers, {"*"}),
                   .allow_credentials = allow_credentials};
-  options.allowed_hosts = parse_list(hosts, "--allowed-hosts");
+  options.cors.validate();
+  options.allowed_hosts = parse_list(hosts);
   options.max_concurrency_per_key = max_concurrency_per_key;
   options.root_path = root_path;
   if (max_concurrency_per_key > 0 && !read.is_required())

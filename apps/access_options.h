@@ -33,7 +33,4 @@ struct AccessOptions {
 
 void add_access_options(CLI::App& command, AccessOptions& o);
 
-// ["a,b", "[\"c\"]"] → a, b, c. Throws invalid_argument naming `flag`.
-std::vector<std::string> parse_list(const std::vector<std::string>& given, std::string_view flag);
-
 }  // namespace quern

@@ -261,6 +261,13 @@ TEST_F(AccessTest, AnswersTheOriginsItIsToldTo) {
             "");
 }
 
+TEST(CorsOptions, RefusesWhatNoBrowserSends) {
+  EXPECT_NO_THROW((CorsOptions{.origins = {"*"}}.validate()));
+  EXPECT_NO_THROW((CorsOptions{.origins = {"null", "http://[::1]:8080", "app://x"}}.validate()));
+  for (const char* wrong : {"1", "app.example", "https://", "://a", "https://a/", "https://a b"})
+    EXPECT_THROW((CorsOptions{.origins = {wrong}}.validate()), Error) << wrong;
+}
+
 TEST_F(AccessTest, ReflectsTheOriginWhereCredentialsGoAlong) {
   options_.cors = {.origins = {"*"}, .allow_credentials = true};
   const RawResponse r = ask(get("/v1/models", "Origin: https://a.example\r\n"));

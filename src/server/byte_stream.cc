@@ -41,12 +41,14 @@ std::shared_ptr<ssl::context> make_tls_context(const TlsOptions& options) {
   context->use_certificate_chain_file(options.certfile, error);
   need(error, "--ssl-certfile", options.certfile);
   context->use_private_key_file(keyfile, ssl::context::pem, error);
-  need(error, "--ssl-keyfile", keyfile);
-  if (SSL_CTX_check_private_key(native) != 1)
+  // OpenSSL's own words for this are "key values mismatch".
+  if (ERR_GET_REASON(static_cast<unsigned long>(error.value())) == X509_R_KEY_VALUES_MISMATCH ||
+      ERR_GET_REASON(static_cast<unsigned long>(error.value())) == X509_R_KEY_TYPE_MISMATCH)
     fail(ErrorCode::invalid_argument,
          "--ssl-keyfile {}: this key does not belong to the certificate in {}",
          keyfile,
          options.certfile);
+  need(error, "--ssl-keyfile", keyfile);
   if (options.ca_certs.empty()) return context;
   context->load_verify_file(options.ca_certs, error);
   need(error, "--ssl-ca-certs", options.ca_certs);

@@ -35,7 +35,25 @@ std::unique_ptr<HttpResponse> forbidden(std::string message, std::string code) {
   return std::make_unique<HttpResponse>(error_response(403, std::move(message), std::move(code)));
 }
 
+// What a browser writes into Origin: SCHEME://HOST or SCHEME://HOST:PORT, or "null".
+bool is_origin(std::string_view text) {
+  if (text == "null") return true;
+  const size_t scheme = text.find("://");
+  if (scheme == 0 || scheme == std::string_view::npos) return false;
+  const std::string_view host = text.substr(scheme + 3);
+  return !host.empty() && host.find_first_of("/?#@ ,\"'") == std::string_view::npos;
+}
+
 }  // namespace
+
+void CorsOptions::validate() const {
+  for (const std::string& origin : origins)
+    if (origin != "*" && !is_origin(origin))
+      fail(ErrorCode::invalid_argument,
+           "--allowed-origins: {} is no web origin: expected \"*\" or what browsers send, a scheme "
+           "and a host without a path, such as https://app.example",
+           printable(origin, 128));
+}
 
 std::string host_name_of(std::string_view host) {
   if (const size_t scheme = host.find("://"); scheme != std::string_view::npos)

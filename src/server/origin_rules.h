@@ -18,6 +18,9 @@ struct CorsOptions {
   std::vector<std::string> methods = {"*"};
   std::vector<std::string> headers = {"*"};
   bool allow_credentials = false;
+
+  // Throws invalid_argument naming an origin that no browser would send.
+  void validate() const;
 };
 
 // "[::1]:8000" → "::1", "Example.com:80" → "example.com": the name in a Host header or an origin.

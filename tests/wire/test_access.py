@@ -126,8 +126,9 @@ def test_client_certificates(pki):
 
 def test_wrong_files_are_named_before_the_model_is_read(pki):
     for flags, word in ((["--ssl-certfile", "/no/such.pem"], "/no/such.pem"), (["--ssl-keyfile", pki / "server.key"], "--ssl-certfile"),
-                        (["--ssl-certfile", pki / "server.pem", "--ssl-keyfile", pki / "client.key"], "client.key"),
-                        (["--max-concurrency-per-key", 2], "--api-key"),
+                        (["--ssl-certfile", pki / "server.pem", "--ssl-keyfile", pki / "client.key"], "does not belong"),
+                        (["--max-concurrency-per-key", 2], "--api-key"), (["--allowed-origins", "[1]"], "--allowed-origins"),
+                        (["--allowed-origins", "https://app.example/"], "https://app.example/"), (["--allowed-origins", '["app.example"]'], "app.example"),
                         (["--api-key-file", "/no/such"], "/no/such")):
         code, _, log = run("serve", MODEL, "--port", 0, *flags)
         assert code not in (0, None) and word in log, flags
