@@ -4,9 +4,33 @@
 #include <gtest/gtest.h>
 
 #include "engine/engine_rig.h"
+#include "sampling/grammar/grammar.h"
 
 namespace quern {
 namespace {
+
+// After every token the ids of another remainder by seven may come next, so that a state that was
+// asked for a row too many, or too few, shows.
+class CountingGrammar : public Grammar {
+ public:
+  class State : public GrammarState {
+   public:
+    void fill_mask(std::span<uint32_t> words) override {
+      for (size_t t = 0; t < words.size() * 32; ++t)
+        words[t / 32] = (words[t / 32] & ~(1u << t % 32)) |
+                        (allows(static_cast<int32_t>(t)) ? 1u << t % 32 : 0);
+    }
+    bool accept(int32_t token) override { return allows(token) && ++accepted_ > 0; }
+    void rollback(int tokens) override { accepted_ -= tokens; }
+    bool is_finished() const override { return false; }
+
+   private:
+    bool allows(int32_t token) const { return token % 7 != accepted_ % 7; }
+    int accepted_ = 0;
+  };
+  std::unique_ptr<GrammarState> start() const override { return std::make_unique<State>(); }
+  size_t memory_bytes() const override { return 0; }
+};
 
 // A text that repeats itself, but not always: drafts are accepted whole, in part and not at all.
 void repeat(std::span<float> logits, std::span<const int32_t> history) {
@@ -40,6 +64,7 @@ std::vector<Request> mixture() {
     if (i == 8) p.bad_words = {{1, 2}};
     if (i == 10) p.allowed_token_ids = {0, 1, 2, 3, 4};
     if (i == 11) p.prompt_logprobs = 1;
+    if (i == 13 || i == 3) p.grammar = std::make_shared<CountingGrammar>();
     if (i == 12) {
       Request with_picture = picture_request(request.id, 20, {{3, picture(0.5f, 9)}});
       with_picture.params = p;

@@ -20,6 +20,10 @@ def answers_of(server):
                                                     n=n, max_tokens=96, logprobs=True, top_logprobs=2, frequency_penalty=0.1, stop=["fig. Blue"])
             out.append([(c.message.content, c.finish_reason, [(t.token, t.logprob) for t in c.logprobs.content]) for c in answer.choices])
             out.append(answer.usage.completion_tokens)
+        held = client.chat.completions.create(model=server.model, messages=[{"role": "user", "content": PROSE}], temperature=temperature, seed=5, max_tokens=96,
+                                              logprobs=True, extra_body={"structured_outputs": {"regex": "((red apple|green pear|yellow plum), ){5}blue grape"}})
+        out.append([(t.token, t.logprob) for t in held.choices[0].logprobs.content])
+        assert held.choices[0].message.content.endswith(", blue grape")
     return out
 
 
@@ -35,13 +39,13 @@ def test_guesses_change_no_answer(smollm):
 
 
 def test_priority_and_deadline_flags():
-    server = Server("smollm2-135m", "--max-model-len", 2048, "--scheduling-policy", "priority", "--request-timeout", 1,
+    server = Server("smollm2-135m", "--max-model-len", 2048, "--scheduling-policy", "priority", "--request-timeout", 5,
                     "--speculative-config.num_speculative_tokens", 2)
     try:
         client = server.client()
         client.completions.create(model=server.model, prompt="a", max_tokens=1, extra_body={"priority": -2})
         with pytest.raises(openai.InternalServerError, match="deadline") as late:
-            client.completions.create(model=server.model, prompt="a", max_tokens=1900, extra_body={"ignore_eos": True})
+            client.completions.create(model=server.model, prompt="a", n=8, max_tokens=1900, extra_body={"ignore_eos": True})
         assert late.value.status_code == 503
     finally:
         server.stop()
