@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ops/elementwise.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "ops/dispatch.h"
@@ -28,6 +29,18 @@ size_t row_bytes(const Tensor& x) {
 
 std::byte* row_of(const Tensor& x, int64_t row) {
   return x.raw() + bytes_of(x.dtype(), row * x.stride(0));
+}
+
+// Row `row` of `table` as float32: where it lies, or widened into `widened`.
+const float* floats_of(const RowKernels& kernels,
+                       const Tensor& table,
+                       int64_t row,
+                       std::vector<float>& widened) {
+  const auto* bytes = row_of(table, row);
+  if (table.dtype() == DType::f32) return reinterpret_cast<const float*>(bytes);
+  const auto widen = table.dtype() == DType::bf16 ? kernels.widen_bf16 : kernels.widen_f16;
+  widen(reinterpret_cast<const uint16_t*>(bytes), table.dim(1), widened.data());
+  return widened.data();
 }
 
 }  // namespace
@@ -108,6 +121,43 @@ Tensor gather_columns(Ctx& ctx, const Tensor& x, std::span<const int32_t> column
       }
     }
   });
+  return y;
+}
+
+Tensor mix_rows(Ctx& ctx, const Tensor& table, const RowMix& mix) {
+  const bool is_float =
+      is_f32(table) || table.dtype() == DType::bf16 || table.dtype() == DType::f16;
+  QUERN_CHECK(table.rank() == 2 && is_float && (table.dim(1) <= 1 || table.stride(1) == 1),
+              "{} {}",
+              name_of(table.dtype()),
+              table.shape().text());
+  QUERN_CHECK(mix.taps >= 1 && mix.rows.size() == mix.weights.size() &&
+                  mix.rows.size() % static_cast<size_t>(mix.taps) == 0,
+              "{} rows, {} weights, {} taps",
+              mix.rows.size(),
+              mix.weights.size(),
+              mix.taps);
+  const int64_t width = table.dim(1);
+  Tensor y = ctx.empty({static_cast<int64_t>(mix.rows.size()) / mix.taps, width});
+  if (ctx.device.is_meta()) return y;
+  require_cpu(ctx, "mix_rows", table.dtype());
+  const RowKernels& kernels = row_kernels(ctx.isa);
+  ctx.pool->parallel_for(
+      y.dim(0), row_grain(width * mix.taps), [&](int64_t begin, int64_t end, int) {
+        std::vector<float> widened(static_cast<size_t>(width));
+        for (int64_t i = begin; i < end; ++i) {
+          float* sum = y.data<float>() + i * width;
+          std::fill_n(sum, width, 0.0f);
+          for (int64_t j = i * mix.taps; j < (i + 1) * mix.taps; ++j) {
+            const int32_t row = mix.rows[static_cast<size_t>(j)];
+            QUERN_CHECK(row >= 0 && row < table.dim(0), "row {} of {}", row, table.dim(0));
+            kernels.add_scaled(sum,
+                               floats_of(kernels, table, row, widened),
+                               mix.weights[static_cast<size_t>(j)],
+                               width);
+          }
+        }
+      });
   return y;
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <span>
+#include <vector>
 
 #include "tensor/ctx.h"
 
@@ -20,6 +21,14 @@ void quick_gelu_(Ctx& ctx, Tensor& x);  // x sigmoid(1.702 x)
 Tensor gather_rows(Ctx& ctx, const Tensor& x, std::span<const int32_t> rows);
 // Column c of the result is column columns[c] of x [T, n], or zero where that is -1.
 Tensor gather_columns(Ctx& ctx, const Tensor& x, std::span<const int32_t> columns);
+// Weighted sums of rows: row i is the sum over j of weights[i * taps + j] * table[rows[i * taps +
+// j]], added in this order. table [N, D] of f32, f16 or bf16 -> [P, D] float32.
+struct RowMix {
+  int64_t taps = 1;
+  std::vector<int32_t> rows;   // [P * taps], in range
+  std::vector<float> weights;  // [P * taps]
+};
+Tensor mix_rows(Ctx& ctx, const Tensor& table, const RowMix& mix);
 void copy_rows_(Ctx& ctx, Tensor& x, int64_t first_row, const Tensor& source);
 
 }  // namespace quern::ops

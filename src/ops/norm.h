@@ -9,6 +9,9 @@ namespace quern::ops {
 
 // x / sqrt(mean(x²) + eps) * weight. Zhang, Sennrich 2019.
 Tensor rms_norm(Ctx& ctx, const Tensor& x, const Tensor& weight, float eps);
+// Each head on its own, in place: x [T, H, E] float32, its last two axes contiguous (x may be a
+// slice of a fused qkv), weight [E].
+void rms_norm_heads_(Ctx& ctx, Tensor& x, const Tensor& weight, float eps);
 // (x - mean) / sqrt(var + eps) * weight + bias; bias may be undefined.
 Tensor layer_norm(Ctx& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias, float eps);
 

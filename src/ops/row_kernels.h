@@ -21,6 +21,7 @@ struct RowKernels {
   void (*rms_norm)(const float* x, const NormRow& norm, float* y);
   void (*layer_norm)(const float* x, const NormRow& norm, float* y);
   void (*add)(float* x, const float* y, int64_t n);
+  void (*add_scaled)(float* x, const float* y, float scale, int64_t n);  // x += scale y
   void (*silu_mul)(const float* gate, const float* up, int64_t n, float* y);
   void (*silu)(float* x, int64_t n);
   void (*gelu)(float* x, int64_t n);
@@ -28,6 +29,7 @@ struct RowKernels {
   void (*quick_gelu)(float* x, int64_t n);
   void (*rope_half_split)(float* x, const float* cos, const float* sin, int64_t pairs);
   void (*rope_interleaved)(float* x, const float* cos, const float* sin, int64_t pairs);
+  void (*rope_two_angles)(float* x, const float* cos, const float* sin, int64_t pairs);
   void (*widen_bf16)(const uint16_t* x, int64_t n, float* y);
   void (*widen_f16)(const uint16_t* x, int64_t n, float* y);
   void (*narrow_bf16)(const float* x, int64_t n, uint16_t* y);  // nearest, ties to even

@@ -153,11 +153,12 @@ TEST(Activation, SiluMulEveryTier) {
 TEST(Rope, EveryTierAgreesWithThePlainLoops) {
   Machine plain(Isa::scalar);
   for (const Isa isa : fast_tiers())
-    for (const RopeStyle style : {RopeStyle::half_split, RopeStyle::interleaved})
+    for (const RopeStyle style :
+         {RopeStyle::half_split, RopeStyle::interleaved, RopeStyle::two_angles})
       for (const int64_t pairs : {1, 3, 8, 16, 20, 32, 40, 64}) {
         Machine fast(isa);
-        const Tensor angle = random_tensor({6, pairs}, 6);
-        const Tensor cos = random_tensor({6, pairs}, 6), sin = random_tensor({6, pairs}, 7);
+        const int64_t angles = style == RopeStyle::two_angles ? 2 * pairs : pairs;
+        const Tensor cos = random_tensor({6, angles}, 6), sin = random_tensor({6, angles}, 7);
         const Tensor a = random_tensor({6, 5, 2 * pairs + 4}, 8),
                      b = Tensor::from(a.span<float>(), a.shape());
         Tensor x = a.slice(1, 1, 4), y = b.slice(1, 1, 4);
@@ -182,6 +183,65 @@ TEST(Rope, AQuarterTurn) {
     Tensor z = Tensor::from(std::vector<float>{1, 2, 3, 4, 5}, {1, 1, 5});
     rope_(m.ctx, z, cos, sin, RopeStyle::interleaved);
     EXPECT_TRUE(same_bits(z, Tensor::from(std::vector<float>{-2, 1, 3, 4, 5}, {1, 1, 5})));
+  }
+}
+
+// The halves of a pair turn by angles of their own.
+TEST(Rope, TwoAnglesPerPair) {
+  for (const Isa isa : all_tiers()) {
+    Machine m(isa);
+    const Tensor cos = Tensor::from(std::vector<float>{0, 1, 1, 0}, {1, 4}),
+                 sin = Tensor::from(std::vector<float>{1, 0, 0, 1}, {1, 4});
+    Tensor x = Tensor::from(std::vector<float>{1, 2, 3, 4, 5}, {1, 1, 5});
+    rope_(m.ctx, x, cos, sin, RopeStyle::two_angles);
+    EXPECT_TRUE(same_bits(x, Tensor::from(std::vector<float>{-3, 2, 3, 2, 5}, {1, 1, 5})));
+  }
+}
+
+TEST(Norm, HeadsAreNormedOneByOne) {
+  for (const Isa isa : all_tiers()) {
+    Machine m(isa);
+    for (const int64_t width : {1, 8, 31, 128}) {
+      const Tensor weight = random_tensor({width}, 2);
+      const Tensor before = random_tensor({3, 6, width}, 1, 3.0f),
+                   fused = Tensor::from(before.span<float>(), before.shape());
+      Tensor part = fused.slice(1, 1, 4);
+      rms_norm_heads_(m.ctx, part, weight, 1e-5f);
+      for (int64_t t = 0; t < 3; ++t)
+        for (int64_t h = 0; h < 6; ++h) {
+          const Tensor row = before.select(0, t).slice(0, h, h + 1);
+          const Tensor expected = h >= 1 && h < 4 ? rms_norm(m.ctx, row, weight, 1e-5f) : row;
+          EXPECT_TRUE(same_bits(fused.select(0, t).slice(0, h, h + 1), expected))
+              << label(isa, width);
+        }
+    }
+  }
+}
+
+TEST(Rows, MixesAreWeightedSums) {
+  for (const Isa isa : all_tiers()) {
+    Machine m(isa);
+    for (const int64_t width : kWidths) {
+      const Tensor table = random_tensor({9, width}, 3);
+      const RowMix mix{.taps = 3,
+                       .rows = {8, 0, 8, 1, 2, 3},
+                       .weights = {0.5f, -1.25f, 2.0f, 0.0f, 1.0f, 0.75f}};
+      const Tensor y = mix_rows(m.ctx, table, mix);
+      ASSERT_EQ(y.shape(), Shape({2, width}));
+      for (int64_t i = 0; i < 2; ++i)
+        for (int64_t d = 0; d < width; ++d) {
+          double sum = 0;
+          for (size_t j = 0; j < 3; ++j)
+            sum += double{mix.weights[static_cast<size_t>(i) * 3 + j]} *
+                   table.data<float>()[mix.rows[static_cast<size_t>(i) * 3 + j] * width + d];
+          EXPECT_NEAR(y.data<float>()[i * width + d], sum, 8 * kEps * (1 + std::abs(sum)));
+        }
+      for (const DType half : {DType::bf16, DType::f16}) {
+        const Tensor narrow = narrowed(table, half);
+        EXPECT_TRUE(same_bits(mix_rows(m.ctx, narrow, mix), mix_rows(m.ctx, to_f32(narrow), mix)))
+            << label(isa, width);
+      }
+    }
   }
 }
 

@@ -133,6 +133,14 @@ std::vector<int64_t> Config::integers(std::string_view key) const {
   return out;
 }
 
+std::vector<double> Config::numbers(std::string_view key) const {
+  const Json& value = require(*this, key, "an array of numbers");
+  if (!value.is_array()) fail_type(*this, key, "an array of numbers", value);
+  std::vector<double> out;
+  for (const Json& item : value) out.push_back(to_number(*this, key, item));
+  return out;
+}
+
 std::vector<std::string> Config::strings(std::string_view key) const {
   const Json& value = require(*this, key, "an array of strings");
   if (!value.is_array()) fail_type(*this, key, "an array of strings", value);

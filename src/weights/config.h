@@ -29,6 +29,7 @@ class Config {
   bool boolean(std::string_view key) const;
   std::string string(std::string_view key) const;
   std::vector<int64_t> integers(std::string_view key) const;  // an array, or one integer
+  std::vector<double> numbers(std::string_view key) const;    // an array
   std::vector<std::string> strings(std::string_view key) const;
   // Optional keys: the fallback when absent or null; a wrong type still throws.
   int64_t integer_or(std::string_view key,

@@ -37,6 +37,9 @@ TEST(Config, TypedGetters) {
   EXPECT_THAT(c.integers("eos"), ElementsAre(1, 2));
   EXPECT_THAT(c.integers("bos"), ElementsAre(7));
   EXPECT_THAT(c.strings("archs"), ElementsAre("A", "B"));
+  EXPECT_THAT(c.numbers("eos"), ElementsAre(1.0, 2.0));
+  EXPECT_THROW(c.numbers("bos"), Error);
+  EXPECT_THROW(c.numbers("archs"), Error);
 }
 
 TEST(Config, FallbacksServeAbsentAndNullOnly) {

@@ -29,6 +29,10 @@ void add(float* x, const float* y, int64_t n) {
   for (int64_t i = 0; i < n; ++i) x[i] += y[i];
 }
 
+void add_scaled(float* x, const float* y, float scale, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) x[i] += scale * y[i];
+}
+
 double sigmoid(double x) {
   return 1 / (1 + std::exp(-x));
 }
@@ -69,6 +73,14 @@ void rope_interleaved(float* x, const float* cos, const float* sin, int64_t pair
   for (int64_t d = 0; d < pairs; ++d) rotate(x[2 * d], x[2 * d + 1], cos[d], sin[d]);
 }
 
+void rope_two_angles(float* x, const float* cos, const float* sin, int64_t pairs) {
+  for (int64_t d = 0; d < pairs; ++d) {
+    const float left = x[d], right = x[d + pairs];
+    x[d] = left * cos[d] - right * sin[d];
+    x[d + pairs] = right * cos[d + pairs] + left * sin[d + pairs];
+  }
+}
+
 template <auto convert, typename From, typename To>
 void convert_all(const From* x, int64_t n, To* y) {
   for (int64_t i = 0; i < n; ++i) y[i] = convert(x[i]);
@@ -86,6 +98,7 @@ constexpr RowKernels kTable{
     .rms_norm = rms_norm,
     .layer_norm = layer_norm,
     .add = add,
+    .add_scaled = add_scaled,
     .silu_mul = silu_mul,
     .silu = map<silu_of>,
     .gelu = map<gelu_of>,
@@ -93,6 +106,7 @@ constexpr RowKernels kTable{
     .quick_gelu = map<quick_gelu_of>,
     .rope_half_split = rope_half_split,
     .rope_interleaved = rope_interleaved,
+    .rope_two_angles = rope_two_angles,
     .widen_bf16 = convert_all<bf16_to_float>,
     .widen_f16 = convert_all<f16_to_float>,
     .narrow_bf16 = convert_all<float_to_bf16>,
