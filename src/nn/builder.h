@@ -73,12 +73,20 @@ struct LoadedWeight {
   int64_t bytes = 0;  // as packed
 };
 
+// Where the reference implementations of a family differ, which of them is followed; empty: the
+// default that the model's file states.
+struct ReferenceChoice {
+  std::string xdrope_layout;    // "A" or "B" (docs/models/hunyuan-ocr.md)
+  std::string position_resize;  // "size" or "scale"
+};
+
 struct BuilderOptions {
   bool int8_head =
       false;  // output matrices of floats are rounded to int8 when loaded; see ops/round.h
   // Where packed weights are looked up, and gathered for the next start; must outlive the Builder.
   // Null: every weight is packed from the checkpoint, as it is on meta in any case.
   PackedWeights* packed = nullptr;
+  ReferenceChoice reference = {};
   Shard stage = {};  // of pipeline parallelism: the layers that are built, stage.range(layers)
 };
 
@@ -100,6 +108,7 @@ class Builder {
   const Ctx& ctx() const;
   const Shard& shard() const;
   const Shard& stage() const;
+  const ReferenceChoice& reference() const;
   const std::string& prefix() const { return prefix_; }
   const std::shared_ptr<const Checkpoint>& checkpoint() const;  // what borrowed tables keep alive
   bool has_weights() const;  // false: every size is the expected one

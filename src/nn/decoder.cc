@@ -55,7 +55,7 @@ DecoderConfig DecoderConfig::from(const Config& root, double default_eps) {
   c.intermediate = text.integer("intermediate_size", 1, kMaxWidth);
   c.max_positions = text.integer_or("max_position_embeddings", 2048, 1);
   c.layers = static_cast<int>(text.integer("num_hidden_layers", 1, kMaxLayers));
-  c.norm_eps = text.number_or("rms_norm_eps", default_eps);
+  c.norm_eps = norm_eps_in(text, "rms_norm_eps", default_eps);
   // Layers from max_window_layers on would see a window only; the published files set the flag for
   // none.
   if (text.boolean_or("use_sliding_window", false) &&
@@ -75,11 +75,19 @@ DecoderBlock::DecoderBlock(const Builder& b, const DecoderConfig& c)
     : attn_norm(b / "input_layernorm", c.hidden, c.norm_eps),
       mlp_norm(b / "post_attention_layernorm", c.hidden, c.norm_eps),
       attn(b / "self_attn", c.attention),
-      mlp(b / "mlp", c.hidden, c.intermediate, c.mlp_bias) {}
+      mlp(c.is_gate_up_fused ? GatedMlp::fused(b / "mlp", c.hidden, c.intermediate)
+                             : GatedMlp(b / "mlp", c.hidden, c.intermediate, c.mlp_bias)) {
+  if (!c.has_sandwich_norms) return;
+  attn_out_norm.emplace(b / "post_self_attn_layernorm", c.hidden, c.norm_eps);
+  mlp_out_norm.emplace(b / "post_mlp_layernorm", c.hidden, c.norm_eps);
+}
 
 void DecoderBlock::operator()(Ctx& ctx, Tensor& h, const Step& s, int layer) const {
-  ops::add_(ctx, h, attn(ctx, attn_norm(ctx, h), s, layer));
-  ops::add_(ctx, h, mlp(ctx, mlp_norm(ctx, h)));
+  const auto add = [&](const Tensor& x, const std::optional<RmsNorm>& norm) {
+    ops::add_(ctx, h, norm ? (*norm)(ctx, x) : x);
+  };
+  add(attn(ctx, attn_norm(ctx, h), s, layer), attn_out_norm);
+  add(mlp(ctx, mlp_norm(ctx, h)), mlp_out_norm);
 }
 
 Decoder::Decoder(const Builder& b, const DecoderConfig& config, Rope rope)

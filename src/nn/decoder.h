@@ -23,6 +23,10 @@ struct DecoderConfig {
   bool is_tied = false;  // without an output matrix, the embedding table serves as one
   AttentionConfig attention;
   Bias mlp_bias = Bias::none;
+  // Norms behind attention and MLP too, in front of their additions ("sandwich", GLM-4):
+  // "post_self_attn_layernorm", "post_mlp_layernorm".
+  bool has_sandwich_norms = false;
+  bool is_gate_up_fused = false;  // one matrix "gate_up_proj"
 
   // The keys that all these families share; biases are the family's own business. Reads
   // `text_config` where newer saves nest it. `default_eps` holds where the config has no
@@ -38,6 +42,7 @@ struct DecoderBlock {
   RmsNorm attn_norm, mlp_norm;
   Attention attn;
   GatedMlp mlp;
+  std::optional<RmsNorm> attn_out_norm, mlp_out_norm;
 };
 
 class Decoder {

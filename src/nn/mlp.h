@@ -12,6 +12,10 @@ namespace quern {
 struct GatedMlp {
   GatedMlp(const Builder& b, int64_t d, int64_t f, Bias bias = Bias::none)
       : GatedMlp(b, d, b.cut(f, {"gate_proj", "up_proj"}, {"down_proj"}), bias) {}
+  // gate and up stored as one matrix, "gate_up_proj" [2 F, D], gate first (GLM-4). No biases.
+  static GatedMlp fused(const Builder& b, int64_t d, int64_t f) {
+    return fused(b, d, b.cut(f, {"gate_up_proj"}, {"down_proj"}));
+  }
   Tensor operator()(Ctx& ctx, const Tensor& x) const {
     return down(ctx, ops::silu_mul(ctx, gate_up(ctx, x)));
   }
@@ -22,6 +26,14 @@ struct GatedMlp {
   GatedMlp(const Builder& b, int64_t d, const Cut& f, Bias bias)
       : gate_up(b.columns({"gate_proj", "up_proj"}, f, d, bias)),
         down(b.rows("down_proj", d, f, bias)) {}
+  GatedMlp(Linear gate_and_up, Linear last)
+      : gate_up(std::move(gate_and_up)), down(std::move(last)) {}
+  static GatedMlp fused(const Builder& b, int64_t d, const Cut& f) {
+    RowPart both{"gate_up_proj", 2 * f.length, f.parts};
+    for (const Range part : f.parts)
+      both.rows.push_back({f.length + part.begin, f.length + part.end});
+    return {b.stack({both}, d), b.rows("down_proj", d, f)};
+  }
 };
 
 // second(act(first(x))), with biases; names differ from tower to tower ("fc1", "fc2"; "mlp.0",

@@ -2,10 +2,21 @@
 // Normalisation layers: x [T, D] -> [T, D]. Every rank holds them whole.
 #pragma once
 
+#include <string_view>
+
+#include "base/error.h"
 #include "nn/builder.h"
 #include "ops/norm.h"
 
 namespace quern {
+
+// A norm's epsilon. Throws data_loss naming the key unless it lies in [0, 1).
+inline double norm_eps_in(const Config& config, std::string_view key, double fallback) {
+  const double eps = config.number_or(key, fallback);
+  if (!(eps >= 0 && eps < 1))
+    fail(ErrorCode::data_loss, "{}: {}: expected 0 to 1, got {}", config.path(), key, eps);
+  return eps;
+}
 
 class RmsNorm {
  public:

@@ -107,7 +107,7 @@ Rope Rope::from(const Builder& b,
     rope.axis_ = axes_of_pairs(lengths, rope.frequencies_.size(), text.path());
     rope.axes_ = 3;
   }
-  if (b.has("rope_freqs.weight")) rope.divide(b.vector("rope_freqs.weight", rope.pairs()));
+  if (b.has("rope_freqs.weight")) rope.divide(b.vector("rope_freqs.weight", rope.angles()));
   return rope;
 }
 
@@ -128,21 +128,38 @@ Rope Rope::rows_and_columns(int64_t rotary_size, double theta) {
   return rope;
 }
 
+Rope Rope::sectioned(int64_t rotary_size,
+                     double theta,
+                     std::span<const int64_t> sections,
+                     Sections layout) {
+  QUERN_CHECK(std::accumulate(sections.begin(), sections.end(), int64_t{0}) == rotary_size / 2);
+  const int64_t factor = layout == Sections::elements ? 2 : 1;
+  Rope rope;
+  rope.axes_ = static_cast<int>(sections.size());
+  const std::vector<float> one = plain(rotary_size, theta).frequencies_;
+  for (int64_t i = 0; i < factor; ++i)
+    rope.frequencies_.insert(rope.frequencies_.end(), one.begin(), one.end());
+  for (size_t axis = 0; axis < sections.size(); ++axis)
+    rope.axis_.insert(
+        rope.axis_.end(), static_cast<size_t>(factor * sections[axis]), static_cast<uint8_t>(axis));
+  return rope;
+}
+
 RopeTables Rope::tables(Ctx& ctx, std::span<const int32_t> positions, int axes) const {
   QUERN_CHECK(axes == 1 || axes == axes_, "{} axes of positions, the model has {}", axes, axes_);
   const int64_t count = static_cast<int64_t>(positions.size()) / axes;
-  RopeTables out{ctx.empty({count, pairs()}), ctx.empty({count, pairs()})};
+  RopeTables out{ctx.empty({count, angles()}), ctx.empty({count, angles()})};
   if (ctx.device.is_meta()) return out;
   float* cos = out.cos.data<float>();
   float* sin = out.sin.data<float>();
   ctx.pool->parallel_for(count, 64, [&](int64_t begin, int64_t end, int) {
     for (int64_t t = begin; t < end; ++t)
-      for (int64_t j = 0; j < pairs(); ++j) {
+      for (int64_t j = 0; j < angles(); ++j) {
         const int64_t row = axes == 1 ? 0 : axis_[static_cast<size_t>(j)];
         const float angle = static_cast<float>(positions[static_cast<size_t>(row * count + t)]) *
                             frequencies_[static_cast<size_t>(j)];
-        cos[t * pairs() + j] = std::cos(angle);
-        sin[t * pairs() + j] = std::sin(angle);
+        cos[t * angles() + j] = std::cos(angle);
+        sin[t * angles() + j] = std::sin(angle);
       }
   });
   return out;

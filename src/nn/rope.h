@@ -14,7 +14,8 @@
 
 namespace quern {
 
-// cos and sin of the angle of every rotated pair: [T, R/2] float32.
+// cos and sin of the angle of every rotated pair: [T, R/2] float32; of every rotated element,
+// [T, R], where a rope has two angles to a pair.
 struct RopeTables {
   Tensor cos, sin;
 };
@@ -43,8 +44,20 @@ class Rope {
   // (axis 1), each with the frequencies theta^(-2j/(R/2)).
   static Rope rows_and_columns(int64_t rotary_size, double theta);
 
+  // How sections over several axes are laid over the R elements of a head (XD-RoPE of HunYuan).
+  enum class Sections : uint8_t {
+    pairs,     // sections[a] pairs turn with axis a: a true rotation
+    elements,  // 2 sections[a] elements do, so that the halves of a pair may turn by two angles
+  };
+  // R/2 frequencies theta^(-2j/R); the sections sum to R/2, one for each position axis.
+  static Rope sectioned(int64_t rotary_size,
+                        double theta,
+                        std::span<const int64_t> sections,
+                        Sections layout);
+
   int axes() const { return axes_; }
-  int64_t pairs() const { return static_cast<int64_t>(frequencies_.size()); }
+  // Angles of one position: R/2, or R with two to a pair.
+  int64_t angles() const { return static_cast<int64_t>(frequencies_.size()); }
 
   // positions [A, T] row-major; with A = 1 every axis reads row 0 (text). Angles are formed in
   // float32, as the reference does.
@@ -53,8 +66,8 @@ class Rope {
  private:
   void divide(const Tensor& factors);  // frequency j by factors[j]
 
-  std::vector<float> frequencies_;  // radians per position
-  std::vector<uint8_t> axis_;       // which position each pair turns with
+  std::vector<float> frequencies_;  // radians per position, of each angle
+  std::vector<uint8_t> axis_;       // which position each angle grows with
   int axes_ = 1;
 };
 

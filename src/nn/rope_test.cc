@@ -27,7 +27,7 @@ class RopeTest : public ::testing::Test {
     const std::vector<int32_t> one(static_cast<size_t>(rope.axes()), 1);
     const RopeTables tables = rope.tables(cpu_.ctx(), one, rope.axes());
     std::vector<double> out;
-    for (int64_t j = 0; j < rope.pairs(); ++j)
+    for (int64_t j = 0; j < rope.angles(); ++j)
       out.push_back(std::atan2(tables.sin.data<float>()[j], tables.cos.data<float>()[j]));
     return out;
   }
@@ -110,7 +110,7 @@ TEST_F(RopeTest, OneRowOfPositionsServesEveryAxis) {
 
 TEST_F(RopeTest, TowersTurnWithRowAndColumn) {
   const Rope r = Rope::rows_and_columns(16, 10000);
-  ASSERT_EQ(r.pairs(), 8);
+  ASSERT_EQ(r.angles(), 8);
   const std::vector<int32_t> positions = {3, 11};  // row 3, column 11
   const RopeTables tables = r.tables(cpu_.ctx(), positions, 2);
   for (int64_t j = 0; j < 4; ++j) {
@@ -118,6 +118,26 @@ TEST_F(RopeTest, TowersTurnWithRowAndColumn) {
     EXPECT_NEAR(tables.cos.data<float>()[j], std::cos(3 * frequency), 1e-6);
     EXPECT_NEAR(tables.cos.data<float>()[4 + j], std::cos(11 * frequency), 1e-6);
   }
+}
+
+// Both layouts of sections of 2, 1, 3, 2 pairs over four axes.
+TEST_F(RopeTest, SectionsOverPairsOrElements) {
+  const int64_t sections[] = {2, 1, 3, 2};
+  const std::vector<int32_t> positions = {5, 7, 11, 13};
+  const uint8_t by_pairs[] = {0, 0, 1, 2, 2, 2, 3, 3},
+                by_elements[] = {0, 0, 0, 0, 1, 1, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3};
+  const auto check = [&](Rope::Sections layout, std::span<const uint8_t> axes) {
+    const Rope r = Rope::sectioned(16, 10000, sections, layout);
+    ASSERT_EQ(r.axes(), 4);
+    ASSERT_EQ(r.angles(), static_cast<int64_t>(axes.size()));
+    const RopeTables tables = r.tables(cpu_.ctx(), positions, 4);
+    for (size_t d = 0; d < axes.size(); ++d) {
+      const double frequency = std::pow(10000.0, -static_cast<double>(d % 8) / 8);
+      EXPECT_NEAR(tables.sin.data<float>()[d], std::sin(positions[axes[d]] * frequency), 2e-6);
+    }
+  };
+  check(Rope::Sections::pairs, by_pairs);
+  check(Rope::Sections::elements, by_elements);
 }
 
 TEST_F(RopeTest, NamesWhatItCannotDo) {

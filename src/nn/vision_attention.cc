@@ -8,23 +8,27 @@
 namespace quern {
 namespace {
 
-// This rank's heads of q, k and v, which lie stacked in one matrix.
-Linear stacked_qkv(const Builder& b, int64_t hidden, const HeadLayout& layout) {
-  RowPart part{"qkv", 3 * hidden, {}};
-  for (int64_t third = 0; third < 3; ++third) {
-    const Range rows = layout.q_rows();
-    part.rows.push_back({third * hidden + rows.begin, third * hidden + rows.end});
-  }
-  return b.stack({part}, hidden, Bias::present);
+// This rank's heads of q, k and v, one product.
+Linear stacked_qkv(const Builder& b, const VisionAttentionConfig& c, const HeadLayout& layout) {
+  const Range rows = layout.q_rows();
+  if (!c.is_stacked)
+    return b.stack(
+        {{"q_proj", c.hidden, {rows}}, {"k_proj", c.hidden, {rows}}, {"v_proj", c.hidden, {rows}}},
+        c.hidden,
+        c.qkv_bias);
+  RowPart part{"qkv", 3 * c.hidden, {}};
+  for (int64_t third = 0; third < 3; ++third)
+    part.rows.push_back({third * c.hidden + rows.begin, third * c.hidden + rows.end});
+  return b.stack({part}, c.hidden, c.qkv_bias);
 }
 
 }  // namespace
 
-VisionAttention::VisionAttention(const Builder& b, int64_t hidden, int64_t heads)
-    : layout_(b.shard(), {heads, heads, hidden / heads}),
-      scale_(1.0f / std::sqrt(static_cast<float>(hidden / heads))),
-      qkv_(stacked_qkv(b, hidden, layout_)),
-      out_(b.rows("proj", hidden, {hidden, {layout_.q_rows()}}, Bias::present)) {}
+VisionAttention::VisionAttention(const Builder& b, const VisionAttentionConfig& c)
+    : layout_(b.shard(), {c.heads, c.heads, c.hidden / c.heads}),
+      scale_(1.0f / std::sqrt(static_cast<float>(c.hidden / c.heads))),
+      qkv_(stacked_qkv(b, c, layout_)),
+      out_(b.rows(c.out_name, c.hidden, {c.hidden, {layout_.q_rows()}}, c.out_bias)) {}
 
 Tensor VisionAttention::operator()(Ctx& ctx,
                                    const Tensor& x,
@@ -33,8 +37,10 @@ Tensor VisionAttention::operator()(Ctx& ctx,
   const int64_t h = layout_.heads();
   if (h == 0) return out_(ctx, ctx.empty({x.dim(0), 0}));
   const Tensor qkv = qkv_(ctx, x).reshape({x.dim(0), 3 * h, layout_.head_size()});
-  Tensor rotated = qkv.slice(1, 0, 2 * h);
-  ops::rope_(ctx, rotated, rope.cos, rope.sin, ops::RopeStyle::half_split);
+  if (rope.cos.defined()) {
+    Tensor rotated = qkv.slice(1, 0, 2 * h);
+    ops::rope_(ctx, rotated, rope.cos, rope.sin, ops::RopeStyle::half_split);
+  }
   return out_(ctx,
               ops::segment_attention(ctx,
                                      qkv.slice(1, 0, h),

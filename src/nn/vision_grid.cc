@@ -45,6 +45,15 @@ WindowOrder window_order(const PatchGrid& grid, int64_t side) {
   return out;
 }
 
+std::vector<int32_t> conv_inputs(int64_t channels, int64_t side) {
+  std::vector<int32_t> out;
+  out.reserve(static_cast<size_t>(channels * side * side));
+  for (int64_t c = 0; c < channels; ++c)
+    for (int64_t patch = 0; patch < side * side; ++patch)
+      out.push_back(static_cast<int32_t>(patch * channels + c));
+  return out;
+}
+
 std::vector<int32_t> patches_of_cells(const std::vector<int32_t>& cells, const PatchGrid& grid) {
   const auto per_cell = static_cast<int32_t>(grid.merge * grid.merge);
   std::vector<int32_t> out;

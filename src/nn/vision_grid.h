@@ -41,4 +41,8 @@ WindowOrder window_order(const PatchGrid& grid, int64_t side);
 // Every cell's merge² patches, for the cells in this order.
 std::vector<int32_t> patches_of_cells(const std::vector<int32_t>& cells, const PatchGrid& grid);
 
+// A convolution of side x side patches, stride side, as a product over cells: the weight [out, C,
+// side, side] reads its columns (channel, row, column) from a cell's values (row, column, channel).
+std::vector<int32_t> conv_inputs(int64_t channels, int64_t side);
+
 }  // namespace quern

@@ -77,5 +77,10 @@ TEST(VisionInput, RefusesAGridThatTheTowerCannotMerge) {
   EXPECT_THROW(grid_of(media, 2, 1176), Error);
 }
 
+TEST(VisionGrid, ConvolutionsReadChannelsFirst) {
+  EXPECT_EQ(conv_inputs(3, 2), (std::vector<int32_t>{0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11}));
+  EXPECT_EQ(conv_inputs(2, 1), (std::vector<int32_t>{0, 1}));
+}
+
 }  // namespace
 }  // namespace quern
