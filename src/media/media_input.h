@@ -25,6 +25,9 @@ struct MediaInput {
   // grid_h * grid_w.
   int64_t grid_t = 1, grid_h = 0, grid_w = 0;
   double seconds_per_grid = 0;  // clips: seconds between temporal patches
+  // A clip whose frames stand apart in a prompt is several inputs: this is number `part` of
+  // `parts`.
+  int32_t part = 0, parts = 1;
 
   int64_t tokens = 0;  // decoder tokens that its encoder rows become
 };

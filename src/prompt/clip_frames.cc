@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Source: qwen_vl_utils/vision_process.py of QwenLM/Qwen2-VL (smart_nframes, fetch_video).
+// Source: qwen_vl_utils/vision_process.py of QwenLM/Qwen2-VL (smart_nframes, fetch_video);
+// transformers 5.23, video_processing_glm4v.py.
 #include "prompt/clip_frames.h"
 
 #include <algorithm>
@@ -42,6 +43,27 @@ ClipFrames choose_frames(int64_t total, double fps) {
   }
   chosen.fps = static_cast<double>(count) / static_cast<double>(total) * fps;
   return chosen;
+}
+
+ClipFrames choose_glm4v_frames(int64_t total, double fps, double target, double max_duration) {
+  const double duration = static_cast<double>(total) / fps;
+  ClipFrames out{{}, fps};
+  const auto add = [&](double at) {
+    const auto index = std::min(total - 1, static_cast<int64_t>(std::ceil(at)));
+    if (out.indices.empty() || out.indices.back() != index) out.indices.push_back(index);
+  };
+  if (duration <= max_duration) {
+    const auto count = std::max<int64_t>(1, static_cast<int64_t>(std::floor(duration * target)));
+    for (int64_t i = 0; i < count; ++i) add(static_cast<double>(i) * fps / target);
+  } else if (const auto count = static_cast<int64_t>(max_duration * target); count >= total) {
+    return all_frames(total, fps);
+  } else {
+    const double step = duration / static_cast<double>(std::max<int64_t>(count - 1, 1));
+    for (int64_t i = 0; i < count; ++i)
+      add((i + 1 == count && i > 0 ? duration : static_cast<double>(i) * step) * fps);
+  }
+  if (out.indices.size() % 2 != 0) out.indices.push_back(out.indices.back());
+  return out;
 }
 
 PixelRange clip_pixel_range(int64_t frames) {

@@ -16,7 +16,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-const std::set<std::string> kModelTypes{"llama", "qwen2", "qwen2_vl", "qwen2_5_vl"};
+const std::set<std::string> kModelTypes{
+    "llama", "qwen2", "qwen2_vl", "qwen2_5_vl", "glm4v", "hunyuan_vl"};
 
 std::vector<fs::path> cases() {
   std::vector<fs::path> found;
@@ -83,7 +84,7 @@ Rows rows_of(const Prompt& prompt, MediaKind kind) {
   for (const MediaSpan& span : prompt.media) {
     const MediaInput& m = *span.media;
     if (m.kind != kind) continue;
-    rows.grids.insert(rows.grids.end(), {m.grid_t, m.grid_h, m.grid_w});
+    if (m.part == 0) rows.grids.insert(rows.grids.end(), {m.grid_t * m.parts, m.grid_h, m.grid_w});
     rows.values.insert(rows.values.end(), m.values.begin(), m.values.end());
   }
   return rows;

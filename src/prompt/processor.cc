@@ -16,6 +16,8 @@ struct ProcessorEntry {
 constexpr ProcessorEntry kProcessors[] = {
     {"qwen2_vl", open_qwen2_vl},
     {"qwen2_5_vl", open_qwen2_vl},
+    {"glm4v", open_glm4v},
+    {"hunyuan_vl", open_hunyuan_vl},
 };
 
 }  // namespace

@@ -6,28 +6,41 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "media/media_input.h"
 #include "prompt/media_source.h"
 #include "prompt/prompt.h"
 #include "prompt/prompt_rules.h"
+#include "text/tokenizer/tokenizer.h"
 #include "weights/checkpoint.h"
 
 namespace quern {
+
+// What stands in a prompt in the place of one medium's placeholder: pieces, each with a span of its
+// own between two texts. Most media are one piece.
+struct MediaPiece {
+  std::shared_ptr<const MediaInput> input;
+  std::string before = {}, after = {};  // "<|begin_of_image|>", "<|end_of_image|>12"
+};
 
 // Immutable: safe from several threads at once.
 class Processor {
  public:
   virtual ~Processor() = default;
 
-  // The token that stands for one medium in a rendered text, and then, repeated, for its encoder
-  // rows. Empty: kind not taken.
+  // The token that stands for one medium in a rendered text. Empty: kind not taken.
   virtual std::optional<int32_t> placeholder(MediaKind kind) const = 0;
+  // The token that, repeated, stands for its encoder rows in the ids.
+  virtual int32_t row_token(MediaKind kind) const { return placeholder(kind).value_or(-1); }
+  // Throws data_loss where the tokens that this processor relies on are others in the tokenizer.
+  virtual void check(const Tokenizer&) const {}
   // Decoder tokens of a medium, from its size alone: cheap. Throws invalid_argument for a size that
   // the model cannot take.
   virtual int64_t count_tokens(const OpenedMedia& media, const PromptRules& rules) const = 0;
-  // values, grid, tokens and hash. Throws like count_tokens.
-  virtual MediaInput preprocess(const OpenedMedia& media, const PromptRules& rules) const = 0;
+  // At least one piece, with values, grid, tokens and hash. Throws like count_tokens.
+  virtual std::vector<MediaPiece> preprocess(const OpenedMedia& media,
+                                             const PromptRules& rules) const = 0;
   // The shape, without values, of the largest picture of at most max_tokens tokens: for the memory
   // plan.
   virtual MediaInput largest_picture(int64_t max_tokens) const = 0;
@@ -43,6 +56,9 @@ std::unique_ptr<Processor> open_processor(const std::string& folder, const Check
 
 // Qwen2-VL and Qwen2.5-VL.
 std::unique_ptr<Processor> open_qwen2_vl(const std::string& folder, const Config& config);
+// GLM-4.1V and AutoGLM-Phone.
+std::unique_ptr<Processor> open_glm4v(const std::string& folder, const Config& config);
+std::unique_ptr<Processor> open_hunyuan_vl(const std::string& folder, const Config& config);
 
 // Positions of text alone: 0, 1, 2, … on every one of `axes` axes.
 void place_text(Prompt& prompt, int axes);

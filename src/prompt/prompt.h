@@ -22,7 +22,7 @@ struct MediaSpan {
 struct Prompt {
   std::vector<int32_t> ids;        // [T], placeholders expanded
   std::vector<int32_t> positions;  // [A, T] row-major
-  int axes = 1;                    // A: 1, or 3 for M-RoPE
+  int axes = 1;                    // A: 1, or 3 for M-RoPE, 4 for XD-RoPE
   // A token at index i >= T stands at position i + rope_delta on every axis.
   int32_t rope_delta = 0;
   std::vector<MediaSpan> media;  // ascending, disjoint

@@ -15,7 +15,11 @@
 namespace quern {
 namespace {
 
-using MediaPtr = std::shared_ptr<const MediaInput>;
+// One medium of a prompt.
+struct PlacedMedia {
+  MediaKind kind;
+  std::vector<MediaPiece> pieces;
+};
 
 constexpr MediaKind kKinds[] = {MediaKind::image, MediaKind::video, MediaKind::audio};
 
@@ -67,14 +71,15 @@ class Builder : public PromptBuilder {
  private:
   std::string render_checked(Json messages, const ChatOptions& options) const;
   const ChatTemplate& template_for(const ChatOptions& options) const;
-  MediaPtr preprocess(const OpenedMedia& media, const PromptRules& rules, int64_t& tokens) const;
+  PlacedMedia preprocess(const OpenedMedia& media, const PromptRules& rules, int64_t& tokens) const;
   Prompt assemble(std::string text,
                   bool add_special_tokens,
-                  const std::vector<MediaPtr>& media,
+                  const std::vector<PlacedMedia>& media,
                   const PromptRules& rules) const;
   void expand(const std::vector<int32_t>& ids,
-              const std::vector<MediaPtr>& media,
+              const std::vector<PlacedMedia>& media,
               Prompt& prompt) const;
+  void put(const PlacedMedia& medium, Prompt& prompt) const;
   std::optional<MediaKind> kind_of(int32_t id) const;
 
   Parts parts_;
@@ -112,9 +117,9 @@ std::string Builder::render(const Json& messages, const ChatOptions& options) co
 }
 
 // Counts before it computes: a prompt that cannot fit costs no memory.
-MediaPtr Builder::preprocess(const OpenedMedia& media,
-                             const PromptRules& rules,
-                             int64_t& tokens) const {
+PlacedMedia Builder::preprocess(const OpenedMedia& media,
+                                const PromptRules& rules,
+                                int64_t& tokens) const {
   tokens += parts_.processor->count_tokens(media, rules);
   if (parts_.max_tokens > 0 && tokens > parts_.max_tokens)
     fail(ErrorCode::invalid_argument,
@@ -122,7 +127,7 @@ MediaPtr Builder::preprocess(const OpenedMedia& media,
          "ones, or state max_pixels",
          tokens,
          parts_.max_tokens);
-  return std::make_shared<const MediaInput>(parts_.processor->preprocess(media, rules));
+  return {media.kind, parts_.processor->preprocess(media, rules)};
 }
 
 Prompt Builder::from_messages(const Json& messages,
@@ -138,7 +143,7 @@ Prompt Builder::from_messages(const Json& messages,
          most);
   std::string text = render_checked(std::move(checked), options);
   const PromptRules rules;
-  std::vector<MediaPtr> media;
+  std::vector<PlacedMedia> media;
   int64_t tokens = 0;
   for (const MediaPart& part : parts) {
     const OpenedMedia opened = source.open_part(*part.part, part.where);
@@ -153,7 +158,7 @@ Prompt Builder::from_text(std::string_view text,
                           const PromptRules& rules) const {
   if (!opened.empty() && !takes_media())
     fail(ErrorCode::invalid_argument, "this model takes text only, got {} media", opened.size());
-  std::vector<MediaPtr> media;
+  std::vector<PlacedMedia> media;
   int64_t tokens = 0;
   for (const OpenedMedia& medium : opened) media.push_back(preprocess(medium, rules, tokens));
   return assemble(std::string(text), add_special_tokens, media, rules);
@@ -181,7 +186,7 @@ Prompt Builder::from_ids(std::vector<int32_t> ids) const {
 
 Prompt Builder::assemble(std::string text,
                          bool add_special_tokens,
-                         const std::vector<MediaPtr>& media,
+                         const std::vector<PlacedMedia>& media,
                          const PromptRules& rules) const {
   Prompt prompt;
   std::vector<int32_t> ids =
@@ -204,15 +209,15 @@ std::optional<MediaKind> Builder::kind_of(int32_t id) const {
   return std::nullopt;
 }
 
-// The n-th placeholder of a kind becomes as many as the n-th medium of that kind has tokens.
+// The n-th placeholder of a kind makes way for the n-th medium of that kind.
 void Builder::expand(const std::vector<int32_t>& ids,
-                     const std::vector<MediaPtr>& media,
+                     const std::vector<PlacedMedia>& media,
                      Prompt& prompt) const {
   for (MediaKind kind : kKinds) {
     const auto id = parts_.processor->placeholder(kind);
     const auto placeholders = id ? std::count(ids.begin(), ids.end(), *id) : 0;
     const auto given = std::count_if(
-        media.begin(), media.end(), [&](const MediaPtr& m) { return m->kind == kind; });
+        media.begin(), media.end(), [&](const PlacedMedia& m) { return m.kind == kind; });
     if (placeholders != given)
       fail(ErrorCode::invalid_argument,
            "the text has places for {} {}{}, and {} came; other text must not contain the "
@@ -231,11 +236,24 @@ void Builder::expand(const std::vector<int32_t>& ids,
       continue;
     }
     auto& at = next[static_cast<size_t>(*kind)];
-    at = std::find_if(at, media.end(), [&](const MediaPtr& m) { return m->kind == *kind; });
-    const MediaPtr& medium = *at++;
-    const auto count = static_cast<int32_t>(medium->tokens);
-    prompt.media.push_back({medium, static_cast<int32_t>(prompt.ids.size()), count});
-    prompt.ids.insert(prompt.ids.end(), static_cast<size_t>(count), id);
+    at = std::find_if(at, media.end(), [&](const PlacedMedia& m) { return m.kind == *kind; });
+    put(*at++, prompt);
+  }
+}
+
+// The pieces of one medium.
+void Builder::put(const PlacedMedia& medium, Prompt& prompt) const {
+  const auto put_text = [&](const std::string& text) {
+    const std::vector<int32_t> ids = parts_.tokenizer.encode(text, {.add_special_tokens = false});
+    prompt.ids.insert(prompt.ids.end(), ids.begin(), ids.end());
+  };
+  for (const MediaPiece& piece : medium.pieces) {
+    put_text(piece.before);
+    const auto count = static_cast<int32_t>(piece.input->tokens);
+    prompt.media.push_back({piece.input, static_cast<int32_t>(prompt.ids.size()), count});
+    prompt.ids.insert(
+        prompt.ids.end(), static_cast<size_t>(count), parts_.processor->row_token(medium.kind));
+    put_text(piece.after);
   }
 }
 
@@ -257,9 +275,10 @@ int64_t context_of(const Config& config) {
 int axes_of(const Config& config) {
   const Config text = config.sub_or_self("text_config");
   for (const char* key : {"rope_scaling", "rope_parameters"})
-    if (const auto scaling = text.find(key);
-        scaling && scaling->json().is_object() && scaling->has("mrope_section"))
-      return 3;
+    if (const auto scaling = text.find(key))
+      for (const char* sections : {"mrope_section", "xdrope_section"})
+        if (scaling->has(sections))
+          return std::clamp(static_cast<int>(scaling->numbers(sections).size()), 1, 8);
   return 1;
 }
 
@@ -286,11 +305,14 @@ Parts open_gguf_parts(const std::string& path) {
 
 Parts open_folder_parts(const std::string& folder, const Checkpoint& checkpoint) {
   const TemplateFiles templates = read_template_files(folder);
-  return {.tokenizer = Tokenizer::from_folder(folder),
+  Tokenizer tokenizer = Tokenizer::from_folder(folder);
+  std::unique_ptr<Processor> processor = open_processor(folder, checkpoint);
+  if (processor) processor->check(tokenizer);
+  return {.tokenizer = std::move(tokenizer),
           .standard = compile(templates.standard, "chat template"),
           .tool_use = compile(templates.tool_use, "chat template for tools"),
           .special_tokens = read_special_tokens(folder),
-          .processor = open_processor(folder, checkpoint)};
+          .processor = std::move(processor)};
 }
 
 }  // namespace

@@ -215,7 +215,7 @@ TEST(PromptBuilder, AGivenTemplateReplacesTheModels) {
 }
 
 TEST(PromptBuilder, UnknownMediaModelsAreUnsupported) {
-  EXPECT_EQ(error_of([] { open_model("hunyuan_vl"); }).code(), ErrorCode::unsupported);
+  EXPECT_EQ(error_of([] { open_model("glm46v_moe"); }).code(), ErrorCode::unsupported);
 }
 
 }  // namespace

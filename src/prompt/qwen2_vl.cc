@@ -4,15 +4,11 @@
 // image_processing_qwen2_vl.py, video_processing_qwen2_vl.py, modeling_qwen2_5_vl.py;
 // qwen_vl_utils/vision_process.py for the frames of clips.
 #include <algorithm>
-#include <cmath>
 
-#include "base/error.h"
-#include "media/image/resize.h"
 #include "prompt/clip_frames.h"
 #include "prompt/mrope.h"
-#include "prompt/patches.h"
+#include "prompt/picture_input.h"
 #include "prompt/processor.h"
-#include "prompt/vision_files.h"
 
 namespace quern {
 namespace {
@@ -21,24 +17,6 @@ constexpr PixelRange kImageDefaults{56 * 56, 28 * 28 * 1280},
     kVideoDefaults{128 * 28 * 28, 768 * 28 * 28};
 // Qwen2.5-VL's class says 4 where the file says nothing; every published file says 2.
 constexpr double kDefaultTokensPerSecond = 4;
-
-// One kind of medium as the files describe it.
-struct Vision {
-  VisionFile file;
-  ChannelTables tables;
-};
-
-Vision make_vision(const VisionFile& file) {
-  return {file, make_channel_tables(file.scaling)};
-}
-
-Hash128 hash_of(const MediaInput& input) {
-  const int64_t head[] = {
-      static_cast<int64_t>(input.kind), input.grid_t, input.grid_h, input.grid_w, input.row_size};
-  const Hash128 start = hash_chain(hash_bytes(std::as_bytes(std::span(head))),
-                                   std::as_bytes(std::span(&input.seconds_per_grid, 1)));
-  return hash_chain(start, std::as_bytes(std::span(input.values)));
-}
 
 // What becomes of a medium: which frames, at which size.
 struct Plan {
@@ -53,66 +31,29 @@ class Qwen2Vl : public Processor {
 
   std::optional<int32_t> placeholder(MediaKind kind) const override;
   int64_t count_tokens(const OpenedMedia& media, const PromptRules& rules) const override;
-  MediaInput preprocess(const OpenedMedia& media, const PromptRules& rules) const override;
+  std::vector<MediaPiece> preprocess(const OpenedMedia& media,
+                                     const PromptRules& rules) const override;
   MediaInput largest_picture(int64_t max_tokens) const override;
   void place(Prompt& prompt, const PromptRules& rules) const override;
 
  private:
-  const Vision& vision(MediaKind kind) const { return kind == MediaKind::video ? video_ : image_; }
+  const PictureFormat& format(MediaKind kind) const {
+    return kind == MediaKind::video ? formats_.video : formats_.image;
+  }
   PixelRange pixels(const OpenedMedia& media, int64_t frames, const PromptRules& rules) const;
   Plan plan(const OpenedMedia& media, const PromptRules& rules) const;
 
   int32_t image_token_ = 0, video_token_ = 0;
-  Vision image_, video_;
-  bool has_video_file_ = false;
+  PictureFormats formats_;
   MropeRule mrope_;
 };
-
-void check_shape(const VisionFile& file, const Config& config) {
-  const Config vision = config.sub_or_self("vision_config");
-  const int64_t size = vision.integer_or("patch_size", file.shape.size);
-  const int64_t temporal = vision.integer_or("temporal_patch_size", file.shape.temporal);
-  const int64_t merge = vision.integer_or("spatial_merge_size", file.shape.merge);
-  if (size != file.shape.size || temporal != file.shape.temporal || merge != file.shape.merge)
-    fail(ErrorCode::data_loss,
-         "{}: vision_config says patches of {} pixels, {} frames, {} to a cell's side; the "
-         "processor's file says {}, {}, {}",
-         config.path(),
-         size,
-         temporal,
-         merge,
-         file.shape.size,
-         file.shape.temporal,
-         file.shape.merge);
-}
-
-void check_frames(const OpenedMedia& media) {
-  if (media.frames.empty()) fail(ErrorCode::invalid_argument, "a medium without pictures");
-  if (!(media.fps > 0)) fail(ErrorCode::invalid_argument, "clip: {} frames per second", media.fps);
-  const Image& first = media.frames[0];
-  for (const Image& frame : media.frames)
-    if (frame.width != first.width || frame.height != first.height)
-      fail(ErrorCode::invalid_argument,
-           "clip: its frames must have one size, got {} x {} and {} x {}",
-           first.width,
-           first.height,
-           frame.width,
-           frame.height);
-}
 
 Qwen2Vl::Qwen2Vl(const std::string& folder, const Config& config) {
   image_token_ = static_cast<int32_t>(config.integer_or("image_token_id", 151655, 0, INT32_MAX));
   video_token_ = static_cast<int32_t>(config.integer_or("video_token_id", 151656, 0, INT32_MAX));
-  const Config nothing = Config::parse("{}", "preprocessor_config.json");
-  const auto image_file = find_image_config(folder), video_file = find_video_config(folder);
-  has_video_file_ = video_file.has_value();
-  image_ = make_vision(read_vision_file(image_file.value_or(nothing), kImageDefaults));
-  // Older folders have one file for both.
-  video_ = make_vision(
-      read_vision_file(video_file ? *video_file : image_file.value_or(nothing), kVideoDefaults));
-  check_shape(image_.file, config);
-  check_shape(video_.file, config);
-  mrope_.merge = image_.file.shape.merge;
+  formats_ =
+      read_picture_formats(folder, config, {.pixels = kImageDefaults}, {.pixels = kVideoDefaults});
+  mrope_.merge = formats_.image.file.shape.merge;
   if (config.string_or("model_type", "") == "qwen2_5_vl")
     mrope_.tokens_per_second =
         config.sub_or_self("vision_config").number_or("tokens_per_second", kDefaultTokensPerSecond);
@@ -133,20 +74,18 @@ std::optional<int32_t> Qwen2Vl::placeholder(MediaKind kind) const {
 PixelRange Qwen2Vl::pixels(const OpenedMedia& media,
                            int64_t frames,
                            const PromptRules& rules) const {
-  PixelRange range = vision(media.kind).file.pixels;
-  if (media.kind == MediaKind::video && rules.sample_frames && !has_video_file_) {
+  PixelRange range = format(media.kind).file.pixels;
+  if (media.kind == MediaKind::video && rules.sample_frames && !formats_.has_video_file) {
     const PixelRange clip = clip_pixel_range(frames);
     range.max_pixels = std::min(range.max_pixels, clip.max_pixels);
     range.min_pixels = std::min(clip.min_pixels, range.max_pixels);
   }
-  if (media.max_pixels > 0) range.max_pixels = std::min(range.max_pixels, media.max_pixels);
-  range.min_pixels = std::max(range.min_pixels, std::min(media.min_pixels, range.max_pixels));
-  return range;
+  return narrowed_range(range, media);
 }
 
 Plan Qwen2Vl::plan(const OpenedMedia& media, const PromptRules& rules) const {
   check_frames(media);
-  const VisionFile& file = vision(media.kind).file;
+  const VisionFile& file = format(media.kind).file;
   const auto count = static_cast<int64_t>(media.frames.size());
   Plan plan;
   plan.frames = media.kind == MediaKind::video && rules.sample_frames
@@ -157,59 +96,35 @@ Plan Qwen2Vl::plan(const OpenedMedia& media, const PromptRules& rules) const {
   const int64_t cell = file.shape.size * file.shape.merge;
   plan.size = {media.frames[0].height, media.frames[0].width};
   if (file.do_resize) plan.size = smart_resize(plan.size, cell, pixels(media, frames, rules));
-  if (plan.size.height % cell != 0 || plan.size.width % cell != 0)
-    fail(
-        ErrorCode::invalid_argument,
-        "picture of {} x {} pixels: this model does not resize; both sides must be multiples of {}",
-        plan.size.width,
-        plan.size.height,
-        cell);
+  check_unresized(plan.size, cell);
   return plan;
 }
 
 int64_t Qwen2Vl::count_tokens(const OpenedMedia& media, const PromptRules& rules) const {
   const Plan p = plan(media, rules);
-  const PatchShape& shape = vision(media.kind).file.shape;
-  const int64_t cell = shape.size * shape.merge;
+  const int64_t cell = format(media.kind).cell();
   return p.times * (p.size.height / cell) * (p.size.width / cell);
 }
 
-MediaInput Qwen2Vl::preprocess(const OpenedMedia& media, const PromptRules& rules) const {
+std::vector<MediaPiece> Qwen2Vl::preprocess(const OpenedMedia& media,
+                                            const PromptRules& rules) const {
   const Plan p = plan(media, rules);
-  const Vision& v = vision(media.kind);
-  std::vector<Image> frames;
-  frames.reserve(p.frames.indices.size());
-  for (int64_t index : p.frames.indices)
-    frames.push_back(resize_bicubic(
-        media.frames[static_cast<size_t>(index)], p.size.width, p.size.height, rules.resize));
-  MediaInput input;
-  input.kind = media.kind;
-  input.grid_t = p.times;
-  input.grid_h = p.size.height / v.file.shape.size;
-  input.grid_w = p.size.width / v.file.shape.size;
-  if (media.kind == MediaKind::video)
-    input.seconds_per_grid = static_cast<double>(v.file.shape.temporal) / p.frames.fps;
-  input.rows = input.grid_t * input.grid_h * input.grid_w;
-  input.row_size = v.file.shape.row_size();
-  input.tokens = input.rows / (v.file.shape.merge * v.file.shape.merge);
-  input.values = cut_patches(frames, v.file.shape, v.tables);
-  input.hash = hash_of(input);
-  return input;
+  const PictureFormat& f = format(media.kind);
+  const double seconds = media.kind == MediaKind::video
+                             ? static_cast<double>(f.file.shape.temporal) / p.frames.fps
+                             : 0;
+  return {{.input = std::make_shared<const MediaInput>(
+               make_picture_input(media.kind,
+                                  resized_frames(media, p.frames.indices, p.size, rules.resize),
+                                  f,
+                                  seconds))}};
 }
 
 MediaInput Qwen2Vl::largest_picture(int64_t max_tokens) const {
-  const PatchShape& shape = image_.file.shape;
-  const int64_t side = shape.size * shape.merge;
-  const int64_t cells =
-      std::max<int64_t>(1, std::min(image_.file.pixels.max_pixels / (side * side), max_tokens));
-  const auto rows = static_cast<int64_t>(std::sqrt(static_cast<double>(cells)));
-  MediaInput out;
-  out.grid_h = rows * shape.merge;
-  out.grid_w = cells / rows * shape.merge;
-  out.rows = out.grid_h * out.grid_w;
-  out.row_size = 3 * shape.temporal * shape.size * shape.size;
-  out.tokens = rows * (cells / rows);
-  return out;
+  const VisionFile& file = formats_.image.file;
+  const int64_t cell = formats_.image.cell();
+  return largest_picture_of(
+      file, std::max<int64_t>(1, std::min(file.pixels.max_pixels / (cell * cell), max_tokens)));
 }
 
 void Qwen2Vl::place(Prompt& prompt, const PromptRules& rules) const {

@@ -75,16 +75,16 @@ std::optional<Config> find_part(const std::string& folder, const char* part, con
 
 }  // namespace
 
-VisionFile read_vision_file(const Config& config, PixelRange pixels) {
-  VisionFile file;
+VisionFile read_vision_file(const Config& config, const VisionFile& defaults) {
+  VisionFile file = defaults;
   file.shape.size = config.integer_or("patch_size", file.shape.size, 1, 1024);
   file.shape.temporal = config.integer_or("temporal_patch_size", file.shape.temporal, 1, 64);
   file.shape.merge = config.integer_or("merge_size", file.shape.merge, 1, 64);
   file.scaling = read_scaling(config);
-  file.pixels = read_pixels(config, pixels);
+  file.pixels = read_pixels(config, defaults.pixels);
   file.do_resize = config.boolean_or("do_resize", true);
   const int64_t filter = config.integer_or("resample", kBicubic);
-  if (filter != kBicubic)
+  if (filter != kBicubic && !file.is_filter_ignored)
     fail(ErrorCode::unsupported,
          "{}: resample {}: only {} (bicubic) is supported",
          config.path(),

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What preprocessor_config.json and its relatives say about pictures, with the defaults of the
-// Qwen2-VL classes.
+// What preprocessor_config.json and its relatives say about pictures.
 #pragma once
 
 #include <optional>
@@ -13,15 +12,16 @@
 namespace quern {
 
 struct VisionFile {
-  PatchShape shape;
-  PixelScaling scaling;
-  PixelRange pixels;  // of a resized picture, or of one frame
+  PatchShape shape = {};
+  PixelScaling scaling = {};
+  PixelRange pixels = {};  // of a resized picture, or of one frame
   bool do_resize = true;
+  bool is_filter_ignored = false;  // the file's resample; bicubic whatever it says
 };
 
-// Reads one configuration. `pixels` are the class's limits where the file has none. Throws
-// data_loss for values that cannot be, unsupported for another filter than bicubic.
-VisionFile read_vision_file(const Config& config, PixelRange pixels);
+// Reads one configuration; `defaults` are the class's where the file is silent. Throws data_loss
+// for values that cannot be, unsupported for another filter than bicubic.
+VisionFile read_vision_file(const Config& config, const VisionFile& defaults);
 
 // The part for pictures: image_processor of processor_config.json, else preprocessor_config.json;
 // empty if the folder has neither.

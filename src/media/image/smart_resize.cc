@@ -70,10 +70,14 @@ ImageSize smart_resize(ImageSize size, int64_t factor, PixelRange range) {
   return fit(size, factor, range, 1, 1);
 }
 
-ImageSize smart_resize_clip(int64_t frames, ImageSize size, int64_t factor, PixelRange range) {
-  if (frames < 2 || frames > kMaxFrames)
-    fail(
-        ErrorCode::invalid_argument, "clip of {} frames; 2 to {} are accepted", frames, kMaxFrames);
+ImageSize smart_resize_clip(
+    int64_t frames, ImageSize size, int64_t factor, PixelRange range, int64_t temporal) {
+  if (frames < temporal || frames > kMaxFrames)
+    fail(ErrorCode::invalid_argument,
+         "clip of {} frames; {} to {} are accepted",
+         frames,
+         temporal,
+         kMaxFrames);
   if (std::min(size.height, size.width) < 1) check_aspect(size);
   if (size.height < factor || size.width < factor) {
     const double scale = std::max(static_cast<double>(factor) / static_cast<double>(size.height),
@@ -81,7 +85,7 @@ ImageSize smart_resize_clip(int64_t frames, ImageSize size, int64_t factor, Pixe
     size = {static_cast<int64_t>(static_cast<double>(size.height) * scale),
             static_cast<int64_t>(static_cast<double>(size.width) * scale)};
   }
-  return fit(size, factor, range, frames, round_to(frames, 2));
+  return fit(size, factor, range, frames, round_to(frames, temporal));
 }
 
 }  // namespace quern

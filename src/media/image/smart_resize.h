@@ -20,8 +20,10 @@ struct PixelRange {
 // times the other, or a side has no pixels or more than 2^24. Qwen2-VL (factor 28) and HunYuan-VL
 // (factor 32).
 ImageSize smart_resize(ImageSize size, int64_t factor, PixelRange range);
-// GLM-4V: the range counts the pixels of all frames (a picture counts as 2), and sides below the
-// factor are enlarged first.
-ImageSize smart_resize_clip(int64_t frames, ImageSize size, int64_t factor, PixelRange range);
+// GLM-4V: the range counts the pixels of all frames (a picture counts as `temporal`, the frames of
+// a patch), and sides below the factor are enlarged first. Throws also for fewer frames than those
+// of a patch.
+ImageSize smart_resize_clip(
+    int64_t frames, ImageSize size, int64_t factor, PixelRange range, int64_t temporal = 2);
 
 }  // namespace quern

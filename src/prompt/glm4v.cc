@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+// GLM-4.1V and AutoGLM-Phone: pictures of any shape as 2 x 2 cells of 14 x 14 patches; a clip as
+// one picture for each pair of frames, with the second it was taken at behind it. Sources: arXiv
+// 2507.01006; transformers 5.23, processing_glm4v.py, image_processing_glm4v.py,
+// video_processing_glm4v.py, get_rope_index of modeling_glm4v.py.
+//
+//   <|begin_of_video|><|video|><|end_of_video|>, four frames at two a second, two tokens each,
+//   becomes
+//   <|begin_of_video|>
+//     <|begin_of_image|><|image|><|image|><|end_of_image|>0
+//     <|begin_of_image|><|image|><|image|><|end_of_image|>1
+//   <|end_of_video|>
+#include <algorithm>
+
+#include "base/error.h"
+#include "prompt/clip_frames.h"
+#include "prompt/mrope.h"
+#include "prompt/picture_input.h"
+#include "prompt/processor.h"
+
+namespace quern {
+namespace {
+
+// Of all frames together; a picture counts as two.
+constexpr PixelRange kImageDefaults{112 * 112, 28 * 28 * 15000},
+    kVideoDefaults{112 * 112, 28 * 28 * 2 * 30000};
+constexpr const char *kBeginImage = "<|begin_of_image|>", *kEndImage = "<|end_of_image|>";
+
+struct TokenRule {
+  const char *key, *text;
+  int32_t published;
+};
+constexpr TokenRule kImage{"image_token_id", "<|image|>", 151343},
+    kVideo{"video_token_id", "<|video|>", 151344};
+constexpr TokenRule kTokens[] = {kImage,
+                                 kVideo,
+                                 {"image_start_token_id", kBeginImage, 151339},
+                                 {"image_end_token_id", kEndImage, 151340},
+                                 {"video_start_token_id", "<|begin_of_video|>", 151341},
+                                 {"video_end_token_id", "<|end_of_video|>", 151342}};
+
+int32_t id_in(const Config& config, const TokenRule& rule) {
+  return static_cast<int32_t>(config.integer_or(rule.key, rule.published, 0, INT32_MAX));
+}
+
+// Which frames, at which size.
+struct Plan {
+  ClipFrames frames;
+  ImageSize size;
+  int64_t times = 1;  // temporal patches
+};
+
+class Glm4v : public Processor {
+ public:
+  Glm4v(const std::string& folder, const Config& config)
+      : config_(config),
+        formats_(read_picture_formats(
+            folder, config, {.pixels = kImageDefaults}, {.pixels = kVideoDefaults})) {
+    image_token_ = id_in(config, kImage);
+    video_token_ = id_in(config, kVideo);
+    if (const auto file = find_video_config(folder)) {
+      fps_ = file->number_or("fps", fps_);
+      max_duration_ = file->number_or("max_duration", max_duration_);
+      if (!(fps_ > 0 && fps_ < 1e3) || !(max_duration_ >= 1 && max_duration_ < 1e6))
+        fail(ErrorCode::data_loss,
+             "{}: fps {}, max_duration {}: expected positive numbers",
+             file->path(),
+             fps_,
+             max_duration_);
+    }
+  }
+
+  std::optional<int32_t> placeholder(MediaKind kind) const override {
+    if (kind == MediaKind::audio) return std::nullopt;
+    return kind == MediaKind::video ? video_token_ : image_token_;
+  }
+  int32_t row_token(MediaKind) const override { return image_token_; }
+  void check(const Tokenizer& tokenizer) const override;
+  int64_t count_tokens(const OpenedMedia& media, const PromptRules& rules) const override;
+  std::vector<MediaPiece> preprocess(const OpenedMedia& media,
+                                     const PromptRules& rules) const override;
+  MediaInput largest_picture(int64_t max_tokens) const override;
+  // Frames of a clip stand apart: each is placed as a picture.
+  void place(Prompt& prompt, const PromptRules&) const override {
+    place_mrope(prompt, {.merge = formats_.image.file.shape.merge});
+  }
+
+ private:
+  const PictureFormat& format(MediaKind kind) const {
+    return kind == MediaKind::video ? formats_.video : formats_.image;
+  }
+  Plan plan(const OpenedMedia& media, const PromptRules& rules) const;
+
+  Config config_;
+  int32_t image_token_ = 0, video_token_ = 0;
+  PictureFormats formats_;
+  double fps_ = 2, max_duration_ = 300;  // of a clip: frames a second, seconds at that rate
+};
+
+void Glm4v::check(const Tokenizer& tokenizer) const {
+  for (const TokenRule& rule : kTokens) {
+    const auto id = tokenizer.token_to_id(rule.text);
+    if (!id)
+      fail(ErrorCode::data_loss,
+           "the tokenizer has no token {}: this model's prompts are made of it",
+           rule.text);
+    if (*id != id_in(config_, rule))
+      fail(ErrorCode::data_loss,
+           "{}: {} is {}, the tokenizer's {} is {}: the two files do not belong together",
+           config_.path(),
+           rule.key,
+           id_in(config_, rule),
+           rule.text,
+           *id);
+  }
+}
+
+Plan Glm4v::plan(const OpenedMedia& media, const PromptRules& rules) const {
+  check_frames(media);
+  const PictureFormat& f = format(media.kind);
+  const auto count = static_cast<int64_t>(media.frames.size());
+  const int64_t temporal = f.file.shape.temporal;
+  const bool is_clip = media.kind == MediaKind::video;
+  Plan plan;
+  plan.frames = is_clip && rules.sample_frames
+                    ? choose_glm4v_frames(count, media.fps, fps_, max_duration_)
+                    : all_frames(count, media.fps);
+  const auto frames = static_cast<int64_t>(plan.frames.indices.size());
+  plan.times = (frames + temporal - 1) / temporal;
+  plan.size = {media.frames[0].height, media.frames[0].width};
+  const int64_t counted = is_clip ? frames : temporal;
+  if (f.file.do_resize)
+    plan.size = smart_resize_clip(
+        counted, plan.size, f.cell(), narrowed_range(f.file.pixels, media, counted), temporal);
+  check_unresized(plan.size, f.cell());
+  return plan;
+}
+
+int64_t Glm4v::count_tokens(const OpenedMedia& media, const PromptRules& rules) const {
+  const Plan p = plan(media, rules);
+  const int64_t cell = format(media.kind).cell();
+  return p.times * (p.size.height / cell) * (p.size.width / cell);
+}
+
+std::vector<MediaPiece> Glm4v::preprocess(const OpenedMedia& media,
+                                          const PromptRules& rules) const {
+  const Plan p = plan(media, rules);
+  const PictureFormat& f = format(media.kind);
+  const std::vector<Image> frames = resized_frames(media, p.frames.indices, p.size, rules.resize);
+  if (media.kind == MediaKind::image)
+    return {
+        {.input = std::make_shared<const MediaInput>(make_picture_input(media.kind, frames, f))}};
+  std::vector<MediaPiece> pieces;
+  const auto temporal = static_cast<size_t>(f.file.shape.temporal);
+  for (int64_t t = 0; t < p.times; ++t) {
+    const size_t first = static_cast<size_t>(t) * temporal,
+                 count = std::min(temporal, frames.size() - first);
+    auto input = std::make_shared<MediaInput>(
+        make_picture_input(media.kind, std::span(frames).subspan(first, count), f));
+    input->part = static_cast<int32_t>(t);
+    input->parts = static_cast<int32_t>(p.times);
+    // The times of every second frame, as the reference takes them; the last one where they end.
+    const size_t stamped = std::min(2 * static_cast<size_t>(t), (frames.size() - 1) / 2 * 2);
+    const double second = static_cast<double>(p.frames.indices[stamped]) / media.fps;
+    pieces.push_back(
+        {std::move(input), kBeginImage, kEndImage + std::to_string(static_cast<int64_t>(second))});
+  }
+  return pieces;
+}
+
+MediaInput Glm4v::largest_picture(int64_t max_tokens) const {
+  const PictureFormat& f = formats_.image;
+  const int64_t most = f.file.pixels.max_pixels / f.file.shape.temporal / (f.cell() * f.cell());
+  return largest_picture_of(f.file, std::max<int64_t>(1, std::min(most, max_tokens)));
+}
+
+}  // namespace
+
+std::unique_ptr<Processor> open_glm4v(const std::string& folder, const Config& config) {
+  return std::make_unique<Glm4v>(folder, config);
+}
+
+}  // namespace quern
