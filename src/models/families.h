@@ -13,5 +13,7 @@ std::unique_ptr<Model> make_llama(const Builder& b);
 std::unique_ptr<Model> make_qwen2(const Builder& b);
 std::unique_ptr<Model> make_qwen2_vl(const Builder& b);
 std::unique_ptr<Model> make_qwen2_5_vl(const Builder& b);
+std::unique_ptr<Model> make_glm4v(const Builder& b);
+std::unique_ptr<Model> make_hunyuan_vl(const Builder& b);
 
 }  // namespace quern

@@ -62,9 +62,16 @@ class GoldenCase {
         expected_(read_json_file(kGoldenFolder + name + "/expected.json")),
         tensors_(open_checkpoint(kGoldenFolder + name + "/expected.safetensors")),
         checkpoint_(open_checkpoint(kGoldenFolder + name)),
-        model_(make_model(Builder(checkpoint_, owned_.ctx()))) {
+        model_(make_model(Builder(checkpoint_, owned_.ctx(), {}, building()))) {
     atol = expected_["tolerance"]["float32"]["atol"].get<double>();
     rtol = expected_["tolerance"]["float32"]["rtol"].get<double>();
+  }
+
+  // What the case's reference_rules say of the model.
+  BuilderOptions building() const {
+    const Json rules = expected_.value("reference_rules", Json::object());
+    return {.reference = {.xdrope_layout = rules.value("xdrope_layout", ""),
+                          .position_resize = rules.value("position_resize", "")}};
   }
 
   Ctx& ctx() { return owned_.ctx(); }
@@ -154,8 +161,9 @@ struct GoldenPrompt {
     if (!positions.empty()) axes = static_cast<int>(positions.size() / ids.size());
     const std::vector<int32_t> delta = c.integers(name + ".rope_delta");
     next_position = static_cast<int32_t>(ids.size()) + (delta.empty() ? 0 : delta[0]);
-    add_rows(media_rows(c, name, MediaKind::image), c.model().info().image_token);
-    add_rows(media_rows(c, name, MediaKind::video), c.model().info().video_token);
+    const std::vector<int32_t> types = c.integers(name + ".mm_token_type_ids");
+    add_rows(media_rows(c, name, MediaKind::image), c.model().info().image_token, types, 1);
+    add_rows(media_rows(c, name, MediaKind::video), c.model().info().video_token, types, 2);
   }
 
   SequenceInput input() const { return {ids, positions, axes, media}; }
@@ -177,13 +185,17 @@ struct GoldenPrompt {
   }
 
  private:
-  // The k-th placeholder takes the k-th row: one MediaRows per run of placeholders.
-  void add_rows(const Tensor& rows, int32_t placeholder) {
+  // The k-th placeholder takes the k-th row: one MediaRows per run of placeholders. `types`, where
+  // a case stores them, tell apart kinds that share a placeholder.
+  void add_rows(const Tensor& rows,
+                int32_t placeholder,
+                const std::vector<int32_t>& types,
+                int32_t type) {
     if (!rows.defined()) return;
     int64_t used = 0;
     for (size_t begin = 0, end = 0; begin < ids.size(); begin = end) {
       for (end = begin + 1; end < ids.size() && ids[end] == ids[begin];) ++end;
-      if (ids[begin] != placeholder) continue;
+      if (ids[begin] != placeholder || (!types.empty() && types[begin] != type)) continue;
       const auto count = static_cast<int64_t>(end - begin);
       media.push_back({static_cast<int32_t>(begin), rows.slice(0, used, used + count)});
       used += count;

@@ -22,10 +22,12 @@ std::vector<std::string> all_golden_models() {
 class Ranks : public ::testing::TestWithParam<std::string> {
  protected:
   std::unique_ptr<Model> on(const Degrees& degrees) {
-    return std::make_unique<ThreadRanks>(case_.checkpoint(),
-                                         OwnedCtx::Options{.threads = 1, .isa = kIsa},
-                                         degrees,
-                                         [](const Builder& b) { return make_model(b); });
+    return std::make_unique<ThreadRanks>(
+        case_.checkpoint(),
+        OwnedCtx::Options{.threads = 1, .isa = kIsa},
+        degrees,
+        [](const Builder& b) { return make_model(b); },
+        case_.building());
   }
   // The logits of each prompt, media encoded by this model.
   std::vector<std::vector<float>> logits(const Model& model) {

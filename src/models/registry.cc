@@ -14,6 +14,8 @@ constexpr ModelEntry kTable[] = {
     {"Qwen2ForCausalLM", "qwen2", make_qwen2},
     {"Qwen2VLForConditionalGeneration", "qwen2_vl", make_qwen2_vl},
     {"Qwen2_5_VLForConditionalGeneration", "qwen2_5_vl", make_qwen2_5_vl},
+    {"Glm4vForConditionalGeneration", "glm4v", make_glm4v},
+    {"HunYuanVLForConditionalGeneration", "hunyuan_vl", make_hunyuan_vl},
 };
 
 std::string known_architectures() {

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// GLM-4.1V-9B-Thinking, AutoGLM-Phone-9B, GLM-4.6V-Flash. GLM-V Team 2025, "GLM-4.5V and
+// GLM-4.1V-Thinking" (arXiv 2507.01006). Reference: transformers 5.23, models/glm4v.
+//
+// The tower (glm4v_tower.cc) makes tokens of pictures, and of clips frame pair by frame pair; the
+// decoder norms what attention and MLP give before it is added, and turns the first half of each
+// head with time, row and column:
+//
+//   per layer:  h += rms_norm(Wo attention(rope(Wq n + bq), rope(Wk n + bk), Wv n + bv)),  n =
+//   rms_norm(h)
+//               h += rms_norm(Wdown (silu(g) * u)),  [g; u] = Wgate_up rms_norm(h)
+#include "base/error.h"
+#include "models/families.h"
+#include "models/glm4v_tower.h"
+
+namespace quern {
+namespace {
+
+constexpr int32_t kImageToken = 151343;  // <|image|>
+const RopeDefaults kRopeDefaults{.theta = 10000, .sections = {8, 12, 12}};
+
+// What published files all say and the reference takes for granted.
+void check_text(const Builder& b, const Config& text) {
+  if (!text.boolean_or("attention_bias", true))
+    fail(ErrorCode::unsupported,
+         "{}: attention_bias false: this family has biases on q, k and v",
+         text.path());
+  if (text.boolean_or("use_qk_norm", false))
+    fail(ErrorCode::unsupported,
+         "{}: use_qk_norm: this family does not norm queries and keys",
+         text.path());
+  for (const char* name : {"self_attn.o_proj.bias", "self_attn.q_norm.weight", "mlp.gate.weight"})
+    if ((b / "model.layers.0").has(name))
+      fail(ErrorCode::unsupported,
+           "model.layers.0.{}: {} has no such tensor; is this another model?",
+           name,
+           "Glm4vForConditionalGeneration");
+}
+
+DecoderConfig text_config(const Config& root) {
+  DecoderConfig c = DecoderConfig::from(root, 1e-5);
+  c.attention.qkv_bias = Bias::present;
+  c.attention.rope_style = ops::RopeStyle::interleaved;
+  c.has_sandwich_norms = c.is_gate_up_fused = true;
+  return c;
+}
+
+// How many elements of a head are turned.
+int64_t rotary_size(const Config& text, int64_t head_size) {
+  const auto rope = text.find("rope_parameters");
+  const double outer = text.number_or("partial_rotary_factor", 1.0);
+  const double share = rope ? rope->number_or("partial_rotary_factor", outer) : outer;
+  const auto size =
+      share > 0 && share <= 1 ? static_cast<int64_t>(static_cast<double>(head_size) * share) : 0;
+  if (size < 2 || size % 2 != 0)
+    fail(ErrorCode::data_loss,
+         "{}: partial_rotary_factor {}: of heads of {}, expected an even part, at least 2",
+         text.path(),
+         share,
+         head_size);
+  return size;
+}
+
+}  // namespace
+
+std::unique_ptr<Model> make_glm4v(const Builder& b) {
+  const Config text = b.config().sub_or_self("text_config");
+  check_text(b, text);
+  const DecoderConfig c = text_config(b.config());
+  auto model = std::make_unique<DecoderModel>(
+      b,
+      DecoderModel::Family{"Glm4vForConditionalGeneration", "glm4v"},
+      c,
+      Rope::from(b, text, rotary_size(text, c.attention.sizes.head_size), kRopeDefaults));
+  model->take_pictures(
+      b, make_glm4v_tower(b, c.hidden), glm4v_media_tokens(b.config(), c.vocab, kImageToken));
+  return model;
+}
+
+}  // namespace quern
