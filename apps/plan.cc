@@ -101,11 +101,12 @@ std::optional<MediaInput> usual_picture(const Config& config) {
   if (!vision) return std::nullopt;
   MediaInput out;
   const int64_t side = vision->integer_or("patch_size", 14, 1, 1024);
+  const int64_t frames = config.string_or("model_type", "") == "hunyuan_vl" ? 1 : 2;
   out.grid_h = 60, out.grid_w = 80;
   out.rows = out.grid_h * out.grid_w;
   out.row_size =
       vision->integer_or("in_chans", vision->integer_or("in_channels", 3, 1, 64), 1, 64) *
-      vision->integer_or("temporal_patch_size", 2, 1, 64) * side * side;
+      vision->integer_or("temporal_patch_size", frames, 1, 64) * side * side;
   const int64_t merge = vision->integer_or("spatial_merge_size", 2, 1, 64);
   out.tokens = out.rows / (merge * merge);
   return out;

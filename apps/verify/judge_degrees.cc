@@ -25,6 +25,7 @@ struct NamedPrompt {
 struct Subject {
   std::shared_ptr<const Checkpoint> checkpoint;
   std::vector<NamedPrompt> prompts;
+  ReferenceChoice reference = {};
 };
 
 Subject open_golden(const std::string& folder, const VerifyMode& mode) {
@@ -32,7 +33,7 @@ Subject open_golden(const std::string& folder, const VerifyMode& mode) {
   if (golden.kind() != "model")
     fail(ErrorCode::unsupported, "kind {}: degrees concern models", golden.kind());
   ModelCase opened(golden, mode);
-  Subject out{open_checkpoint(folder), {}};
+  Subject out{open_checkpoint(folder), {}, reference_of(golden)};
   for (const Json& prompt : golden.expected().at("prompts"))
     out.prompts.push_back({prompt.at("name").get<std::string>(), opened.prompt_from_files(prompt)});
   return out;
@@ -122,7 +123,11 @@ class DegreeJudge {
   std::unique_ptr<Model> open(const Degrees& degrees) const {
     const OwnedCtx::Options each{.threads = 1, .isa = mode_.isa, .activation = mode_.activation};
     return std::make_unique<ThreadRanks>(
-        subject_.checkpoint, each, degrees, [](const Builder& b) { return make_model(b); });
+        subject_.checkpoint,
+        each,
+        degrees,
+        [](const Builder& b) { return make_model(b); },
+        BuilderOptions{.reference = subject_.reference});
   }
 
   void judge(const Model& ranks, int degree, size_t index) {

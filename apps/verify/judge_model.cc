@@ -179,7 +179,10 @@ class ModelJudge {
       std::vector<float> pixels;
       for (const MediaSpan& span : made.media) {
         if (span.media->kind != kind) continue;
-        grids.insert(grids.end(), {span.media->grid_t, span.media->grid_h, span.media->grid_w});
+        if (span.media->part == 0)
+          grids.insert(
+              grids.end(),
+              {span.media->grid_t * span.media->parts, span.media->grid_h, span.media->grid_w});
         pixels.insert(pixels.end(), span.media->values.begin(), span.media->values.end());
       }
       if (grids.empty()) continue;

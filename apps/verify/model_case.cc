@@ -44,6 +44,12 @@ std::vector<MediaRows> rows_of(const std::vector<MediaSpan>& media,
 
 }  // namespace
 
+ReferenceChoice reference_of(const GoldenCase& golden) {
+  const Json stated = golden.expected().value("reference_rules", Json::object());
+  return {.xdrope_layout = stated.value("xdrope_layout", ""),
+          .position_resize = stated.value("position_resize", "")};
+}
+
 ModelCase::ModelCase(const GoldenCase& golden, const VerifyMode& mode)
     : golden_(golden),
       degrees_(mode.degrees),
@@ -57,14 +63,16 @@ const PromptBuilder& ModelCase::prompts() {
 
 const Model& ModelCase::model() {
   if (model_) return *model_;
+  const BuilderOptions building{.reference = reference_of(golden_)};
   if (degrees_.world() == 1)
-    model_ = make_model(Builder(checkpoint_, ctx_.ctx()));
+    model_ = make_model(Builder(checkpoint_, ctx_.ctx(), {}, building));
   else
     model_ = std::make_unique<ThreadRanks>(
         checkpoint_,
         OwnedCtx::Options{.threads = 1, .isa = ctx_.ctx().isa, .activation = ctx_.ctx().activation},
         degrees_,
-        [](const Builder& b) { return make_model(b); });
+        [](const Builder& b) { return make_model(b); },
+        building);
   return *model_;
 }
 

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "nn/builder.h"
 #include "nn/model.h"
 #include "nn/owned_ctx.h"
 #include "prompt/prompt_builder.h"
@@ -26,6 +27,9 @@ struct Decoded {
   std::vector<std::vector<float>> hidden_last;  // per layer: the last position
   std::vector<float> logits;                    // [positions, V]
 };
+
+// What the case's reference_rules say of the model itself; those of the prompt ModelCase obeys.
+ReferenceChoice reference_of(const GoldenCase& golden);
 
 class ModelCase {
  public:
