@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "api/grammar_presets.h"
 #include "base/file.h"
 #include "commands.h"
 #include "exit_codes.h"
@@ -21,7 +22,7 @@ using Clock = std::chrono::steady_clock;
 using Kind = GrammarSpec::Kind;
 
 struct GrammarOptions {
-  std::string schema, regex, ebnf, structural_tag, model;
+  std::string schema, regex, ebnf, structural_tag, preset, model;
   std::vector<std::string> instances;
   bool json = false, print = false;
 };
@@ -134,6 +135,7 @@ double at_share(std::vector<double> values, double share) {
 }
 
 GrammarSpec spec_of(const GrammarOptions& o) {
+  if (!o.preset.empty()) return *grammar_preset(o.preset);
   const auto read = [](const std::string& file) { return read_file(file, size_t{1} << 20); };
   if (!o.schema.empty()) return {Kind::json_schema, read(o.schema)};
   if (!o.ebnf.empty()) return {Kind::ebnf, read(o.ebnf)};
@@ -230,6 +232,8 @@ void add_grammar_command(CLI::App& parent, int& exit_code) {
   what->add_option(
       "--ebnf", o->ebnf, "a file with a grammar: rules \"name ::= …\" from root, or Lark");
   what->add_option("--structural-tag", o->structural_tag, "a file with a structural tag");
+  what->add_option("--preset", o->preset, "a grammar that is known by name")
+      ->check(CLI::IsMember(grammar_preset_names()));
   what->require_option(1);
   command->add_option(
       "--instance", o->instances, "files whose texts are tried: exit code 1 if one is refused");

@@ -45,6 +45,15 @@ Json value_in(const std::string& path, const char* key) {
   return value == file.end() ? Json(nullptr) : *value;
 }
 
+// Of config.json; a text model nested in it knows better than the whole.
+Json end_of_sequence_in(const std::string& path) {
+  const Json text = value_in(path, "text_config");
+  if (text.is_object())
+    if (const auto nested = text.find("eos_token_id"); nested != text.end() && !nested->is_null())
+      return *nested;
+  return value_in(path, "eos_token_id");
+}
+
 // What is too large in a request is the request's own fault: 400, not the 429 of a busy server.
 template <typename Build>
 std::shared_ptr<const Prompt> prepared(const char* field, Build&& build) {
@@ -158,7 +167,7 @@ GenerationDefaults read_generation_defaults(const std::string& model_path,
     if (file_exists(path)) out = GenerationDefaults::from(read_json_file(path));
     if (out.eos_token_ids.empty()) {
       Json eos = Json::object();
-      eos["eos_token_id"] = value_in(model_path + "/config.json", "eos_token_id");
+      eos["eos_token_id"] = end_of_sequence_in(model_path + "/config.json");
       out.eos_token_ids = GenerationDefaults::from(eos).eos_token_ids;
     }
   }

@@ -173,6 +173,10 @@ TEST(ReadGenerationDefaults, TakesTheFilesBesideTheWeights) {
       << "a .gguf file says itself what it defaults to";
   std::ofstream(folder / "config.json") << R"({"eos_token_id": 7})";
   EXPECT_EQ(read_generation_defaults(folder, tokenizer).eos_token_ids, std::vector<int32_t>({7}));
+  std::ofstream(folder / "config.json")
+      << R"({"eos_token_id": 7, "text_config": {"eos_token_id": [7, 6]}})";
+  EXPECT_EQ(read_generation_defaults(folder, tokenizer).eos_token_ids,
+            std::vector<int32_t>({7, 6}));
   std::ofstream(folder / "generation_config.json")
       << R"({"eos_token_id": [8, 9], "temperature": 0.5})";
   const GenerationDefaults defaults = read_generation_defaults(folder, tokenizer);

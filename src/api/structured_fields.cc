@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "api/api_error.h"
+#include "api/grammar_presets.h"
 #include "api/service.h"
 #include "sampling/grammar/grammar_error.h"
 
@@ -66,6 +67,18 @@ Constraint choices_of(const Json& value, const std::string& path) {
   return {choice_grammar(choices), path};
 }
 
+Constraint preset_of(const Json& value, const std::string& path) {
+  const std::string name = value.is_string() ? value.get<std::string>() : std::string();
+  if (auto spec = grammar_preset(name)) return {std::move(*spec), path};
+  std::string known;
+  for (const std::string& one : grammar_preset_names()) known += (known.empty() ? "" : ", ") + one;
+  fail_field(path,
+             "{}: expected the name of a grammar, one of {}, got {}",
+             path,
+             known,
+             value.is_string() ? name.substr(0, 64) : std::string(json_type_name(value)));
+}
+
 Constraint tag_of(const Json& value, const std::string& path) {
   const Json tag = json_of(value, path);
   if (!tag.is_object())
@@ -123,6 +136,7 @@ void read_structured_outputs(const Json& value, Chosen& chosen) {
   chosen.read(fields, "choice", choices_of);
   chosen.read(fields, "grammar", text_of, Kind::ebnf);
   chosen.read(fields, "structural_tag", tag_of);
+  chosen.read(fields, "preset", preset_of);
   if (fields.boolean_or("json_object", false)) chosen.take(any_object(fields.path("json_object")));
   fields.refuse("whitespace_pattern", "white space in JSON is what the grammar says");
   fields.refuse("disable_any_whitespace", "white space in JSON is what the grammar says");

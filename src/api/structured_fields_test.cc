@@ -8,7 +8,9 @@
 
 #include "api/api_error.h"
 #include "api/generation_job.h"
+#include "api/grammar_presets.h"
 #include "api/scripted_service.h"
+#include "sampling/grammar/grammar_compiler.h"
 
 namespace quern {
 namespace {
@@ -135,6 +137,52 @@ TEST(StructuredFields, AnErrorNamesFieldAndPointer) {
     EXPECT_NE(std::string(error.what()).find("nope"), std::string::npos);
   }
   EXPECT_THROW(job_of(R"("guided_regex": "a", "ignore_eos": true)", service), RequestError);
+}
+
+// Texts that a preset lets pass, byte by byte, and texts that it does not.
+TEST(GrammarPresets, AutoGlmTakesActionsAndNothingElse) {
+  const GrammarCompiler compiler;
+  const auto accepts = [&](const Grammar& grammar, std::string_view text) {
+    const auto state = grammar.start();
+    for (const char c : text)
+      if (!state->accept(static_cast<unsigned char>(c))) return false;
+    return state->accept(GrammarCompiler::kByteEnd);
+  };
+  const auto action = compiler.compile(*grammar_preset("autoglm_action"));
+  const auto whole = compiler.compile(*grammar_preset("autoglm"));
+  for (const char* text : {"do(action=\"Tap\", element=[499,182])",
+                           "do(action=\"Tap\", element=[0, 999], message=\"pay\")",
+                           "do(action=\"Swipe\", start=[500,800], end=[500,20])",
+                           "do(action=\"Type\", text=\"Zürich, 微信\")",
+                           "do(action=\"Wait\", duration=\"2 seconds\")",
+                           "do(action=\"Back\")",
+                           "finish(message=\"Done.\")"}) {
+    EXPECT_TRUE(accepts(*action, text)) << text;
+    EXPECT_TRUE(accepts(*whole, text)) << text;
+    EXPECT_TRUE(accepts(*whole, "<think>so</think><answer>" + std::string(text) + "</answer>"));
+    EXPECT_FALSE(accepts(*action, "so " + std::string(text))) << text;
+    EXPECT_FALSE(accepts(*whole, std::string(text) + " then")) << text;
+  }
+  for (const char* text : {"do(action=\"Tap\", element=[1000,1])",
+                           "do(action=\"Tap\", element=[01,1])",
+                           "do(action=\"Fly\")",
+                           "do(action=\"Type\", text=\"a\"b\")",
+                           "do(action=\"Back\", element=[1,2])",
+                           "finish()"}) {
+    EXPECT_FALSE(accepts(*action, text)) << text;
+    EXPECT_FALSE(accepts(*whole, text)) << text;
+  }
+}
+
+TEST(GrammarPresets, AreNamedInRequests) {
+  const auto chosen = read(R"({"structured_outputs": {"preset": "autoglm_action"}})");
+  ASSERT_TRUE(chosen.has_value());
+  EXPECT_EQ(chosen->spec, *grammar_preset("autoglm_action"));
+  EXPECT_EQ(chosen->field, "structured_outputs.preset");
+  EXPECT_EQ(field_in_error(R"({"structured_outputs": {"preset": "autoglmm"}})"),
+            "structured_outputs.preset");
+  EXPECT_EQ(field_in_error(R"({"structured_outputs": {"preset": 1}})"),
+            "structured_outputs.preset");
 }
 
 }  // namespace

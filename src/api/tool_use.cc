@@ -69,6 +69,8 @@ bool thinks_in_front_of_calls(const ReadingRequest& request) {
 ToolUse ToolUse::parse(FieldReader& fields, const Json* tools) {
   ToolUse out;
   out.choice = choice_of(fields, tools);
+  const Json* said = fields.find("tool_choice");
+  out.refuses_calls = said && said->is_string() && *said == "none";
   out.is_parallel = fields.boolean_or("parallel_tool_calls", true);
   out.shows_reasoning = fields.boolean_or("include_reasoning", true);
   out.separates_reasoning = fields.boolean_or("separate_reasoning", true);
@@ -101,6 +103,8 @@ AnswerReading reading_of(const ReadingRequest& request) {
     options.limits.max_calls = is_single ? 1 : kMaxCalls;
     options.ends_after_calls = is_single;
   }
+  if (!request.tools && !use.refuses_calls && dialects.tools && dialects.tools->has_own_tools())
+    dialect = dialects.tools;
   if (options.reasoning) out.shown_special_ids = dialects.reasoning_markers;
   if (dialect)
     out.shown_special_ids.insert(

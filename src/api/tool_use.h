@@ -18,6 +18,7 @@ namespace quern {
 
 struct ToolUse {
   ToolChoice choice;                // "none" without tools
+  bool refuses_calls = false;       // tool_choice "none" was said: calls stay text
   bool is_parallel = true;          // parallel_tool_calls: more than one call in an answer
   bool shows_reasoning = true;      // include_reasoning; false drops it
   bool separates_reasoning = true;  // separate_reasoning; false leaves it in the text

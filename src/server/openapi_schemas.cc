@@ -114,7 +114,7 @@ std::vector<Field> sampling_fields() {
        {{"type", "object"},
         {"properties", {{"type", text()}}},
         {"required", Json::array({"type"})}}},
-      {"structured_outputs", typed("object"), "What the answer must be: json, regex, choice, …"},
+      {"structured_outputs", typed("object"), "What the answer must be: json, regex, choice, preset, …"},
       {"guided_json", one_of(Json::array({text(), typed("object"), typed("boolean")}))},
       {"guided_regex", text()},
       {"guided_choice", list_of(text(), 1, 1 << 16)},

@@ -41,6 +41,7 @@ class AnswerWriter {
   // For a dialect whose calls cannot be told from text before they end.
   void hold_whole_calls() { limits_.held_bytes = kMaxHeldBytes; }
 
+  bool has_content() const { return has_content_; }  // text that is no layout
   int call_count() const { return call_count_; }
   bool may_call() const { return call_count_ < limits_.max_calls; }
 

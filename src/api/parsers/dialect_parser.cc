@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "api/parsers/dialect_parser.h"
 
+#include <algorithm>
+
 namespace quern {
 
 PromptThinking thinking_at_end(std::string_view prompt) {
@@ -18,6 +20,9 @@ DialectParser::DialectParser(Options options)
       reasoning_(out_),
       markers_(options_.dialect ? options_.dialect->markers() : std::vector<std::string>()) {
   markers_.emplace_back(kThinkEnd);
+  if (options_.reasoning && options_.reasoning->has_answer_tags)
+    for (const std::string_view tag : {kAnswerBegin, kAnswerEnd})
+      if (std::ranges::find(markers_, tag) == markers_.end()) markers_.emplace_back(tag);
   root_ = run();
 }
 
@@ -41,6 +46,10 @@ ParserTask<bool> DialectParser::read_reasoning() {
     if (which == TextReader::kEnd) co_return true;
     const std::string& marker = markers_[static_cast<size_t>(which)];
     if (marker == kThinkEnd) break;
+    if (is_answer_tag(marker)) {  // talks about it
+      out_.reasoning(marker);
+      continue;
+    }
     // A model may go from thinking straight to a call.
     expects_think_end_ = co_await read_marked(which);
     if (expects_think_end_) break;
@@ -48,6 +57,14 @@ ParserTask<bool> DialectParser::read_reasoning() {
   }
   out_.end_reasoning();
   co_return true;
+}
+
+// The first of the answer, and the one that ends it.
+bool DialectParser::takes_answer_tag(std::string_view tag) {
+  const bool is_begin = tag == kAnswerBegin;
+  const bool is_due = is_begin ? !has_answer_begun_ && !out_.has_content() : has_answer_begun_;
+  if (is_begin && is_due) has_answer_begun_ = true;
+  return is_due;
 }
 
 // Behind a marker; if it begins no call the reader stands there again.
@@ -91,6 +108,10 @@ ParserTask<bool> DialectParser::read_answer() {
     if (which == TextReader::kEnd) break;
     const std::string& marker = markers_[static_cast<size_t>(which)];
     const bool is_think_end = marker == kThinkEnd;
+    if (is_answer_tag(marker)) {
+      if (!takes_answer_tag(marker)) out_.content(marker);
+      continue;
+    }
     if (!is_think_end) may_be_bare = co_await read_marked(which);
     if (!may_be_bare && !(is_think_end && expects_think_end_)) out_.content(marker);
     expects_think_end_ = expects_think_end_ && !is_think_end;

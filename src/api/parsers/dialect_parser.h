@@ -38,6 +38,11 @@ class DialectParser final : public AnswerParser {
   ParserTask<bool> read_answer();
   ParserTask<bool> read_reasoning();
   ParserTask<bool> skip_think_begin();
+  bool is_answer_tag(std::string_view marker) const {
+    return options_.reasoning && options_.reasoning->has_answer_tags &&
+           (marker == kAnswerBegin || marker == kAnswerEnd);
+  }
+  bool takes_answer_tag(std::string_view tag);
   ParserTask<bool> read_marked(int which);
   ParserTask<bool> read_bare();
   AnswerDelta take();
@@ -48,6 +53,7 @@ class DialectParser final : public AnswerParser {
   ReasoningSink reasoning_;
   std::vector<std::string> markers_;  // those of the dialect, then </think>
   bool expects_think_end_ = false;    // a call ended the reasoning instead
+  bool has_answer_begun_ = false;     // <answer> was read
   TextReader in_;
   ParserTask<bool> root_;  // reads from in_: destroyed before it
 };

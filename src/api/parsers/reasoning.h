@@ -18,8 +18,11 @@ PromptThinking thinking_at_end(std::string_view prompt);
 struct ReasoningFamily {
   // Thinks from its first word on where the prompt does not say otherwise, with or without <think>.
   bool begins_inside = false;
+  // The answer behind the thoughts stands between <answer> and </answer>, which are not shown.
+  bool has_answer_tags = false;
 };
 
 inline constexpr std::string_view kThinkBegin = "<think>", kThinkEnd = "</think>";
+inline constexpr std::string_view kAnswerBegin = "<answer>", kAnswerEnd = "</answer>";
 
 }  // namespace quern

@@ -27,6 +27,7 @@ constexpr ToolParserName kToolParsers[] = {{"hermes", make_hermes},
                                            {"qwen3_xml", make_qwen3_coder},
                                            {"pythonic", make_pythonic},
                                            {"llama4_pythonic", make_pythonic},
+                                           {"autoglm", make_autoglm},
                                            {"json", make_json_array}};
 
 struct ReasoningParserName {
@@ -38,6 +39,7 @@ constexpr ReasoningParserName kReasoningParsers[] = {{"deepseek_r1", {.begins_in
                                                      {"deepseek_v3", {}},
                                                      {"qwen3", {}},
                                                      {"glm45", {}},
+                                                     {"glm4v", {.has_answer_tags = true}},
                                                      {"glm47", {}},
                                                      {"kimi_k2", {}}};
 
@@ -149,6 +151,10 @@ AnswerDialects AnswerDialects::choose(std::string_view tool_parser,
   if (out.reasoning)
     out.reasoning_markers =
         special_ids_of({std::string(kThinkBegin), std::string(kThinkEnd)}, tokenizer);
+  if (out.reasoning && out.reasoning->has_answer_tags)
+    for (const int32_t id :
+         special_ids_of({std::string(kAnswerBegin), std::string(kAnswerEnd)}, tokenizer))
+      out.reasoning_markers.push_back(id);
   return out;
 }
 

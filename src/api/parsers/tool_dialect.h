@@ -21,6 +21,8 @@ class ToolDialect {
   virtual const std::vector<std::string>& markers() const = 0;
   // Further strings of the dialect that may be special tokens of a vocabulary.
   virtual std::vector<std::string> inner_markers() const { return {}; }
+  // The language has its tools in itself: calls are read though a request declares none.
+  virtual bool has_own_tools() const { return false; }
   // Behind marker `which`: reads one call, or skips a marker that says nothing. False: it is no
   // call, nothing was written, and the reader may stand anywhere behind the marker.
   virtual ParserTask<bool> read(TextReader& in,
@@ -42,6 +44,7 @@ std::unique_ptr<const ToolDialect> make_deepseek_v3();
 std::unique_ptr<const ToolDialect> make_qwen3_coder();
 std::unique_ptr<const ToolDialect> make_pythonic();
 std::unique_ptr<const ToolDialect> make_json_array();
+std::unique_ptr<const ToolDialect> make_autoglm();
 
 // A list behind its opening bracket: calls with commas between them, each read by `read_one`. True
 // if there was one; what comes behind the last one that could be read is left.
