@@ -9,9 +9,11 @@
 
 #include "answer.h"
 #include "api/answer_format.h"
+#include "base/error.h"
 #include "commands.h"
 #include "exit_codes.h"
 #include "loaded_model.h"
+#include "task_presets.h"
 
 namespace quern {
 namespace {
@@ -19,7 +21,7 @@ namespace {
 struct RunOptions {
   ModelOptions model;
   AnswerOptions answer;
-  std::string prompt, system;
+  std::string prompt, system, preset;
   std::vector<std::string> images;
   bool json = false;
 };
@@ -37,7 +39,9 @@ std::string file_url(const std::string& path) {
 
 Json messages_of(const RunOptions& o) {
   Json messages = Json::array();
-  if (!o.system.empty()) messages.push_back({{"role", "system"}, {"content", o.system}});
+  // Presets go with a system message, be it empty: some templates mark even that.
+  if (!o.system.empty() || !o.preset.empty())
+    messages.push_back({{"role", "system"}, {"content", o.system}});
   if (o.images.empty()) {
     messages.push_back({{"role", "user"}, {"content", o.prompt}});
     return messages;
@@ -65,6 +69,17 @@ Json to_json(const Answer& a) {
             {"decoded_tokens", t.decoded_tokens}}}};
 }
 
+// What a task of a preset asks, and how: the likeliest tokens, unless a flag says otherwise.
+void apply_preset(RunOptions& o) {
+  if (o.preset.empty()) {
+    if (o.prompt.empty())
+      fail(ErrorCode::invalid_argument, "PROMPT is required, or --preset with the name of a task");
+    return;
+  }
+  o.prompt = task_prompt(o.preset, o.prompt);
+  if (!o.answer.sampling.temperature) o.answer.sampling.temperature = 0;
+}
+
 int run(const RunOptions& o) {
   const std::unique_ptr<LoadedModel> loaded = LoadedModel::load(o.model);
   const Answer a = answer(loaded->service(),
@@ -89,12 +104,18 @@ void add_run_command(CLI::App& parent, int& exit_code) {
   add_model_options(*command, o->model);
   add_media_options(*command, o->model.media);
   add_answer_options(*command, o->answer);
-  command->add_option("PROMPT,--prompt,-p", o->prompt, "the user's message")->required();
+  command->add_option("PROMPT,--prompt,-p", o->prompt, "the user's message");
+  std::string tasks = "a task's own prompt instead:";
+  for (const TaskPreset& preset : task_presets())
+    tasks += format(" {} ({});", preset.name, preset.what);
+  tasks.back() = '.';
+  command->add_option("--preset", o->preset, tasks)->check(CLI::IsMember(task_preset_names()));
   command->add_option("--system", o->system, "a system message in front");
   command->add_option("--image", o->images, "a picture: file or URL; may be given several times");
   command->add_flag("--json", o->json, "text, ids and timings as one JSON object");
   command->callback([o, &exit_code] {
     if (o->model.media.allowed_local_path.empty()) o->model.media.allowed_local_path = "/";
+    apply_preset(*o);
     exit_code = run(*o);
   });
 }
