@@ -152,17 +152,43 @@ std::vector<std::shared_ptr<const Prompt>> texts(const Subject& subject) {
   return out;
 }
 
+// How a family writes a message with a picture, and with a clip if it takes any.
+struct MediaTexts {
+  std::string picture, clip, end;
+};
+const MediaTexts kQwen{
+    "<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>", "", "<|im_end|>\n"};
+const MediaTexts kGlm{"[gMASK]<sop><|user|>\n<|begin_of_image|><|image|><|end_of_image|>",
+                      "[gMASK]<sop><|user|>\n<|begin_of_video|><|video|><|end_of_video|>",
+                      "<|assistant|>\n"};
+const MediaTexts kHunyuan{
+    "<｜hy_begin▁of▁sentence｜><｜hy_place▁holder▁no▁100｜>"
+    "<｜hy_place▁holder▁no▁102｜><｜hy_place▁holder▁no▁101｜>",
+    "",
+    "<｜hy_User｜>"};
+
+Image input(const std::string& folder, const std::string& name) {
+  const std::string bytes = read_file(folder + "/inputs/" + name);
+  return decode_image(std::as_bytes(std::span(bytes)));
+}
+
 std::vector<std::shared_ptr<const Prompt>> pictures(const Subject& subject,
-                                                    const std::string& folder) {
+                                                    const std::string& folder,
+                                                    const MediaTexts& texts = kQwen) {
   const std::string files[] = {"image_a.png", "image_b.jpg"};
   std::vector<std::shared_ptr<const Prompt>> out;
   for (int i = 0; i < kStreams; ++i) {
-    const std::string bytes = read_file(folder + "/inputs/" + files[i % 2]);
     std::vector<OpenedMedia> media(1);
-    media[0].frames = {decode_image(std::as_bytes(std::span(bytes)))};
-    const std::string text = format(
-        "<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>Picture {}<|im_end|>\n",
-        i / 2);
+    const bool is_clip = !texts.clip.empty() && i % 4 == 3;
+    if (is_clip) {
+      media[0].kind = MediaKind::video;
+      for (int frame = 0; frame < 4; ++frame)
+        media[0].frames.push_back(input(folder, format("video_{}.png", frame)));
+    } else {
+      media[0].frames = {input(folder, files[i % 2])};
+    }
+    const std::string text =
+        format("{}Picture {}{}", is_clip ? texts.clip : texts.picture, i / 2, texts.end);
     out.push_back(
         std::make_shared<Prompt>(subject.prompts().from_text(text, false, std::move(media))));
   }
@@ -264,6 +290,16 @@ TEST_P(Invariance, CachesOf8Bits) {
 TEST_P(Invariance, QwenWithPictures) {
   Subject subject(kGolden + "qwen2_vl", GetParam(), 16);
   expect_invariant(subject, pictures(subject, kGolden + "qwen2_vl"));
+}
+
+TEST_P(Invariance, GlmWithPicturesAndClips) {
+  Subject subject(kGolden + "glm4v", GetParam(), 12);
+  expect_invariant(subject, pictures(subject, kGolden + "glm4v", kGlm));
+}
+
+TEST_P(Invariance, HunyuanWithPictures) {
+  Subject subject(kGolden + "hunyuan_vl", GetParam(), 12);
+  expect_invariant(subject, pictures(subject, kGolden + "hunyuan_vl", kHunyuan));
 }
 
 TEST_P(Invariance, QuantizedWithPictures) {
