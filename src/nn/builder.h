@@ -10,6 +10,7 @@
 
 #include <initializer_list>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -64,14 +65,24 @@ class Table {
   Tensor floats_;
 };
 
+// What a layer that is built stands for: on meta one expert stands for all of its kind.
+struct Stands {
+  int64_t copies = 1;
+  double read_share = 1;  // of the copies' bytes, what one token reads
+};
+
 // One weight of a rank.
 struct LoadedWeight {
   std::string path;  // of a stack its first matrix: "model.layers.0.mlp.gate_proj"
   Shape held;        // rows (of the whole stack) and columns of this rank
   Shape whole;       // of the matrix at `path`
   Granule granule;
-  int64_t bytes = 0;  // as packed
+  int64_t bytes = 0;  // as packed, of all copies
+  Stands stands = {};
 };
+
+// How ranks share the experts of a layer: whole ones, or the inner units of each.
+enum class ExpertSplit : uint8_t { whole, inside };
 
 struct BuilderOptions {
   bool int8_head =
@@ -79,6 +90,7 @@ struct BuilderOptions {
   // Where packed weights are looked up, and gathered for the next start; must outlive the Builder.
   // Null: every weight is packed from the checkpoint, as it is on meta in any case.
   PackedWeights* packed = nullptr;
+  std::optional<ExpertSplit> expert_split = {};  // empty: by the layer's sizes (nn/moe.h)
   Shard stage = {};  // of pipeline parallelism: the layers that are built, stage.range(layers)
 };
 
@@ -100,6 +112,7 @@ class Builder {
   const Ctx& ctx() const;
   const Shard& shard() const;
   const Shard& stage() const;
+  std::optional<ExpertSplit> expert_split() const;
   const std::string& prefix() const { return prefix_; }
   const std::shared_ptr<const Checkpoint>& checkpoint() const;  // what borrowed tables keep alive
   bool has_weights() const;  // false: every size is the expected one
@@ -109,6 +122,8 @@ class Builder {
   // Cuts an inner axis that is the N of `columns` and the K of `rows`, in whole blocks of all their
   // formats. Where the first of `rows` is stored sorted by group, whole groups are dealt out.
   Cut cut(int64_t length, Names columns, Names rows) const;
+  // Where cut() cuts it: multiples of so many elements.
+  int64_t cut_granule(int64_t length, Names columns, Names rows) const;
 
   // Each returns one packed product; several matrices are stacked along N. Cuts may go through
   // blocks: see quant_slice.h. Throws data_loss where sizes differ from what is stated, not_found
@@ -125,6 +140,17 @@ class Builder {
   // The matrix that makes logits, this rank's outputs: rounded if the options ask for it.
   Linear head(std::string_view name, const Cut& n, int64_t k) const;
   Linear stack(const std::vector<RowPart>& parts, int64_t k, Bias bias = Bias::none) const;
+  // As rows(), without bias and sum: what this rank adds to a sum that the caller takes.
+  Linear addend(std::string_view name, int64_t n, const Cut& k) const;
+  // Whole, and its inputs are never rounded (the caller runs it with Activation::f32): routers.
+  Linear exact(std::string_view name, int64_t n, int64_t k) const;
+  // One product [rows, K] for each range of rows of a matrix `whole`, or of it turned [K, rows].
+  // Quantized matrices become floats.
+  enum class Turned : bool { no, yes };
+  std::vector<std::unique_ptr<ops::PackedWeight>> heads(std::string_view name,
+                                                        const Shape& whole,
+                                                        std::span<const Range> rows,
+                                                        Turned turned) const;
 
   // This rank's rows of a matrix that is looked up and not multiplied: embedding tables.
   Table table(std::string_view name, const Cut& n, int64_t k) const;
@@ -132,6 +158,8 @@ class Builder {
   // ("input_layernorm.weight").
   Tensor vector(std::string_view name, int64_t length) const;
 
+  // What is loaded through the result counts for several of its kind.
+  Builder standing_for(const Stands& stands) const;
   // Bytes of all that was loaded through this Builder and its copies, as packed; tables that are
   // borrowed count too.
   int64_t loaded_bytes() const;
@@ -172,7 +200,13 @@ class Builder {
                    const Cut& k,
                    Keep keep,
                    PackedEntry& made) const;
-  void note(const std::vector<RowPart>& parts, const Cut& k, int64_t bytes) const;
+  struct Sizes {
+    Shape held, whole;
+    int64_t bytes;
+  };
+  void count(std::string_view name, const Sizes& sizes, const std::string& kernel) const;
+  int64_t block_granule(Names columns, Names rows) const;
+  QuantMatrix read_floats(std::string_view name, const Shape& whole, Range rows) const;
   std::string packed_name(const std::vector<RowPart>& parts, const Cut& k, Keep keep) const;
   Tensor bias_of(const std::vector<RowPart>& parts) const;
   Linear load(const std::vector<RowPart>& parts,
@@ -182,6 +216,7 @@ class Builder {
 
   std::shared_ptr<Loading> loading_;
   std::string prefix_;
+  Stands stands_;
 };
 
 }  // namespace quern

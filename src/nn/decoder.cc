@@ -35,8 +35,23 @@ HeadSizes head_sizes(const Config& text, int64_t hidden) {
 std::vector<DecoderBlock> load_blocks(const Builder& b, const DecoderConfig& config, Range layers) {
   std::vector<DecoderBlock> blocks;
   blocks.reserve(static_cast<size_t>(layers.size()));
-  for (int64_t i = layers.begin; i < layers.end; ++i) blocks.emplace_back(b / i, config);
+  for (int64_t i = layers.begin; i < layers.end; ++i) blocks.emplace_back(b / i, config, i);
   return blocks;
+}
+
+std::variant<Attention, LatentAttention> make_attention(const Builder& b, const DecoderConfig& c) {
+  if (c.latent) return LatentAttention(b, *c.latent);
+  return Attention(b, c.attention);
+}
+
+std::variant<GatedMlp, Moe> make_mlp(const Builder& b, const DecoderConfig& c, int64_t layer) {
+  if (c.moe && c.moe->holds_at(layer)) return Moe(b, *c.moe, layer);
+  return GatedMlp(b, c.hidden, c.intermediate, c.mlp_bias);
+}
+
+Tensor run(Ctx& ctx, const std::variant<GatedMlp, Moe>& mlp, const Tensor& x, const Step& s) {
+  if (const Moe* moe = std::get_if<Moe>(&mlp)) return (*moe)(ctx, x, s);
+  return std::get<GatedMlp>(mlp)(ctx, x);
 }
 
 // Where the file has an output matrix of its own, the reference uses it, whatever the flag says.
@@ -47,6 +62,12 @@ std::string_view head_name(const Builder& b, const DecoderConfig& config) {
 }  // namespace
 
 DecoderConfig DecoderConfig::from(const Config& root, double default_eps) {
+  DecoderConfig c = without_heads(root, default_eps);
+  c.attention.sizes = head_sizes(root.sub_or_self("text_config"), c.hidden);
+  return c;
+}
+
+DecoderConfig DecoderConfig::without_heads(const Config& root, double default_eps) {
   const Config text = root.sub_or_self("text_config");
   require_silu(text.string_or("hidden_act", "silu"), text.path());
   DecoderConfig c;
@@ -67,19 +88,19 @@ DecoderConfig DecoderConfig::from(const Config& root, double default_eps) {
   c.is_tied = text.boolean_or("tie_word_embeddings", false) ||
               root.boolean_or("tie_word_embeddings", false);
   c.attention.hidden = c.hidden;
-  c.attention.sizes = head_sizes(text, c.hidden);
   return c;
 }
 
-DecoderBlock::DecoderBlock(const Builder& b, const DecoderConfig& c)
+DecoderBlock::DecoderBlock(const Builder& b, const DecoderConfig& c, int64_t layer)
     : attn_norm(b / "input_layernorm", c.hidden, c.norm_eps),
       mlp_norm(b / "post_attention_layernorm", c.hidden, c.norm_eps),
-      attn(b / "self_attn", c.attention),
-      mlp(b / "mlp", c.hidden, c.intermediate, c.mlp_bias) {}
+      attn(make_attention(b / "self_attn", c)),
+      mlp(make_mlp(b / "mlp", c, layer)) {}
 
 void DecoderBlock::operator()(Ctx& ctx, Tensor& h, const Step& s, int layer) const {
-  ops::add_(ctx, h, attn(ctx, attn_norm(ctx, h), s, layer));
-  ops::add_(ctx, h, mlp(ctx, mlp_norm(ctx, h)));
+  const auto attend = [&](const auto& form) { return form(ctx, attn_norm(ctx, h), s, layer); };
+  ops::add_(ctx, h, std::visit(attend, attn));
+  ops::add_(ctx, h, run(ctx, mlp, mlp_norm(ctx, h), s));
 }
 
 Decoder::Decoder(const Builder& b, const DecoderConfig& config, Rope rope)
@@ -104,11 +125,20 @@ ModelInfo Decoder::info(std::string_view architecture, std::string_view model_ty
   info.layers = config_.layers;
   info.max_positions = config_.max_positions;
   info.rope_axes = rope_.axes();
+  info.heads = config_.attention.sizes.heads;
+  info.head_size = config_.attention.sizes.head_size;
   return info;
 }
 
 KvSpec Decoder::kv_spec() const {
   KvSpec spec;
+  if (config_.latent) {
+    spec.groups.push_back({.kind = KvKind::latent,
+                           .layers = static_cast<int>(layers_.size()),
+                           .kv_heads = 1,
+                           .head_size = config_.latent->row()});
+    return spec;
+  }
   spec.groups.push_back({.kind = KvKind::paged,
                          .layers = static_cast<int>(layers_.size()),
                          .kv_heads = heads_.kv_heads(),
@@ -130,7 +160,7 @@ Tensor Decoder::embed(Ctx& ctx, const Batch& batch) const {
 }
 
 Tensor Decoder::operator()(Ctx& ctx, const Batch& batch, KvCache& kv, Probe* probe) const {
-  const Step step{batch, kv, rope_.tables(ctx, batch.positions, batch.axes)};
+  const Step step{batch, kv, rope_.tables(ctx, batch.positions, batch.axes), probe};
   Tensor h = first_hidden(ctx, batch);
   for (size_t i = 0; i < blocks_.size(); ++i) {
     const int layer = static_cast<int>(i);

@@ -5,12 +5,15 @@
 #pragma once
 
 #include <optional>
+#include <variant>
 #include <vector>
 
 #include "nn/attention.h"
 #include "nn/embedding.h"
+#include "nn/latent_attention.h"
 #include "nn/mlp.h"
 #include "nn/model.h"
+#include "nn/moe.h"
 #include "nn/norm.h"
 #include "nn/rope.h"
 
@@ -23,21 +26,28 @@ struct DecoderConfig {
   bool is_tied = false;  // without an output matrix, the embedding table serves as one
   AttentionConfig attention;
   Bias mlp_bias = Bias::none;
+  // Where set, attention is latent (and attention.sizes says how o_proj's columns fall into heads).
+  std::optional<LatentConfig> latent;
+  // Where set, some layers have experts; the others have an MLP of `intermediate`.
+  std::optional<MoeConfig> moe;
 
   // The keys that all these families share; biases are the family's own business. Reads
   // `text_config` where newer saves nest it. `default_eps` holds where the config has no
   // rms_norm_eps. Throws data_loss or unsupported naming the key.
   static DecoderConfig from(const Config& root, double default_eps = 1e-6);
+  // The same without the keys of attention's sizes.
+  static DecoderConfig without_heads(const Config& root, double default_eps = 1e-6);
 };
 
 struct DecoderBlock {
-  DecoderBlock(const Builder& b, const DecoderConfig& c);
-  // h [T, D], updated in place; s: this step's batch, cache and angles
+  // b stands at layer `layer` of the model.
+  DecoderBlock(const Builder& b, const DecoderConfig& c, int64_t layer);
+  // h [T, D], updated in place; s: this step's batch, cache and angles; layer: of the cache
   void operator()(Ctx& ctx, Tensor& h, const Step& s, int layer) const;
 
   RmsNorm attn_norm, mlp_norm;
-  Attention attn;
-  GatedMlp mlp;
+  std::variant<Attention, LatentAttention> attn;
+  std::variant<GatedMlp, Moe> mlp;
 };
 
 class Decoder {

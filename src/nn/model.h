@@ -24,6 +24,8 @@ struct ModelInfo {
   int layers = 0;
   int64_t max_positions = 0;
   int rope_axes = 1;  // A of Batch::positions
+  int64_t heads = 0;  // query heads; each has head_size columns of o_proj
+  int64_t head_size = 0;
   bool has_vision = false, has_audio = false;
   int32_t image_token = -1, video_token = -1;  // placeholders that media rows replace
 };
@@ -31,7 +33,8 @@ struct ModelInfo {
 // Sees intermediate results; for `verify` and tests. Names are those of the golden files: "hidden"
 // with layer 0 = input embedding, i = after layer i, last = after the final norm;
 // "image_encoder_last_hidden" and "image_embeds", for clips too. Where a tower reorders patches
-// into windows, the former has them in window order, as the reference has.
+// into windows, the former has them in window order, as the reference has. Layers with experts show
+// "router_ids" (ascending) and "router_weights", [T, k] float32, under the layer's own number.
 class Probe {
  public:
   virtual ~Probe() = default;
