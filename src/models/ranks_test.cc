@@ -11,14 +11,6 @@ namespace {
 
 constexpr float kBound = 2e-3f;  // of a logit
 
-std::vector<std::string> all_golden_models() {
-  std::vector<std::string> out = golden_models();
-  for (const auto& entry : std::filesystem::directory_iterator(kGoldenFolder))
-    if (entry.path().filename().string().starts_with("qwen2_vl_"))
-      out.push_back(entry.path().filename().string());
-  return out;
-}
-
 class Ranks : public ::testing::TestWithParam<std::string> {
  protected:
   std::unique_ptr<Model> on(const Degrees& degrees) {
@@ -81,7 +73,7 @@ TEST_P(Ranks, StagesChangeNoBit) {
 
 INSTANTIATE_TEST_SUITE_P(Models,
                          Ranks,
-                         ::testing::ValuesIn(all_golden_models()),
+                         ::testing::ValuesIn(golden_models(true)),
                          [](const auto& info) { return info.param; });
 
 }  // namespace

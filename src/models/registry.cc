@@ -14,6 +14,8 @@ constexpr ModelEntry kTable[] = {
     {"Qwen2ForCausalLM", "qwen2", make_qwen2},
     {"Qwen2VLForConditionalGeneration", "qwen2_vl", make_qwen2_vl},
     {"Qwen2_5_VLForConditionalGeneration", "qwen2_5_vl", make_qwen2_5_vl},
+    {"DeepseekV3ForCausalLM", "deepseek_v3", make_deepseek_v3},
+    {"KimiK2ForCausalLM", "kimi_k2", make_deepseek_v3},  // configs that were renamed
 };
 
 std::string known_architectures() {
