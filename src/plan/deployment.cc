@@ -69,7 +69,7 @@ bool is_even(const Deployment& d) {
   const RankPlan& first = d.ranks.front();
   return std::ranges::all_of(d.ranks, [&](const RankPlan& r) {
     return r.heads == first.heads && r.kv_heads == first.kv_heads && r.ffn == first.ffn &&
-           r.vocab == first.vocab;
+           r.vocab == first.vocab && r.experts == first.experts && r.expert_ffn == first.expert_ffn;
   });
 }
 

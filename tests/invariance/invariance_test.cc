@@ -261,6 +261,17 @@ TEST_P(Invariance, CachesOf8Bits) {
   }
 }
 
+// Experts see other tokens in every company, and the latent cache is one row for all heads.
+TEST_P(Invariance, ExpertsAndLatentCache) {
+  for (const char* golden : {"deepseek_v3", "kimi_k2_int4"}) {
+    SCOPED_TRACE(golden);
+    Subject subject(kGolden + golden, GetParam(), 12);
+    expect_invariant(subject, texts(subject));
+  }
+  Subject coded(kGolden + "kimi_k2", GetParam(), 12, DType::f8_e4m3);
+  expect_invariant(coded, texts(coded));
+}
+
 TEST_P(Invariance, QwenWithPictures) {
   Subject subject(kGolden + "qwen2_vl", GetParam(), 16);
   expect_invariant(subject, pictures(subject, kGolden + "qwen2_vl"));
