@@ -183,7 +183,10 @@ int64_t tight_pool(const std::vector<std::shared_ptr<const Prompt>>& prompts,
   return std::max(longest + 1, all / 3);
 }
 
-void expect_invariant(Subject& subject, const std::vector<std::shared_ptr<const Prompt>>& prompts) {
+// `preempts`: the prompts are short enough that streams grow out of a tight pool.
+void expect_invariant(Subject& subject,
+                      const std::vector<std::shared_ptr<const Prompt>>& prompts,
+                      bool preempts = true) {
   std::vector<Stream> alone;
   for (size_t i = 0; i < prompts.size(); ++i) {
     alone.push_back(subject.run({}, std::span(prompts).subspan(i, 1), i).front());
@@ -210,6 +213,7 @@ void expect_invariant(Subject& subject, const std::vector<std::shared_ptr<const 
     // Whether sequences meet in the tight pool depends on when each arrives: that one is tried
     // again until they do.
     const bool is_tight = std::string_view(name) == "preemption";
+    if (is_tight && !preempts) continue;
     EngineStats stats;
     for (int attempt = 0; attempt < (is_tight ? 10 : 1) && stats.preemptions == 0; ++attempt) {
       const std::vector<Stream> together = subject.run(setup, prompts, 0, &stats);
@@ -265,14 +269,14 @@ TEST_P(Invariance, CachesOf8Bits) {
 TEST_P(Invariance, ExpertsAndLatentCache) {
   for (const char* golden : {"deepseek_v3", "kimi_k2_int4"}) {
     SCOPED_TRACE(golden);
-    Subject subject(kGolden + golden, GetParam(), 24);
-    expect_invariant(subject, texts(subject));
+    Subject subject(kGolden + golden, GetParam(), 12);
+    expect_invariant(subject, texts(subject), false);
   }
 }
 
 TEST_P(Invariance, LatentCacheOf8Bits) {
-  Subject subject(kGolden + "kimi_k2", GetParam(), 24, DType::f8_e4m3);
-  expect_invariant(subject, texts(subject));
+  Subject subject(kGolden + "kimi_k2", GetParam(), 12, DType::f8_e4m3);
+  expect_invariant(subject, texts(subject), false);
 }
 
 TEST_P(Invariance, QwenWithPictures) {
