@@ -9,6 +9,8 @@
 namespace quern {
 namespace {
 
+constexpr const char* kChunks = "Chunks of the answer in events, the last of them `[DONE]`";
+
 constexpr RouteDescription kRoutes[] = {
     {"GET",
      "/health",
@@ -24,20 +26,57 @@ constexpr RouteDescription kRoutes[] = {
     {"GET", "/openapi.json", "This document", nullptr, "OpenApi"},
     {"GET", "/v1/models", "The names the model is served under", nullptr, "ModelList"},
     {"GET", "/v1/models/{name}*", "One of them", nullptr, "Model"},
-    {"POST", "/v1/chat/completions", "Answers a conversation", "ChatRequest", "ChatAnswer", true},
-    {"POST", "/v1/completions", "Continues texts", "CompletionRequest", "CompletionAnswer", true},
-    {"POST", "/v1/chat/completions/render", "Its exact prompt", "ChatRequest", "Object"},
-    {"POST", "/v1/completions/render", "Its exact prompt", "CompletionRequest", "Object"},
-    {"POST", "/v1/responses", "Answers in events of responses", "ResponsesRequest", "Object", true},
-    {"POST", "/v1/responses/render", "Its exact prompt", "ResponsesRequest", "Object"},
-    {"GET", "/v1/responses/{id}", "A stored response", nullptr, "Object"},
-    {"DELETE", "/v1/responses/{id}", "Forgets it", nullptr, "Object"},
-    {"GET", "/v1/responses/{id}/input_items", "What it answered", nullptr, "Object"},
-    {"POST", "/v1/responses/{id}/cancel", "Ends it", nullptr, "Object"},
-    {"POST", "/v1/messages", "Anthropic's messages", "MessagesRequest", "Object", true},
-    {"POST", "/v1/messages/render", "Its exact prompt", "MessagesRequest", "Object"},
-    {"POST", "/v1/messages/count_tokens", "Tokens of its prompt", "MessagesRequest", "Object"},
-    {"GET", "/tokenizer_info", "What the tokenizer is", nullptr, "Object"},
+    {"POST",
+     "/v1/chat/completions",
+     "Answers a conversation",
+     "ChatRequest",
+     "ChatAnswer",
+     kChunks},
+    {"POST",
+     "/v1/completions",
+     "Continues texts",
+     "CompletionRequest",
+     "CompletionAnswer",
+     kChunks},
+    {"POST", "/v1/chat/completions/render", "Its exact prompt", "ChatRequest", "RenderedPrompts"},
+    {"POST", "/v1/completions/render", "Its exact prompts", "CompletionRequest", "RenderedPrompts"},
+    {"POST",
+     "/v1/responses",
+     "Answers in items; kept unless store is false",
+     "ResponsesRequest",
+     "Response",
+     "Events response.created to response.completed, each with its name and a sequence_number"},
+    {"POST", "/v1/responses/render", "Its exact prompt", "ResponsesRequest", "RenderedPrompts"},
+    {"GET", "/v1/responses/{id}", "A response that is kept", nullptr, "Response"},
+    {"DELETE", "/v1/responses/{id}", "Forgets it", nullptr, "ResponseDeleted"},
+    {"GET", "/v1/responses/{id}/input_items", "What it answered", nullptr, "ResponseItemList"},
+    {"POST",
+     "/v1/responses/{id}/cancel",
+     "Always refused: nothing runs in the background",
+     nullptr,
+     "Response"},
+    {"POST",
+     "/v1/messages",
+     "Anthropic's messages",
+     "MessagesRequest",
+     "MessagesAnswer",
+     "Events message_start to message_stop, as Anthropic's",
+     "MessagesError"},
+    {"POST",
+     "/v1/messages/render",
+     "Its exact prompt",
+     "MessagesRequest",
+     "RenderedPrompts",
+     nullptr,
+     "MessagesError"},
+    {"POST",
+     "/v1/messages/count_tokens",
+     "Tokens of its prompt",
+     "CountTokensRequest",
+     "TokenCount",
+     nullptr,
+     "MessagesError"},
+    {"GET", "/tokenizer_info", "What the tokenizer is", nullptr, "TokenizerInfo"},
     {"POST",
      "/tokenize",
      "The token ids of a text or a conversation",
@@ -76,12 +115,13 @@ Json answers_of(const RouteDescription& route) {
   Json success = {{"description", "The answer"}};
   success["content"] = route.response ? json_content(route.response)
                                       : Json{{"text/plain", {{"schema", {{"type", "string"}}}}}};
-  if (route.streams)
+  if (route.events)
     success["content"]["text/event-stream"] = {
-        {"schema", {{"type", "string"}, {"description", "Events, the last of them `[DONE]`"}}}};
+        {"schema", {{"type", "string"}, {"description", route.events}}}};
   Json out = {{"200", std::move(success)}};
   for (const Failure& failure : kFailures)
-    out[failure.status] = {{"description", failure.about}, {"content", json_content("Error")}};
+    out[failure.status] = {{"description", failure.about},
+                           {"content", json_content(route.failure)}};
   // Probes: the body says what is the matter, in the same form as that of 200.
   if (route.response && std::string_view(route.response) == "Health")
     out["503"]["content"]["application/json"]["schema"] = {
@@ -115,6 +155,17 @@ std::string path_of(const RouteDescription& route, Json& parameters) {
   return path;
 }
 
+void add_query(const RouteDescription& route, Json& parameters) {
+  if (std::string_view(route.pattern) != "/v1/responses/{id}/input_items") return;
+  const auto add = [&](const char* name, const char* about, Json schema) {
+    parameters.push_back(
+        {{"name", name}, {"in", "query"}, {"description", about}, {"schema", std::move(schema)}});
+  };
+  add("limit", "Items of a page", {{"type", "integer"}, {"minimum", 1}, {"maximum", 100}});
+  add("order", "The newest first unless asc", {{"enum", Json::array({"asc", "desc"})}});
+  add("after", "The id of the item before the page", {{"type", "string"}});
+}
+
 bool is_open(std::string_view pattern) {
   return pattern == "/health" || pattern == "/ping" || pattern == "/ready" || pattern == "/version";
 }
@@ -142,6 +193,7 @@ std::string openapi_document(const std::string& version) {
     Json parameters = Json::array();
     const std::string path = path_of(route, parameters);
     Json operation = operation_of(route);
+    add_query(route, parameters);
     if (!parameters.empty()) operation["parameters"] = std::move(parameters);
     if (is_open(route.pattern)) operation["security"] = Json::array();
     paths[path][to_lower(route.method)] = std::move(operation);

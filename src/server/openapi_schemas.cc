@@ -2,76 +2,13 @@
 #include <nlohmann/json.hpp>
 
 #include "server/openapi.h"
+#include "server/openapi_fields.h"
 
 namespace quern {
+
+using namespace openapi;
+
 namespace {
-
-struct Field {
-  const char* name;
-  Json schema;
-  const char* about = "";
-  bool is_required = false;
-};
-
-Json typed(const char* type) {
-  return {{"type", type}};
-}
-Json text() {
-  return typed("string");
-}
-Json flag() {
-  return typed("boolean");
-}
-Json number(double min, double max) {
-  return {{"type", "number"}, {"minimum", min}, {"maximum", max}};
-}
-Json integer(int64_t min, int64_t max) {
-  return {{"type", "integer"}, {"minimum", min}, {"maximum", max}};
-}
-Json count() {
-  return {{"type", "integer"}, {"minimum", 0}};
-}
-Json list_of(Json items, int64_t min = 0, int64_t max = -1) {
-  Json out = {{"type", "array"}, {"items", std::move(items)}};
-  if (min > 0) out["minItems"] = min;
-  if (max >= 0) out["maxItems"] = max;
-  return out;
-}
-Json one_of(Json alternatives) {
-  return {{"anyOf", std::move(alternatives)}};
-}
-Json reference(const char* name) {
-  return {{"$ref", std::string("#/components/schemas/") + name}};
-}
-Json token_id() {
-  return integer(0, INT32_MAX);
-}
-Json short_text() {
-  return {{"type", "string"}, {"minLength", 1}, {"maxLength", 256}};
-}
-
-// Null counts as absent, in requests as in answers.
-Json nullable(Json schema) {
-  if (schema.contains("type") && schema["type"].is_string()) {
-    schema["type"] = Json::array({schema["type"], "null"});
-    return schema;
-  }
-  return one_of(Json::array({std::move(schema), typed("null")}));
-}
-
-Json object_of(const std::vector<Field>& fields) {
-  Json out = typed("object");
-  Json required = Json::array();
-  Json& properties = out["properties"] = Json::object();
-  for (const Field& field : fields) {
-    Json schema = field.is_required ? field.schema : nullable(field.schema);
-    if (*field.about) schema["description"] = field.about;
-    properties[field.name] = std::move(schema);
-    if (field.is_required) required.push_back(field.name);
-  }
-  if (!required.empty()) out["required"] = std::move(required);
-  return out;
-}
 
 std::vector<Field> sampling_fields() {
   return {
@@ -141,11 +78,6 @@ std::vector<Field> conversation_fields() {
   };
 }
 
-std::vector<Field> joined(std::vector<Field> a, const std::vector<Field>& b) {
-  a.insert(a.end(), b.begin(), b.end());
-  return a;
-}
-
 void add_requests(Json& out) {
   out["StreamOptions"] = object_of({{"include_usage", flag(), "A last event with usage"},
                                     {"continuous_usage_stats", flag(), "Usage in every event"}});
@@ -186,26 +118,6 @@ void add_requests(Json& out) {
                                              {"prompt", text(), "Either this or messages"},
                                              {"return_token_strs", flag()}},
                                             chat));
-  out["ResponsesRequest"] =
-      object_of({{"model", text()},
-                 {"input", one_of(Json::array({text(), list_of(typed("object"))})), "", true},
-                 {"instructions", text()},
-                 {"previous_response_id", text()},
-                 {"store", flag()},
-                 {"stream", flag()},
-                 {"max_output_tokens", integer(1, INT32_MAX)},
-                 {"temperature", number(0, 100)},
-                 {"top_p", number(0, 1)},
-                 {"tools", list_of(typed("object"))}});
-  out["MessagesRequest"] =
-      object_of({{"model", text()},
-                 {"messages", list_of(typed("object"), 1), "", true},
-                 {"max_tokens", integer(1, INT32_MAX)},
-                 {"system", one_of(Json::array({text(), list_of(typed("object"))}))},
-                 {"stop_sequences", list_of(text())},
-                 {"stream", flag()},
-                 {"temperature", number(0, 1)},
-                 {"tools", list_of(typed("object"))}});
   out["DetokenizeRequest"] =
       object_of({{"model", text()}, {"tokens", list_of(token_id()), "", true}});
 }
@@ -260,7 +172,6 @@ void add_information(Json& out) {
                                         {"code", text()}}),
                              "",
                              true}});
-  out["Object"] = typed("object");
   out["Health"] = object_of({{"status", text(), "ok or recovering", true}, {"epoch", count()}});
   out["Version"] = object_of({{"version", text(), "", true}});
   out["Load"] = object_of({{"server_load", count(), "Running and waiting", true},
@@ -291,6 +202,7 @@ Json openapi_schemas() {
   add_requests(out);
   add_answers(out);
   add_information(out);
+  add_dialects(out, sampling_fields());
   return out;
 }
 

@@ -10,6 +10,8 @@
 #include "api/chat_request.h"
 #include "api/completion_request.h"
 #include "api/field_notes.h"
+#include "api/messages_request.h"
+#include "api/responses_request.h"
 #include "api/scripted_service.h"
 #include "server/api_server.h"
 
@@ -74,6 +76,18 @@ TEST(OpenApi, DescribesTheFieldsThatAreRead) {
     TokenizeRequest::parse(chat);
     TokenizeRequest::parse(prompt);
     expect_described("TokenizeRequest", notes.names());
+  }
+  {
+    const FieldNotes notes;
+    ResponsesRequest::parse(parse_json(R"({"input": "x"})", "response"), nullptr, "");
+    expect_described("ResponsesRequest", notes.names());
+  }
+  {
+    const FieldNotes notes;
+    const Json message = parse_json(
+        R"({"max_tokens": 1, "messages": [{"role": "user", "content": "x"}]})", "message");
+    chat_of_messages(message, false);
+    expect_described("MessagesRequest", notes.names());
   }
   {
     const FieldNotes notes;
