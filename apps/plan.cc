@@ -77,7 +77,8 @@ DeviceModel device_of(const PlanOptions& o, const Topology& machine) {
   if (o.device == "cpu") {
     d.name = "cpu";
     d.count = o.model.world();
-    d.memory_bytes = machine.available_bytes / d.count;  // its ranks share it
+    d.memory_bytes = machine.available_bytes;
+    d.is_shared = true;
   } else if (o.device == "custom") {
     d.name = "custom";
     d.count = o.model.world();
