@@ -17,6 +17,7 @@
 #include "command_line.h"
 #include "cpu_sets.h"
 #include "engine/local_executor.h"
+#include "media_decoder.h"
 #include "model_source.h"
 #include "models/registry.h"
 #include "nn/thread_ranks.h"
@@ -91,8 +92,8 @@ std::string_view name_of(Activation activation) {
 void open_files(OpenedModel& opened, const ModelOptions& options) {
   opened.source = find_model(options.model);
   opened.checkpoint = open_checkpoint(opened.source.path);
-  opened.prompts =
-      PromptBuilder::open(opened.source.path, *opened.checkpoint, template_text(options));
+  opened.prompts = PromptBuilder::open(
+      opened.source.path, *opened.checkpoint, template_text(options), options.media.processor);
   const auto stated = opened.checkpoint->config().find("quantization_config");
   if (!options.quantization.empty() && !stated)
     log(LogLevel::warn,
@@ -451,7 +452,7 @@ std::unique_ptr<LoadedModel> LoadedModel::load(const ModelOptions& options,
                                                      std::move(defaults),
                                                      *o.prompts,
                                                      *loaded->engine_,
-                                                     MediaSource(options.media),
+                                                     open_media(options.media, *o.prompts),
                                                      options.grammars);
   loaded->service_->choose_parsers(load.tool_parser, load.reasoning_parser);
   log_parsers(loaded->service_->dialects(), load);

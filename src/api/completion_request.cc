@@ -76,7 +76,8 @@ CompletionRequest CompletionRequest::parse(const Json& body, std::vector<std::st
   fields.refuse("suffix", "this version cannot fill a gap");
   fields.refuse("max_completion_tokens", "completions call it max_tokens");
   fields.refuse("top_logprobs", "completions take the number as logprobs");
-  for (const std::string_view name : {"messages", "tools", "tool_choice", "chat_template_kwargs"})
+  for (const std::string_view name :
+       {"messages", "tools", "tool_choice", "chat_template_kwargs", "mm_processor_kwargs"})
     fields.refuse(name, "it belongs to /v1/chat/completions");
   std::vector<std::string> unknown = fields.reject_misspelt();
   if (ignored) *ignored = std::move(unknown);

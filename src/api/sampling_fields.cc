@@ -73,7 +73,6 @@ void refuse_unsupported(FieldReader& fields) {
                                       "vllm_xargs",
                                       "kv_transfer_params",
                                       "use_beam_search",
-                                      "mm_processor_kwargs",
                                       "media_io_kwargs"})
     fields.refuse(name, "remove it");
   // Here 0 asks for something.

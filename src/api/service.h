@@ -13,6 +13,7 @@
 #include "api/parsers/registry.h"
 #include "engine/engine.h"
 #include "engine/request.h"
+#include "prompt/media_source.h"
 #include "sampling/grammar/grammar.h"
 
 namespace quern {
@@ -50,6 +51,7 @@ class Service {
   virtual std::shared_ptr<EventStream> submit(Request request) = 0;
   virtual void cancel(const std::string& id) = 0;
   virtual EngineStats stats() const = 0;
+  virtual MediaStats media_stats() const { return {}; }
   virtual bool is_healthy() const = 0;
   // While lost workers are being replaced: requests wait.
   virtual bool is_recovering() const = 0;

@@ -71,6 +71,7 @@ struct Metrics::State {
   std::vector<MetricFamily> of_engine(const EngineStats& stats) const;
   void add_positions(std::vector<MetricFamily>& out, const SpeculationStats& stats) const;
   void add_workers(std::vector<MetricFamily>& out, const EngineStats& stats) const;
+  void add_media(std::vector<MetricFamily>& out, const MediaStats& stats) const;
   void add_constants(std::vector<MetricFamily>& out) const;
 
   const ServiceInfo info;
@@ -242,6 +243,24 @@ void Metrics::State::add_workers(std::vector<MetricFamily>& out, const EngineSta
   }
 }
 
+void Metrics::State::add_media(std::vector<MetricFamily>& out, const MediaStats& stats) const {
+  const std::tuple<const char*, const char*, int64_t> counters[] = {
+      {"vllm:mm_cache_queries_total", "Pictures and clips looked up.", stats.cache.queries},
+      {"vllm:mm_cache_hits_total",
+       "Pictures and clips that need not be decoded again.",
+       stats.cache.hits},
+      {"quern:media_decoder_losses_total",
+       "Processes that decode media and died, hung or made no sense.",
+       stats.decoder_losses}};
+  for (const auto& [name, help, value] : counters)
+    out.push_back(family(name, help, MetricType::Counter, labels, static_cast<double>(value)));
+  out.push_back(family("quern:mm_cache_bytes",
+                       "Memory of decoded media that are kept.",
+                       MetricType::Gauge,
+                       labels,
+                       static_cast<double>(stats.cache.bytes)));
+}
+
 void Metrics::State::add_constants(std::vector<MetricFamily>& out) const {
   Labels cache = labels;
   cache["block_size"] = std::to_string(info.block_size);
@@ -261,8 +280,9 @@ void Metrics::State::add_constants(std::vector<MetricFamily>& out) const {
 Metrics::Metrics(const ServiceInfo& info) : state_(std::make_unique<State>(info)) {}
 Metrics::~Metrics() = default;
 
-std::string Metrics::expose(const EngineStats& stats) const {
+std::string Metrics::expose(const EngineStats& stats, const MediaStats& media) const {
   std::vector<MetricFamily> families = state_->of_engine(stats);
+  state_->add_media(families, media);
   state_->add_constants(families);
   for (MetricFamily& one : state_->registry.Collect()) families.push_back(std::move(one));
   std::ostringstream out;

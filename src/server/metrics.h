@@ -13,6 +13,7 @@
 #include "api/generation.h"
 #include "api/generation_job.h"
 #include "base/clock.h"
+#include "prompt/media_source.h"
 
 namespace quern {
 
@@ -25,7 +26,7 @@ class Metrics {
   Metrics& operator=(const Metrics&) = delete;
 
   // The text of /metrics.
-  std::string expose(const EngineStats& stats) const;
+  std::string expose(const EngineStats& stats, const MediaStats& media = {}) const;
 
   // `handler` is the pattern of the route.
   void count_http(std::string_view handler, std::string_view method, int status, double seconds);

@@ -38,7 +38,8 @@ std::vector<Field> common_fields(const std::vector<Field>& sampling) {
                          "stream_options"}),
                 {{"include_reasoning", flag(), "false: what the model thinks is left out"},
                  {"separate_reasoning", flag(), "false: what it thinks stays in the text"},
-                 {"chat_template_kwargs", object(), "Variables of the template"}});
+                 {"chat_template_kwargs", object(), "Variables of the template"},
+                 {"mm_processor_kwargs", object(), "As of a chat request"}});
 }
 
 void add_responses_request(Json& out, const std::vector<Field>& common) {

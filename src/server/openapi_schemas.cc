@@ -61,6 +61,21 @@ std::vector<Field> sampling_fields() {
   };
 }
 
+Json processor_options() {
+  constexpr int64_t kPixels = int64_t{1} << 40, kFrames = 1 << 20;
+  Json out = object_of(
+      {{"min_pixels", integer(1, kPixels)},
+       {"max_pixels", integer(1, kPixels)},
+       {"size",
+        object_of({{"shortest_edge", integer(1, kPixels)}, {"longest_edge", integer(1, kPixels)}})},
+       {"fps", {{"type", "number"}, {"exclusiveMinimum", 0}, {"maximum", 1000}}},
+       {"num_frames", integer(1, kFrames)},
+       {"min_frames", integer(1, kFrames)},
+       {"max_frames", integer(1, kFrames)}});
+  out["additionalProperties"] = false;
+  return out;
+}
+
 std::vector<Field> conversation_fields() {
   return {
       {"messages", list_of(reference("Message"), 1, 4096), "The conversation", true},
@@ -70,6 +85,9 @@ std::vector<Field> conversation_fields() {
       {"include_reasoning", flag(), "false: what the model thinks is left out"},
       {"separate_reasoning", flag(), "false: what the model thinks stays in the content"},
       {"chat_template_kwargs", typed("object"), "Variables of the template"},
+      {"mm_processor_kwargs",
+       processor_options(),
+       "How pictures and clips are resized and sampled"},
       {"reasoning_effort", text()},
       {"documents", typed("array"), "A variable of the template"},
       {"add_generation_prompt", flag()},
