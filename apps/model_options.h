@@ -9,6 +9,7 @@
 #include "base/topology.h"
 #include "media_options.h"
 #include "parallel_options.h"
+#include "pooling_options.h"
 #include "sampling/grammar/grammar_compiler.h"
 #include "scheduling_options.h"
 #include "tensor/ctx.h"
@@ -45,6 +46,7 @@ struct ModelOptions : ParallelOptions {
       quantization;  // accepted where it is what the checkpoint is; empty: from the checkpoint
   MediaOptions media;
   SchedulingOptions scheduling;
+  PoolingFlags pooling;
   GrammarLimits grammars;
   std::string log_level = "info";
 };

@@ -137,6 +137,8 @@ int prompt_logprobs_of(FieldReader& fields) {
   return static_cast<int>(count.value_or(-1));
 }
 
+}  // namespace
+
 std::string cache_salt_of(FieldReader& fields) {
   const auto salt = fields.string("cache_salt");
   if (salt && (salt->empty() || salt->size() > kMaxSaltBytes))
@@ -146,8 +148,6 @@ std::string cache_salt_of(FieldReader& fields) {
                salt->size());
   return salt.value_or("");
 }
-
-}  // namespace
 
 SamplingFields SamplingFields::parse(FieldReader& fields) {
   SamplingFields out;

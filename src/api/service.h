@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,7 @@
 #include "api/parsers/registry.h"
 #include "engine/engine.h"
 #include "engine/request.h"
+#include "nn/pooling.h"
 #include "prompt/media_source.h"
 #include "sampling/grammar/grammar.h"
 
@@ -25,8 +27,9 @@ struct ServiceInfo {
   int64_t max_model_len = 0;               // tokens of prompt and answer
   int64_t block_size = 0, num_blocks = 0;  // of the KV cache, for the metrics
   std::string kv_dtype;
-  int speculative_tokens = 0;         // of one draft
-  std::string tokenizer_info = "{}";  // the body of /tokenizer_info
+  int speculative_tokens = 0;           // of one draft
+  std::string tokenizer_info = "{}";    // the body of /tokenizer_info
+  std::optional<Pooling> pooling = {};  // of a model that answers with vectors; else it generates
 };
 
 class Service {

@@ -115,6 +115,9 @@ const Shard& Builder::shard() const {
 const Shard& Builder::stage() const {
   return loading_->options.stage;
 }
+Output Builder::output() const {
+  return loading_->options.output;
+}
 const std::shared_ptr<const Checkpoint>& Builder::checkpoint() const {
   return loading_->checkpoint;
 }

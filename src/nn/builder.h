@@ -17,6 +17,7 @@
 
 #include "nn/linear.h"
 #include "nn/packed_weights.h"
+#include "nn/pooling.h"
 #include "tensor/ctx.h"
 #include "tensor/quant_slice.h"
 #include "tensor/shard.h"
@@ -80,6 +81,7 @@ struct BuilderOptions {
   // Null: every weight is packed from the checkpoint, as it is on meta in any case.
   PackedWeights* packed = nullptr;
   Shard stage = {};  // of pipeline parallelism: the layers that are built, stage.range(layers)
+  Output output = Output::logits;  // what a decoder ends in
 };
 
 class Builder {
@@ -100,6 +102,7 @@ class Builder {
   const Ctx& ctx() const;
   const Shard& shard() const;
   const Shard& stage() const;
+  Output output() const;
   const std::string& prefix() const { return prefix_; }
   const std::shared_ptr<const Checkpoint>& checkpoint() const;  // what borrowed tables keep alive
   bool has_weights() const;  // false: every size is the expected one

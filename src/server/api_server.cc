@@ -56,6 +56,7 @@ struct ApiServer::State {
     router.set_root_path(std::move(options.root_path));
     add_info_routes(router, context);
     add_generation_routes(router, context);
+    add_pooling_routes(router, context);
     add_response_routes(router, context);
   }
 

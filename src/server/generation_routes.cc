@@ -9,6 +9,7 @@
 #include "api/dialect_jobs.h"
 #include "api/generation_job.h"
 #include "api/messages_format.h"
+#include "api/pooling_job.h"
 #include "base/log.h"
 #include "server/route_context.h"
 
@@ -138,6 +139,7 @@ std::string joined(const std::vector<std::string>& names) {
 }
 
 Task<> generate(JobMaker make, RouteContext& context, Exchange& exchange) {
+  check_generates(context.service.info());
   const int64_t arrived_us = context.clock.now_us();
   GenerationJob job;
   std::function<void()> work = [&] { job = make_job(make, context, exchange.request()); };
@@ -164,6 +166,7 @@ Task<> generate(JobMaker make, RouteContext& context, Exchange& exchange) {
 
 // The prompts of the job that would be run.
 Task<> render(JobMaker make, RouteContext& context, Exchange& exchange) {
+  check_generates(context.service.info());
   std::string body;
   std::function<void()> work = [&] {
     const GenerationJob job = make_job(make, context, exchange.request());
@@ -174,6 +177,7 @@ Task<> render(JobMaker make, RouteContext& context, Exchange& exchange) {
 }
 
 Task<> count_tokens(RouteContext& context, Exchange& exchange) {
+  check_generates(context.service.info());
   std::string body;
   std::function<void()> work = [&] {
     body = count_tokens_body(parse_json(exchange.request().body, "request body"),

@@ -356,4 +356,24 @@ GenerationMeter::~GenerationMeter() {
   }
 }
 
+PoolingMeter::PoolingMeter(Metrics& metrics,
+                           const Clock& clock,
+                           int64_t arrived_us,
+                           const PoolingJob& job)
+    : metrics_(metrics), clock_(clock), arrived_us_(arrived_us), prompts_(job.prompts.size()) {
+  for (const auto& prompt : job.prompts)
+    metrics_.state_->prompt_tokens.Observe(static_cast<double>(prompt->ids.size()));
+}
+
+PoolingMeter::~PoolingMeter() {
+  Metrics::State& m = *metrics_.state_;
+  const double elapsed = seconds(clock_.now_us() - arrived_us_);
+  for (size_t i = 0; i < prompts_; ++i) {
+    Labels labels = m.labels;
+    labels["finished_reason"] = i < done_ ? "stop" : "abort";
+    m.finished.Add(labels).Increment();
+    m.whole.Observe(elapsed);
+  }
+}
+
 }  // namespace quern

@@ -12,6 +12,7 @@
 
 #include "api/generation.h"
 #include "api/generation_job.h"
+#include "api/pooling_job.h"
 #include "base/clock.h"
 #include "prompt/media_source.h"
 
@@ -34,6 +35,7 @@ class Metrics {
 
  private:
   friend class GenerationMeter;
+  friend class PoolingMeter;
   struct State;
   std::unique_ptr<State> state_;
 };
@@ -64,6 +66,26 @@ class GenerationMeter {
   const Clock& clock_;
   const int64_t arrived_us_;
   std::vector<Choice> choices_;
+};
+
+// Measures one request for vectors in the same way: each prompt is an answer of no tokens.
+class PoolingMeter {
+ public:
+  // Both must outlive the meter.
+  PoolingMeter(Metrics& metrics, const Clock& clock, int64_t arrived_us, const PoolingJob& job);
+  // Prompts that have not ended count as aborted.
+  ~PoolingMeter();
+  PoolingMeter(const PoolingMeter&) = delete;
+  PoolingMeter& operator=(const PoolingMeter&) = delete;
+
+  void count(size_t done) { done_ = done; }
+
+ private:
+  Metrics& metrics_;
+  const Clock& clock_;
+  const int64_t arrived_us_;
+  const size_t prompts_;
+  size_t done_ = 0;
 };
 
 }  // namespace quern

@@ -140,6 +140,95 @@ void add_requests(Json& out) {
       object_of({{"model", text()}, {"tokens", list_of(token_id()), "", true}});
 }
 
+std::vector<Field> pooling_fields() {
+  return {
+      {"model", text(), "One of the served names; left out: the model"},
+      {"truncate_prompt_tokens", integer(-1, INT32_MAX), "Keep so many; -1: as many as fit"},
+      {"truncation_side", text(), "right: keep the beginning; left: keep the end"},
+      {"use_activation", flag(), "Normalize an embedding, or put scores through the activation"},
+      {"normalize", flag(), "The older name of use_activation"},
+      {"priority", integer(-1000000, 1000000), "Lower goes first"},
+      {"cache_salt", text(), "Prefixes are shared under the same salt alone"}};
+}
+
+std::vector<Field> pooling_inputs() {
+  const Json ids = list_of(token_id(), 1);
+  std::vector<Field> out = conversation_fields();
+  out.front().is_required = false;
+  std::erase_if(out, [](const Field& field) {
+    const std::string_view name = field.name;
+    return name == "tool_choice" || name == "parallel_tool_calls" || name == "include_reasoning" ||
+           name == "separate_reasoning";
+  });
+  out.insert(
+      out.begin(),
+      Field{
+          "input",
+          one_of(Json::array({text(), ids, list_of(one_of(Json::array({text(), ids})), 1, 2048)})),
+          "A text, token ids, or a list of either; or messages"});
+  return joined(pooling_fields(), out);
+}
+
+void add_pooling(Json& out) {
+  const Json document = one_of(Json::array({text(), object_of({{"text", text(), "", true}})}));
+  const Json texts = one_of(Json::array({text(), list_of(document, 1, 2048)}));
+  out["EmbeddingRequest"] = object_of(
+      joined(pooling_inputs(),
+             {{"dimensions", integer(1, 1 << 24), "Only of models that were trained for it"},
+              {"encoding_format", text(), "float or base64 (float32, little-endian)"},
+              {"embed_dtype", text(), "float32"},
+              {"endianness", text(), "little"}}));
+  out["ClassifyRequest"] = object_of(pooling_inputs());
+  out["ScoreRequest"] = object_of(joined(pooling_fields(),
+                                         {{"text_1", texts, "One, or as many as text_2"},
+                                          {"text_2", texts},
+                                          {"queries", texts, "Another name of text_1"},
+                                          {"documents", texts, "Another name of text_2"},
+                                          {"items", texts, "Another name of text_2"},
+                                          {"data_1", texts, "Another name of text_1"},
+                                          {"data_2", texts, "Another name of text_2"}}));
+  out["RerankRequest"] = object_of(joined(pooling_fields(),
+                                          {{"query", document, "", true},
+                                           {"documents", texts, "", true},
+                                           {"top_n", integer(0, INT32_MAX), "0: all"},
+                                           {"return_documents", flag()}}));
+  const std::vector<Field> head = {{"id", text(), "", true},
+                                   {"object", text(), "list", true},
+                                   {"created", count(), "Seconds since 1970", true},
+                                   {"model", text(), "", true},
+                                   {"usage", reference("Usage"), "", true}};
+  const auto answer = [&](const char* name, const std::vector<Field>& item) {
+    out[name] = object_of(joined(head, {{"data", list_of(object_of(item)), "", true}}));
+  };
+  const Json values = list_of(typed("number"));
+  answer("EmbeddingAnswer",
+         {{"index", count(), "", true},
+          {"object", text(), "embedding", true},
+          {"embedding", one_of(Json::array({values, text()})), "", true}});
+  answer("ClassifyAnswer",
+         {{"index", count(), "", true},
+          {"label", text(), "The likeliest class", true},
+          {"probs", values, "", true},
+          {"num_classes", count(), "", true}});
+  answer("ScoreAnswer",
+         {{"index", count(), "", true},
+          {"object", text(), "score", true},
+          {"score", typed("number"), "", true}});
+  out["RerankAnswer"] = object_of(
+      {{"id", text(), "", true},
+       {"model", text(), "", true},
+       {"usage",
+        object_of({{"prompt_tokens", count(), "", true}, {"total_tokens", count(), "", true}}),
+        "",
+        true},
+       {"results",
+        list_of(object_of({{"index", count(), "In the request", true},
+                           {"relevance_score", typed("number"), "", true},
+                           {"document", object_of({{"text", text(), "", true}})}})),
+        "Best first",
+        true}});
+}
+
 void add_answers(Json& out) {
   out["Usage"] = object_of({{"prompt_tokens", count(), "", true},
                             {"completion_tokens", count(), "Of all choices", true},
@@ -219,6 +308,7 @@ Json openapi_schemas() {
   Json out = Json::object();
   add_requests(out);
   add_answers(out);
+  add_pooling(out);
   add_information(out);
   add_dialects(out, sampling_fields());
   return out;

@@ -44,6 +44,8 @@ void add_info_routes(
     RouteContext& context);  // health, models, version, metrics, tokenize, detokenize
 // Chat completions, completions, responses, messages; each also as …/render.
 void add_generation_routes(Router& router, RouteContext& context);
+// Embeddings, classes, scores and rankings.
+void add_pooling_routes(Router& router, RouteContext& context);
 // What is kept of /v1/responses.
 void add_response_routes(Router& router, RouteContext& context);
 
