@@ -407,6 +407,8 @@ Linear Builder::load(const std::vector<RowPart>& parts, const Cut& k, Bias bias,
     note(parts, k, packed.weight->bytes());
   }
   Linear out(std::move(packed.weight), std::move(b), n, k.size());
+  if (LinearObserver* observer = loading_->options.observer)
+    out.observed_by(*observer, path_of(parts.front().name));
   return packed.gather.empty() ? out : out.gather_inputs(std::move(packed.gather));
 }
 

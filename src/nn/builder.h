@@ -80,6 +80,8 @@ struct BuilderOptions {
   // Where packed weights are looked up, and gathered for the next start; must outlive the Builder.
   // Null: every weight is packed from the checkpoint, as it is on meta in any case.
   PackedWeights* packed = nullptr;
+  // Sees the inputs of every linear layer that is loaded, when it is run; must outlive the layers.
+  LinearObserver* observer = nullptr;
   Shard stage = {};  // of pipeline parallelism: the layers that are built, stage.range(layers)
   Output output = Output::logits;  // what a decoder ends in
 };
