@@ -7,6 +7,7 @@
 #include <random>
 
 #include "base/error.h"
+#include "base/error_of.h"
 #include "models/registry.h"
 #include "nn/owned_ctx.h"
 #include "nn/sequence_runner.h"
@@ -29,15 +30,6 @@ std::vector<float> normal(int64_t count, unsigned seed) {
   std::vector<float> out(static_cast<size_t>(count));
   for (float& v : out) v = distribution(random);
   return out;
-}
-
-std::string error_of(FunctionRef<void()> action) {
-  try {
-    action();
-  } catch (const Error& e) {
-    return format("{}: {}", name_of(e.code()), e.what());
-  }
-  return "nothing was thrown";
 }
 
 std::vector<int> codes_of(const std::vector<float>& weights, const GroupRange& range, int bits) {

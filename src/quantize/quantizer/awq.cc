@@ -86,14 +86,6 @@ double diagonal_loss(const Tensor& errors, std::span<const float> diagonal) {
   return sum;
 }
 
-double gram_loss(Ctx& ctx, const Tensor& errors, const ops::PackedWeight& gram) {
-  const Tensor product = ops::matmul(ctx, errors, gram);
-  const auto e = errors.span<float>(), p = product.span<float>();
-  double sum = 0;
-  for (size_t i = 0; i < e.size(); ++i) sum += static_cast<double>(e[i]) * p[i];
-  return sum;
-}
-
 }  // namespace
 
 // A producer and the linear layers that read what it makes.

@@ -10,27 +10,9 @@
 #include "quantize/quantizer/calibration.h"
 #include "quantize/quantizer/gptq.h"
 #include "quantize/quantizer/written_part.h"
-#include "weights/weight_format.h"
 
 namespace quern {
 namespace {
-
-int64_t inputs_of(const SourceModel& source, const std::string& name) {
-  return format_of(*source.checkpoint(), name).shape(*source.checkpoint(), name)[1];
-}
-
-int64_t weights_of(const SourceModel& source, const std::string& name) {
-  return format_of(*source.checkpoint(), name).shape(*source.checkpoint(), name).numel();
-}
-
-// sum over rows of e' gram e.
-double output_error(Ctx& ctx, const Tensor& errors, const ops::PackedWeight& gram) {
-  const Tensor product = ops::matmul(ctx, errors, gram);
-  const auto e = errors.span<float>(), p = product.span<float>();
-  double sum = 0;
-  for (size_t i = 0; i < e.size(); ++i) sum += static_cast<double>(e[i]) * p[i];
-  return sum;
-}
 
 Tensor difference(const Tensor& a, const Tensor& b) {
   Tensor out = Tensor::empty(a.shape(), DType::f32);
@@ -66,7 +48,7 @@ class CalibratedRounder final : public LayerRounder {
   void round(size_t unit, FunctionRef<void(RoundedModule)> take) override {
     if (unit == 0) return;
     while (stream_.layer() + 1 < static_cast<int>(unit)) step();
-    const std::shared_ptr<WorkingLayer> layer = layer_of_source(unit);
+    const std::shared_ptr<WorkingLayer> layer = layer_of(*source_.checkpoint(), unit);
     StatisticsObserver seen(ctx_.ctx());
     stream_.observe(layer, seen);
     if (request_.scheme.rounding == Rounding::awq) fold(unit, *layer, seen, take);
@@ -92,8 +74,9 @@ class CalibratedRounder final : public LayerRounder {
     for (const SourceUnit& unit : source_.units()) {
       int64_t weights = 0, widest = 0, grams = 0;
       for (const std::string& name : unit.quantized) {
-        const int64_t inputs = inputs_of(source_, name);
-        weights += weights_of(source_, name);
+        const Shape shape = source_.shape_of(name);
+        const int64_t inputs = shape[1];
+        weights += shape.numel();
         widest = std::max(widest, inputs);
         if (name.ends_with("q_proj") || name.ends_with("o_proj") || name.ends_with("gate_proj") ||
             name.ends_with("down_proj"))
@@ -106,13 +89,9 @@ class CalibratedRounder final : public LayerRounder {
     return most + state_bytes();
   }
 
-  std::shared_ptr<WorkingLayer> empty_layer_over_rest() const {
-    return std::make_shared<WorkingLayer>(parts_.front(), plain_config_);
-  }
-
-  std::shared_ptr<WorkingLayer> layer_of_source(size_t unit) const {
-    const Checkpoint& checkpoint = *source_.checkpoint();
-    auto out = empty_layer_over_rest();
+  // The unit's layer by `checkpoint` (the source, or what was written), over the first part's rest.
+  std::shared_ptr<WorkingLayer> layer_of(const Checkpoint& checkpoint, size_t unit) const {
+    auto out = std::make_shared<WorkingLayer>(parts_.front(), plain_config_);
     const SourceUnit& u = source_.units()[unit];
     for (const auto* names : {&u.quantized, &u.widened})
       for (const std::string& name : *names)
@@ -121,20 +100,10 @@ class CalibratedRounder final : public LayerRounder {
     return out;
   }
 
-  std::shared_ptr<WorkingLayer> layer_of_part(size_t unit) const {
-    const Checkpoint& part = *parts_[unit];
-    auto out = empty_layer_over_rest();
-    const SourceUnit& u = source_.units()[unit];
-    for (const auto* names : {&u.quantized, &u.widened})
-      for (const std::string& name : *names) out->set(name + ".weight", read_weights(part, name));
-    for (const std::string& name : u.tensors) out->set(name, read_f32(part, name));
-    return out;
-  }
-
   // Runs the texts through the next layer as it was written.
   void step() {
     const auto unit = static_cast<size_t>(stream_.layer() + 1);
-    stream_.advance(layer_of_part(unit));
+    stream_.advance(layer_of(*parts_[unit], unit));
     if (unit > 1) parts_[unit - 1].reset();
   }
 
@@ -188,9 +157,9 @@ class CalibratedRounder final : public LayerRounder {
     Ctx& ctx = ctx_.ctx();
     const auto gram = packed_floats(ctx, inputs.gram);
     out.findings["weight_error"] = relative_error(weights, out.rounded.values);
-    const double whole = output_error(ctx, weights, *gram);
+    const double whole = gram_loss(ctx, weights, *gram);
     out.findings["output_error"] =
-        whole > 0 ? output_error(ctx, difference(weights, out.rounded.values), *gram) / whole : 0;
+        whole > 0 ? gram_loss(ctx, difference(weights, out.rounded.values), *gram) / whole : 0;
     out.findings["calibration_rows"] = static_cast<double>(inputs.rows);
     return out;
   }

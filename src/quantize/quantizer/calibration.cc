@@ -52,6 +52,14 @@ std::unique_ptr<ops::PackedWeight> packed_floats(const Ctx& ctx, const Tensor& w
   return ops::pack_weight(ctx, std::move(parts));
 }
 
+double gram_loss(Ctx& ctx, const Tensor& errors, const ops::PackedWeight& gram) {
+  const Tensor product = ops::matmul(ctx, errors, gram);
+  const auto e = errors.span<float>(), p = product.span<float>();
+  double sum = 0;
+  for (size_t i = 0; i < e.size(); ++i) sum += static_cast<double>(e[i]) * p[i];
+  return sum;
+}
+
 std::vector<float> InputStatistics::diagonal() const {
   const int64_t size = gram.dim(0);
   std::vector<float> out(static_cast<size_t>(size));

@@ -17,6 +17,8 @@ namespace quern {
 
 // weights [N, K] float32 for the engine's products.
 std::unique_ptr<ops::PackedWeight> packed_floats(const Ctx& ctx, const Tensor& weights);
+// The sum of e gram e' over the rows e of `errors` [N, K]: what they do to a layer's outputs.
+double gram_loss(Ctx& ctx, const Tensor& errors, const ops::PackedWeight& gram);
 
 // What one linear layer's inputs x [T, K] were like.
 struct InputStatistics {

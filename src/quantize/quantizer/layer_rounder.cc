@@ -6,14 +6,9 @@
 
 #include "base/error.h"
 #include "quantize/quantizer/calibrated_rounder.h"
-#include "weights/weight_format.h"
 
 namespace quern {
 namespace {
-
-Shape shape_of(const SourceModel& source, const std::string& name) {
-  return format_of(*source.checkpoint(), name).shape(*source.checkpoint(), name);
-}
 
 double gigabytes(int64_t bytes) {
   return 1e-9 * static_cast<double>(bytes);
@@ -31,7 +26,7 @@ class DataFreeRounder final : public LayerRounder {
     for (const SourceUnit& unit : source_.units()) {
       int64_t kept = 0, largest = 0;
       for (const std::string& name : unit.quantized) {
-        const int64_t weights = shape_of(source_, name).numel();
+        const int64_t weights = source_.shape_of(name).numel();
         kept += weights * (request_.scheme.bits + 1) / 8;
         // Float32, the stored codes on the way, the codes as bytes, decoded values.
         largest = std::max(largest, weights * 14);
@@ -100,7 +95,7 @@ void expect_sizes(const Scheme& scheme, const SourceModel& source) {
   const bool has_words_of_cols = scheme.layout != IntLayout::awq;
   for (const SourceUnit& unit : source.units())
     for (const std::string& name : unit.quantized) {
-      const Shape shape = shape_of(source, name);
+      const Shape shape = source.shape_of(name);
       if (scheme.group > 0 && shape[1] % scheme.group != 0) {
         std::string fitting;
         for (const int64_t group : {128, 64, 32})

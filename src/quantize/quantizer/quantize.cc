@@ -162,22 +162,19 @@ class Quantizer {
     std::vector<OutTensor> tensors;
     Json layers = Json::object();
     std::vector<std::pair<std::string, Hash128>> decided;
-    const auto take = [&](RoundedModule module) {
-      for (NamedTensor& tensor : module.rounded.tensors) {
-        const std::string stored = source_.stored_name(tensor.name);
-        tensors.push_back(owned(std::move(tensor), stored));
-      }
-      if (module.rounded.values.defined()) {
-        decided.emplace_back(module.name, hash_of(module.rounded.values));
-        layers[module.name] = module.findings;
-      }
-    };
     // Tensors that the rounder changed besides (a norm that took scales in) are not carried over.
     std::set<std::string, std::less<>> replaced;
     rounder_->round(index, [&](RoundedModule module) {
-      if (!module.rounded.values.defined())
-        for (const NamedTensor& tensor : module.rounded.tensors) replaced.insert(tensor.name);
-      take(std::move(module));
+      const bool is_layer = module.rounded.values.defined();
+      if (is_layer) {
+        decided.emplace_back(module.name, hash_of(module.rounded.values));
+        layers[module.name] = module.findings;
+      }
+      for (NamedTensor& tensor : module.rounded.tensors) {
+        if (!is_layer) replaced.insert(tensor.name);
+        const std::string stored = source_.stored_name(tensor.name);
+        tensors.push_back(owned(std::move(tensor), stored));
+      }
     });
     for (const std::string& tensor : unit.tensors)
       if (!replaced.contains(tensor)) tensors.push_back(carried(source_, tensor));
@@ -213,13 +210,13 @@ class Quantizer {
       write_index();
     }
     write_file_whole(path_of(kConfigFile), config_.dump(2) + "\n");
-    write_file_whole(path_of(kReportFile), report_.dump(2) + "\n");
     for (const std::string& name : source_.others())
       carry_file(source_.path() + "/" + name, path_of(name));
     if (source_.is_gguf())
       for (const auto& [name, text] : files_of_gguf(source_.path()))
         write_file_whole(path_of(name), text);
     expect_loadable();
+    write_file_whole(path_of(kReportFile), report_.dump(2) + "\n");
   }
 
   std::vector<std::string> parts() const {
@@ -285,14 +282,11 @@ class Quantizer {
     report_["bytes"] = made->total_bytes();
     for (const SourceUnit& unit : source_.units()) {
       for (const std::string& name : unit.quantized) {
-        const Shape before =
-            format_of(*source_.checkpoint(), name).shape(*source_.checkpoint(), name);
-        if (!(format_of(*made, name).shape(*made, name) == before))
+        if (!(format_of(*made, name).shape(*made, name) == source_.shape_of(name)))
           fail(ErrorCode::data_loss, "{}: has another shape than its source", name);
       }
       for (const std::string& name : unit.tensors) (void)made->info(name);
     }
-    write_file_whole(path_of(kReportFile), report_.dump(2) + "\n");
   }
 
   const QuantizeRequest& request_;

@@ -203,30 +203,21 @@ RoundedLayer round_to_e4m3_rows(ThreadPool& pool,
   RoundedLayer out;
   out.values = Tensor::empty({rows, cols}, DType::f32);
   std::vector<std::byte> codes(static_cast<size_t>(rows * cols));
-  std::vector<float> steps(static_cast<size_t>(rows));
+  std::vector<uint16_t> steps(static_cast<size_t>(rows));
   pool.parallel_for(rows, 8, [&](int64_t begin, int64_t end, int) {
     for (int64_t n = begin; n < end; ++n) {
       const auto row = row_of(weights, n);
       const float most = largest(row);
-      float step = most == 0 ? 1.0f : std::max(most / kLargestE4m3, kSmallest);
-      if (scales != DType::f32)
-        step = scales == DType::f16 ? f16_to_float(float_to_f16(step))
-                                    : bf16_to_float(float_to_bf16(step));
-      steps[static_cast<size_t>(n)] = step;
+      const float step =
+          as_stored(most == 0 ? 1.0f : std::max(most / kLargestE4m3, kSmallest), scales);
+      steps[static_cast<size_t>(n)] = bits_of_scale(step, scales);
       round_e4m3(row, step, codes.data() + n * cols, out.values.data<float>() + n * cols);
     }
   });
-  std::vector<uint16_t> halves;
-  for (const float step : steps) halves.push_back(bits_of_scale(step, scales));
-  const Stored stored = scales == DType::f32   ? Stored::f32
-                        : scales == DType::f16 ? Stored::f16
-                                               : Stored::bf16;
+  const Stored stored = scales == DType::f16 ? Stored::f16 : Stored::bf16;
   out.tensors.push_back({name + ".weight", Stored::f8_e4m3, {rows, cols}, std::move(codes)});
-  out.tensors.push_back({name + ".weight_scale",
-                         stored,
-                         {rows, 1},
-                         scales == DType::f32 ? bytes_of(std::span<const float>(steps))
-                                              : bytes_of(std::span<const uint16_t>(halves))});
+  out.tensors.push_back(
+      {name + ".weight_scale", stored, {rows, 1}, bytes_of(std::span<const uint16_t>(steps))});
   return out;
 }
 

@@ -79,8 +79,8 @@ IntLayer round_to_nearest(ThreadPool& pool,
                           std::span<const float> importance = {},
                           const Tensor& gram = {});
 
-// Rows of e4m3 with a scale each (weight, weight_scale [N, 1] of `scales`), or blocks of 128 x 128
-// (weight, weight_scale_inv float32).
+// Rows of e4m3 with a scale each (weight, weight_scale [N, 1] of `scales`, f16 or bf16), or blocks
+// of 128 x 128 (weight, weight_scale_inv float32).
 RoundedLayer round_to_e4m3_rows(ThreadPool& pool,
                                 const Tensor& weights,
                                 const std::string& name,

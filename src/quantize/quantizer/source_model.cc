@@ -201,6 +201,10 @@ std::string SourceModel::stored_name(const std::string& canonical) const {
   return canonical;
 }
 
+Shape SourceModel::shape_of(const std::string& name) const {
+  return format_of(*checkpoint_, name).shape(*checkpoint_, name);
+}
+
 Json SourceModel::config() const {
   Json config = checkpoint_->config().json();
   for (const char* key : {"quantization_config", "compression_config"}) {

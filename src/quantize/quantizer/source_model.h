@@ -36,6 +36,8 @@ class SourceModel {
   std::vector<std::string> kept() const;
   // How the files spell a canonical name.
   std::string stored_name(const std::string& canonical) const;
+  // [N, K] of a linear layer, whatever its format.
+  Shape shape_of(const std::string& name) const;
   // config.json without what it states of quantization.
   Json config() const;
   // Of weights that were codes and become floats: bf16 or f16, as config.json has it.

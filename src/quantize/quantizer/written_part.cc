@@ -6,28 +6,10 @@
 #include "base/error.h"
 #include "quantize/source_folder.h"
 #include "weights/safetensors.h"
+#include "weights/with_config.h"
 
 namespace quern {
 namespace {
-
-class Part final : public Checkpoint {
- public:
-  Part(const std::string& path, Config config)
-      : tensors_(open_safetensors_file(path)), config_(std::move(config)) {}
-
-  const TensorInfo* find(std::string_view name) const override { return tensors_->find(name); }
-  std::vector<std::string> names() const override { return tensors_->names(); }
-  std::span<const std::byte> bytes(std::string_view name) const override {
-    return tensors_->bytes(name);
-  }
-  const Config& config() const override { return config_; }
-  int64_t total_bytes() const override { return tensors_->total_bytes(); }
-  void give_back(std::string_view prefix) const override { tensors_->give_back(prefix); }
-
- private:
-  std::unique_ptr<Checkpoint> tensors_;
-  Config config_;
-};
 
 void expect_equal(const WeightFile& part, const WeightFile& whole, size_t& at) {
   for (const SafetensorsEntry& entry : part.header.entries) {
@@ -58,7 +40,7 @@ void write_part(const std::string& path,
 }
 
 std::unique_ptr<Checkpoint> open_part(const std::string& path, Config config) {
-  return std::make_unique<Part>(path, std::move(config));
+  return with_config(open_safetensors_file(path), std::move(config));
 }
 
 void join_parts(const std::string& folder,
