@@ -60,6 +60,7 @@ class EventStream {
   bool pop(TokenEvent& event, int timeout_ms);
   bool try_pop(TokenEvent& event);
   bool is_finished() const;  // every choice has ended and the queue is empty
+  size_t waiting() const;    // events that pop would give without waiting
   // `notify` is called (from the engine thread, without locks held) after events arrive; for
   // coroutines.
   void set_notify(std::function<void()> notify);
