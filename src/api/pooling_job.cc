@@ -34,8 +34,10 @@ PoolingJob job_of(const PoolingFields& fields) {
   return job;
 }
 
-AnswerHeader header_of(std::string_view prefix, const JobContext& context) {
-  return {std::string(prefix) + context.id, context.created, context.service.info().names.at(0)};
+// What becomes of scores, unless the request asks for them as they are.
+ScoreActivation activation_for(const PoolingFields& fields, const Pooling& pooling) {
+  return fields.is_activated.value_or(pooling.is_activated) ? pooling.activation
+                                                            : ScoreActivation::none;
 }
 
 // Tokens that a prompt may have: the context, or less if the cache holds less.
@@ -214,9 +216,7 @@ Scoring score_together(PoolingJob& job,
   for (size_t i = 0; i < pairs.second.size(); ++i)
     job.prompts.push_back(preparation.one(
         context.service.tokenizer().encode_pair(first_of(pairs, i), pairs.second[i]), false));
-  const ScoreActivation activation = fields.is_activated.value_or(pooling.is_activated)
-                                         ? pooling.activation
-                                         : ScoreActivation::none;
+  const ScoreActivation activation = activation_for(fields, pooling);
   return [activation](const std::vector<Vector>& pooled) {
     std::vector<double> out;
     for (const Vector& scores : pooled) out.push_back(double{classes_of(scores, activation).at(0)});
@@ -256,7 +256,7 @@ PoolingJob embedding_job(const Json& body, const JobContext& context) {
   const int64_t size = checked_dimensions(request.dimensions, pooling);
   PoolingJob job = job_of(request.common);
   add_inputs(job, request.inputs, request.common, context);
-  job.body = [header = header_of("embd-", context),
+  job.body = [header = request_header("embd-", context),
               size,
               is_normalized = request.common.is_activated.value_or(pooling.is_activated),
               is_base64 = request.is_base64](std::vector<Vector> pooled, const Usage& usage) {
@@ -276,10 +276,8 @@ PoolingJob classify_job(const Json& body, const JobContext& context) {
         "this model makes embeddings and has no classes: a ForSequenceClassification model has");
   PoolingJob job = job_of(request.common);
   add_inputs(job, request.inputs, request.common, context);
-  const ScoreActivation activation = request.common.is_activated.value_or(pooling.is_activated)
-                                         ? pooling.activation
-                                         : ScoreActivation::none;
-  job.body = [header = header_of("classify-", context), activation, labels = pooling.labels](
+  const ScoreActivation activation = activation_for(request.common, pooling);
+  job.body = [header = request_header("classify-", context), activation, labels = pooling.labels](
                  std::vector<Vector> pooled, const Usage& usage) {
     for (Vector& each : pooled) each = classes_of(std::move(each), activation);
     return classes_body(header, pooled, labels, usage);
@@ -297,8 +295,8 @@ PoolingJob score_job(const Json& body, const JobContext& context) {
                 {request.first, request.second, request.first_field, request.second_field},
                 request.common,
                 context);
-  job.body = [header = header_of("score-", context), scoring](std::vector<Vector> pooled,
-                                                              const Usage& usage) {
+  job.body = [header = request_header("score-", context), scoring](std::vector<Vector> pooled,
+                                                                   const Usage& usage) {
     return scores_body(header, scoring(pooled), usage);
   };
   job.ignored = std::move(ignored);
@@ -311,7 +309,7 @@ PoolingJob rerank_job(const Json& body, const JobContext& context) {
   PoolingJob job = job_of(request.common);
   const Scoring scoring = add_pairs(
       job, {{request.query}, request.documents, "query", "documents"}, request.common, context);
-  job.body = [header = header_of("rerank-", context),
+  job.body = [header = request_header("rerank-", context),
               scoring,
               top_n = request.top_n,
               documents =

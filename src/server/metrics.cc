@@ -8,6 +8,7 @@
 
 #include <ctime>
 #include <map>
+#include <span>
 #include <sstream>
 #include <tuple>
 
@@ -60,6 +61,9 @@ MetricFamily family(
   return out;
 }
 
+// A name, what it counts, and how many there were.
+using Counted = std::tuple<const char*, const char*, int64_t>;
+
 }  // namespace
 
 struct Metrics::State {
@@ -69,6 +73,10 @@ struct Metrics::State {
                                                                                      buckets);
   }
   std::vector<MetricFamily> of_engine(const EngineStats& stats) const;
+  void add_counters(std::vector<MetricFamily>& out, std::span<const Counted> counters) const {
+    for (const auto& [name, help, value] : counters)
+      out.push_back(family(name, help, MetricType::Counter, labels, static_cast<double>(value)));
+  }
   void add_positions(std::vector<MetricFamily>& out, const SpeculationStats& stats) const;
   void add_workers(std::vector<MetricFamily>& out, const EngineStats& stats) const;
   void add_media(std::vector<MetricFamily>& out, const MediaStats& stats) const;
@@ -161,7 +169,7 @@ std::vector<MetricFamily> Metrics::State::of_engine(const EngineStats& stats) co
       {"quern:workers_recovering",
        "1 while lost workers are being replaced.",
        stats.is_recovering ? 1 : 0}};
-  const std::tuple<const char*, const char*, int64_t> counters[] = {
+  const Counted counters[] = {
       {"vllm:prompt_tokens_total", "Prompt tokens.", stats.prompt_tokens},
       {"vllm:generation_tokens_total", "Tokens generated.", stats.generated_tokens},
       {"vllm:prompt_tokens_cached_total", "Prompt tokens that were cached.", stats.cached_tokens},
@@ -190,8 +198,7 @@ std::vector<MetricFamily> Metrics::State::of_engine(const EngineStats& stats) co
   std::vector<MetricFamily> out;
   for (const auto& [name, help, value] : gauges)
     out.push_back(family(name, help, MetricType::Gauge, labels, value));
-  for (const auto& [name, help, value] : counters)
-    out.push_back(family(name, help, MetricType::Counter, labels, static_cast<double>(value)));
+  add_counters(out, counters);
   out.push_back(family("quern:worker_recovery_seconds_total",
                        "Seconds from losses until new workers were ready.",
                        MetricType::Counter,
@@ -244,7 +251,7 @@ void Metrics::State::add_workers(std::vector<MetricFamily>& out, const EngineSta
 }
 
 void Metrics::State::add_media(std::vector<MetricFamily>& out, const MediaStats& stats) const {
-  const std::tuple<const char*, const char*, int64_t> counters[] = {
+  const Counted counters[] = {
       {"vllm:mm_cache_queries_total", "Pictures and clips looked up.", stats.cache.queries},
       {"vllm:mm_cache_hits_total",
        "Pictures and clips that need not be decoded again.",
@@ -252,8 +259,7 @@ void Metrics::State::add_media(std::vector<MetricFamily>& out, const MediaStats&
       {"quern:media_decoder_losses_total",
        "Processes that decode media and died, hung or made no sense.",
        stats.decoder_losses}};
-  for (const auto& [name, help, value] : counters)
-    out.push_back(family(name, help, MetricType::Counter, labels, static_cast<double>(value)));
+  add_counters(out, counters);
   out.push_back(family("quern:mm_cache_bytes",
                        "Memory of decoded media that are kept.",
                        MetricType::Gauge,

@@ -92,6 +92,19 @@ constexpr RouteDescription kRoutes[] = {
     {"POST", "/detokenize", "The text of token ids", "DetokenizeRequest", "DetokenizeAnswer"},
 };
 
+struct QueryParameter {
+  const char* pattern;  // of the route
+  const char* name;
+  const char* about;
+  const char* schema;  // JSON
+};
+constexpr const char* kInputItems = "/v1/responses/{id}/input_items";
+constexpr QueryParameter kQuery[] = {
+    {kInputItems, "limit", "Items of a page", R"({"type":"integer","minimum":1,"maximum":100})"},
+    {kInputItems, "order", "The newest first unless asc", R"({"enum":["asc","desc"]})"},
+    {kInputItems, "after", "The id of the item before the page", R"({"type":"string"})"},
+};
+
 struct Failure {
   const char* status;
   const char* about;
@@ -163,14 +176,12 @@ std::string path_of(const RouteDescription& route, Json& parameters) {
 }
 
 void add_query(const RouteDescription& route, Json& parameters) {
-  if (std::string_view(route.pattern) != "/v1/responses/{id}/input_items") return;
-  const auto add = [&](const char* name, const char* about, Json schema) {
-    parameters.push_back(
-        {{"name", name}, {"in", "query"}, {"description", about}, {"schema", std::move(schema)}});
-  };
-  add("limit", "Items of a page", {{"type", "integer"}, {"minimum", 1}, {"maximum", 100}});
-  add("order", "The newest first unless asc", {{"enum", Json::array({"asc", "desc"})}});
-  add("after", "The id of the item before the page", {{"type", "string"}});
+  for (const QueryParameter& p : kQuery)
+    if (std::string_view(p.pattern) == route.pattern)
+      parameters.push_back({{"name", p.name},
+                            {"in", "query"},
+                            {"description", p.about},
+                            {"schema", parse_json(p.schema, p.name)}});
 }
 
 bool is_open(std::string_view pattern) {

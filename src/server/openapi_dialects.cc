@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // What /v1/responses, /v1/messages and …/render ask and answer.
-#include <algorithm>
-#include <string_view>
-
 #include "server/openapi_fields.h"
 
 namespace quern::openapi {
@@ -19,13 +16,6 @@ Json text_or(Json other) {
 }
 
 // Fields that a dialect refuses, or spells in its own way, are left out.
-std::vector<Field> without(std::vector<Field> fields, std::vector<std::string_view> names) {
-  std::erase_if(fields, [&](const Field& field) {
-    return std::find(names.begin(), names.end(), field.name) != names.end();
-  });
-  return fields;
-}
-
 std::vector<Field> common_fields(const std::vector<Field>& sampling) {
   return joined(without(sampling,
                         {"n",

@@ -2,9 +2,11 @@
 // The words that the schemas of /openapi.json are written in.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/json.h"
@@ -81,6 +83,14 @@ inline Json object_of(const std::vector<Field>& fields) {
 inline std::vector<Field> joined(std::vector<Field> a, const std::vector<Field>& b) {
   a.insert(a.end(), b.begin(), b.end());
   return a;
+}
+
+inline std::vector<Field> without(std::vector<Field> fields,
+                                  const std::vector<std::string_view>& names) {
+  std::erase_if(fields, [&](const Field& field) {
+    return std::find(names.begin(), names.end(), field.name) != names.end();
+  });
+  return fields;
 }
 
 // Responses and messages: what they ask and answer, by name. `sampling`: the fields that every

@@ -140,6 +140,15 @@ void add_requests(Json& out) {
       object_of({{"model", text()}, {"tokens", list_of(token_id()), "", true}});
 }
 
+// What OpenAI's answers begin with. `about`: of their object.
+std::vector<Field> answer_head(const char* about) {
+  return {{"id", text(), "", true},
+          {"object", text(), about, true},
+          {"created", count(), "Seconds since 1970", true},
+          {"model", text(), "", true},
+          {"usage", reference("Usage"), "", true}};
+}
+
 std::vector<Field> pooling_fields() {
   return {
       {"model", text(), "One of the served names; left out: the model"},
@@ -153,13 +162,10 @@ std::vector<Field> pooling_fields() {
 
 std::vector<Field> pooling_inputs() {
   const Json ids = list_of(token_id(), 1);
-  std::vector<Field> out = conversation_fields();
+  std::vector<Field> out =
+      without(conversation_fields(),
+              {"tool_choice", "parallel_tool_calls", "include_reasoning", "separate_reasoning"});
   out.front().is_required = false;
-  std::erase_if(out, [](const Field& field) {
-    const std::string_view name = field.name;
-    return name == "tool_choice" || name == "parallel_tool_calls" || name == "include_reasoning" ||
-           name == "separate_reasoning";
-  });
   out.insert(
       out.begin(),
       Field{
@@ -192,11 +198,7 @@ void add_pooling(Json& out) {
                                            {"documents", texts, "", true},
                                            {"top_n", integer(0, INT32_MAX), "0: all"},
                                            {"return_documents", flag()}}));
-  const std::vector<Field> head = {{"id", text(), "", true},
-                                   {"object", text(), "list", true},
-                                   {"created", count(), "Seconds since 1970", true},
-                                   {"model", text(), "", true},
-                                   {"usage", reference("Usage"), "", true}};
+  const std::vector<Field> head = answer_head("list");
   const auto answer = [&](const char* name, const std::vector<Field>& item) {
     out[name] = object_of(joined(head, {{"data", list_of(object_of(item)), "", true}}));
   };
@@ -234,11 +236,7 @@ void add_answers(Json& out) {
                             {"completion_tokens", count(), "Of all choices", true},
                             {"total_tokens", count(), "", true},
                             {"prompt_tokens_details", object_of({{"cached_tokens", count()}})}});
-  const std::vector<Field> head = {{"id", text(), "", true},
-                                   {"object", text(), "", true},
-                                   {"created", count(), "Seconds since 1970", true},
-                                   {"model", text(), "", true},
-                                   {"usage", reference("Usage"), "", true}};
+  const std::vector<Field> head = answer_head("");
   const std::vector<Field> ending = {
       {"index", count(), "", true},
       {"logprobs", typed("object")},

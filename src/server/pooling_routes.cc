@@ -1,26 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Routes that answer with vectors, or with what is made of them: prepare the job off the io thread,
 // submit its prompts, write one body.
-#include <ctime>
 #include <nlohmann/json.hpp>
 
 #include "api/pooling_run.h"
-#include "base/log.h"
 #include "server/route_context.h"
 
 namespace quern {
 namespace {
 
 using JobMaker = PoolingJob (*)(const Json&, const JobContext&);
-
-PoolingJob make_job(JobMaker make, RouteContext& context, HttpRequest& request) {
-  const std::string body = std::move(request.body);
-  return make(parse_json(body, "request body"),
-              JobContext{.service = context.service,
-                         .id = request.id,
-                         .created = std::time(nullptr),
-                         .owner = request.owner});
-}
 
 // Until all is there, or the client has left.
 Task<> run_all(PoolingRun& run, RouteContext& context, Exchange& exchange) {
@@ -44,11 +33,7 @@ Task<> pool(JobMaker make, RouteContext& context, Exchange& exchange) {
   co_await exchange.offload(std::move(work));
   if (!exchange.is_open()) co_return;
   const std::string& id = exchange.request().id;
-  if (!job.ignored.empty())
-    log(LogLevel::info,
-        "unknown fields ignored id={} fields={}",
-        id,
-        printable(format("{}", fmt::join(job.ignored, ",")), 200));
+  log_ignored(id, job.ignored);
   PoolingRun run(
       context.service, format("{}-{:x}", id, ++context.generations), job, exchange.waker());
   PoolingMeter meter(context.metrics, context.clock, arrived_us, job);
