@@ -66,7 +66,13 @@ struct Mean {
 struct Distance {
   Mean divergence, excess;
   double largest = 0;
-  int64_t agreeing = 0, rows = 0;
+  int64_t agreeing = 0;
+
+  // The share of rows with the same best token.
+  double agreement() const {
+    return static_cast<double>(agreeing) /
+           static_cast<double>(std::max<int64_t>(1, divergence.count));
+  }
 
   void add(std::span<const float> reference, std::span<const float> row) {
     const auto best = [](std::span<const float> r) {
@@ -81,7 +87,6 @@ struct Distance {
     divergence.add(kl);
     largest = std::max(largest, kl);
     agreeing += best(reference) == best(row);
-    ++rows;
   }
 };
 
@@ -103,16 +108,21 @@ std::span<const float> row_of(const Tensor& logits, int64_t row) {
   return logits.span<float>().subspan(static_cast<size_t>(row) * vocab, vocab);
 }
 
-// Scores every token of a window but its first.
-void score_rows(const Tensor& logits, Window ids, int64_t begin, Score& score) {
+// Scores every token of a window but its first. Returns how much each surprised.
+std::vector<double> score_rows(const Tensor& logits, Window ids, int64_t begin, Score& score) {
+  std::vector<double> surprises;
   for (int64_t i = 0; i < logits.dim(0); ++i) {
     const auto next = static_cast<size_t>(begin + i + 1);
     const std::span<const float> row = row_of(logits, i);
-    if (next < ids.size())
-      score.total += surprise(row, ids[next]), ++score.count;
-    else
+    if (next >= ids.size()) {
       score.last.assign(row.begin(), row.end());
+      continue;
+    }
+    surprises.push_back(surprise(row, ids[next]));
+    score.total += surprises.back();
+    ++score.count;
   }
+  return surprises;
 }
 
 // A model and what was seen of it.
@@ -135,16 +145,12 @@ void score_window(Subject& subject, Subject* reference, Window ids, Distance& di
   for (int64_t begin = 0; begin < length; begin += kChunk) {
     const int64_t end = std::min(begin + kChunk, length);
     const Tensor logits = chunk_logits(subject.runner, ids, begin, end);
-    score_rows(logits, ids, begin, subject.score);
+    const std::vector<double> surprises = score_rows(logits, ids, begin, subject.score);
     if (reference == nullptr) continue;
     const Tensor exact = chunk_logits(reference->runner, ids, begin, end);
-    score_rows(exact, ids, begin, reference->score);
-    for (int64_t i = 0; i < logits.dim(0); ++i) {
-      distance.add(row_of(exact, i), row_of(logits, i));
-      if (const auto next = static_cast<size_t>(begin + i + 1); next < ids.size())
-        distance.excess.add(surprise(row_of(logits, i), ids[next]) -
-                            surprise(row_of(exact, i), ids[next]));
-    }
+    const std::vector<double> expected = score_rows(exact, ids, begin, reference->score);
+    for (size_t i = 0; i < surprises.size(); ++i) distance.excess.add(surprises[i] - expected[i]);
+    for (int64_t i = 0; i < logits.dim(0); ++i) distance.add(row_of(exact, i), row_of(logits, i));
   }
 }
 
@@ -157,7 +163,6 @@ void write_floats(const std::string& path, const std::vector<float>& values) {
 }
 
 void print(const EvalOptions& o, const Score& score, const Score* exact, const Distance& d) {
-  const auto rows = static_cast<double>(std::max<int64_t>(1, d.rows));
   std::printf("perplexity %.4f over %lld tokens, in windows of %lld\n",
               score.perplexity(),
               static_cast<long long>(score.count),
@@ -174,20 +179,19 @@ void print(const EvalOptions& o, const Score& score, const Score* exact, const D
       d.divergence.mean(),
       d.divergence.margin(),
       d.largest,
-      100 * static_cast<double>(d.agreeing) / rows);
+      100 * d.agreement());
 }
 
 Json as_json(const EvalOptions& o, const Score& score, const Score* exact, const Distance& d) {
   Json out{{"perplexity", score.perplexity()}, {"scored_tokens", score.count}};
   if (exact == nullptr) return out;
-  const auto rows = static_cast<double>(std::max<int64_t>(1, d.rows));
   out[o.reference.empty() ? "float32_perplexity" : "reference_perplexity"] = exact->perplexity();
   out["log_perplexity_difference"] = d.excess.mean();
   out["log_perplexity_difference_margin"] = d.excess.margin();
   out["kl_divergence"] = d.divergence.mean();
   out["kl_divergence_margin"] = d.divergence.margin();
   out["largest_kl_divergence"] = d.largest;
-  out["top1_agreement"] = static_cast<double>(d.agreeing) / rows;
+  out["top1_agreement"] = d.agreement();
   return out;
 }
 

@@ -304,7 +304,6 @@ WorldPlan plan_world(const OpenedModel& opened, const ModelOptions& options, con
   for (const auto& planner : planners) world.ranks.push_back(planner->plan(world.config));
   world.spec = planners.front()->spec();
   world.info = planners.front()->info();
-  world.config.vocab_size = world.info.vocab_size;
   return world;
 }
 
