@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "models/golden_case.h"
+#include "weights/with_config.h"
 
 namespace quern {
 namespace {
@@ -150,29 +151,12 @@ INSTANTIATE_TEST_SUITE_P(Models,
                                   std::string(name_of(std::get<1>(info.param)));
                          });
 
-// A checkpoint that says something else of itself.
-class WithConfig final : public Checkpoint {
- public:
-  WithConfig(std::shared_ptr<const Checkpoint> tensors, const Json& config)
-      : tensors_(std::move(tensors)), config_(Config::parse(config.dump(), "config.json")) {}
-  const TensorInfo* find(std::string_view name) const override { return tensors_->find(name); }
-  std::vector<std::string> names() const override { return tensors_->names(); }
-  std::span<const std::byte> bytes(std::string_view name) const override {
-    return tensors_->bytes(name);
-  }
-  const Config& config() const override { return config_; }
-  int64_t total_bytes() const override { return tensors_->total_bytes(); }
-
- private:
-  std::shared_ptr<const Checkpoint> tensors_;
-  Config config_;
-};
-
 // The logits of a golden prompt with the model made from `config`, and with the one that the file's
 // config makes.
 std::pair<Tensor, Tensor> logits_of(const std::string& name, const Json& config) {
   GoldenCase original(name, Isa::scalar);
-  const auto changed = std::make_shared<WithConfig>(original.checkpoint(), config);
+  const std::shared_ptr<const Checkpoint> changed =
+      with_config(original.checkpoint(), Config::parse(config.dump(), "config.json"));
   const auto model = make_model(Builder(changed, original.ctx()));
   const GoldenPrompt prompt(original, original.prompts().back()["name"].get<std::string>());
   const auto run = [&](const Model& m) {

@@ -97,6 +97,9 @@ const Shard& Builder::stage() const {
 std::optional<ExpertSplit> Builder::expert_split() const {
   return loading_->options.expert_split;
 }
+Output Builder::output() const {
+  return loading_->options.output;
+}
 const std::shared_ptr<const Checkpoint>& Builder::checkpoint() const {
   return loading_->checkpoint;
 }
@@ -407,6 +410,8 @@ Linear Builder::load(const std::vector<RowPart>& parts, const Cut& k, Bias bias,
           packed.weight->kernel());
   }
   Linear out(std::move(packed.weight), std::move(b), n, k.size());
+  if (LinearObserver* observer = loading_->options.observer)
+    out.observed_by(*observer, path_of(parts.front().name));
   return packed.gather.empty() ? out : out.gather_inputs(std::move(packed.gather));
 }
 

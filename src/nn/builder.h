@@ -18,6 +18,7 @@
 
 #include "nn/linear.h"
 #include "nn/packed_weights.h"
+#include "nn/pooling.h"
 #include "tensor/ctx.h"
 #include "tensor/quant_slice.h"
 #include "tensor/shard.h"
@@ -91,7 +92,10 @@ struct BuilderOptions {
   // Null: every weight is packed from the checkpoint, as it is on meta in any case.
   PackedWeights* packed = nullptr;
   std::optional<ExpertSplit> expert_split = {};  // empty: by the layer's sizes (nn/moe.h)
+  // Sees the inputs of every linear layer that is loaded, when it is run; must outlive the layers.
+  LinearObserver* observer = nullptr;
   Shard stage = {};  // of pipeline parallelism: the layers that are built, stage.range(layers)
+  Output output = Output::logits;  // what a decoder ends in
 };
 
 class Builder {
@@ -113,6 +117,7 @@ class Builder {
   const Shard& shard() const;
   const Shard& stage() const;
   std::optional<ExpertSplit> expert_split() const;
+  Output output() const;
   const std::string& prefix() const { return prefix_; }
   const std::shared_ptr<const Checkpoint>& checkpoint() const;  // what borrowed tables keep alive
   bool has_weights() const;  // false: every size is the expected one

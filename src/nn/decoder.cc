@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "nn/decoder.h"
 
+#include <nlohmann/json.hpp>
+
 #include "base/error.h"
 #include "nn/ranks.h"
 #include "ops/elementwise.h"
@@ -61,6 +63,18 @@ std::string_view head_name(const Builder& b, const DecoderConfig& config) {
 
 }  // namespace
 
+int64_t count_labels(const Config& root) {
+  constexpr int64_t kMostLabels = 1 << 16, kSilent = 2;
+  if (root.has("num_labels")) return root.integer("num_labels", 1, kMostLabels);
+  const auto names = root.find("id2label");
+  if (!names) return kSilent;
+  const auto count = static_cast<int64_t>(names->json().size());
+  if (count < 1 || count > kMostLabels)
+    fail(
+        ErrorCode::data_loss, "{}: {} labels: expected 1 to {}", names->path(), count, kMostLabels);
+  return count;
+}
+
 DecoderConfig DecoderConfig::from(const Config& root, double default_eps) {
   DecoderConfig c = without_heads(root, default_eps);
   c.attention.sizes = head_sizes(root.sub_or_self("text_config"), c.hidden);
@@ -87,6 +101,7 @@ DecoderConfig DecoderConfig::without_heads(const Config& root, double default_ep
   // Saves of different age keep the flag at the top or with the text model.
   c.is_tied = text.boolean_or("tie_word_embeddings", false) ||
               root.boolean_or("tie_word_embeddings", false);
+  c.labels = count_labels(root);
   c.attention.hidden = c.hidden;
   return c;
 }
@@ -108,12 +123,17 @@ Decoder::Decoder(const Builder& b, const DecoderConfig& config, Rope rope)
       heads_(b.shard(), config.attention.sizes),
       rope_(std::move(rope)),
       stage_(b.stage()),
-      layers_(stage_.range(config.layers)) {
+      layers_(stage_.range(config.layers)),
+      output_(b.output()),
+      answers_(is_last() && b.shard().rank() == 0) {
   if (stage_.rank() == 0) embedding_.emplace(b, "model.embed_tokens", config.vocab, config.hidden);
   blocks_ = load_blocks(b / "model.layers", config, layers_);
   if (!is_last()) return;
   norm_.emplace(b / "model.norm", config.hidden, config.norm_eps);
-  head_.emplace(b, head_name(b, config), config.vocab, config.hidden);
+  if (output_ == Output::logits)
+    head_.emplace(b, head_name(b, config), config.vocab, config.hidden);
+  if (output_ == Output::scores && answers_)
+    score_.emplace(b, "score", config.labels, config.hidden);
 }
 
 ModelInfo Decoder::info(std::string_view architecture, std::string_view model_type) const {
@@ -122,6 +142,8 @@ ModelInfo Decoder::info(std::string_view architecture, std::string_view model_ty
   info.model_type = model_type;
   info.vocab_size = config_.vocab;
   info.hidden_size = config_.hidden;
+  if (output_ == Output::hidden) info.row_size = config_.hidden;
+  if (output_ == Output::scores) info.row_size = config_.labels;
   info.layers = config_.layers;
   info.max_positions = config_.max_positions;
   info.rope_axes = rope_.axes();
@@ -173,7 +195,14 @@ Tensor Decoder::operator()(Ctx& ctx, const Batch& batch, KvCache& kv, Probe* pro
   }
   if (probe) probe->record("hidden", config_.layers, (*norm_)(ctx, h));
   // Only rows that are sampled need the norm and the output matrix.
-  return (*head_)(ctx, (*norm_)(ctx, ops::gather_rows(ctx, h, batch.sample_rows)));
+  return rows_of(ctx, (*norm_)(ctx, ops::gather_rows(ctx, h, batch.sample_rows)));
+}
+
+// All ranks have the same hidden states; the one that answers hands them on.
+Tensor Decoder::rows_of(Ctx& ctx, const Tensor& normed) const {
+  if (head_) return (*head_)(ctx, normed);
+  if (!answers_) return {};
+  return score_ ? (*score_)(ctx, normed) : normed;
 }
 
 Tensor Decoder::first_hidden(Ctx& ctx, const Batch& batch) const {

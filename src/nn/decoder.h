@@ -19,11 +19,16 @@
 
 namespace quern {
 
+// Classes of a classification head, as the reference counts them: `num_labels`, else the names of
+// `id2label`, else 2.
+int64_t count_labels(const Config& root);
+
 struct DecoderConfig {
   int64_t vocab = 0, hidden = 0, intermediate = 0, max_positions = 0;
   int layers = 0;
   double norm_eps = 0;
   bool is_tied = false;  // without an output matrix, the embedding table serves as one
+  int64_t labels = 0;    // rows of the classification head, where there is one
   AttentionConfig attention;
   Bias mlp_bias = Bias::none;
   // Where set, attention is latent (and attention.sizes says how o_proj's columns fall into heads).
@@ -52,7 +57,8 @@ struct DecoderBlock {
 
 class Decoder {
  public:
-  // b stands at the root: "model.embed_tokens", "model.layers.N", "model.norm", "lm_head".
+  // b stands at the root: "model.embed_tokens", "model.layers.N", "model.norm", "lm_head" or
+  // "score"; b.output() says which of them the rows come from.
   Decoder(const Builder& b, const DecoderConfig& config, Rope rope);
 
   const DecoderConfig& config() const { return config_; }
@@ -65,6 +71,7 @@ class Decoder {
 
  private:
   Tensor embed(Ctx& ctx, const Batch& batch) const;
+  Tensor rows_of(Ctx& ctx, const Tensor& normed) const;
   Tensor first_hidden(Ctx& ctx, const Batch& batch) const;
   bool is_last() const { return stage_.rank() + 1 == stage_.size(); }
 
@@ -75,8 +82,11 @@ class Decoder {
   Range layers_;                        // of this stage
   std::optional<Embedding> embedding_;  // of the first stage
   std::vector<DecoderBlock> blocks_;
+  Output output_;
+  bool answers_;                 // the first rank of the last stage
   std::optional<RmsNorm> norm_;  // of the last stage, as is the head
   std::optional<LmHead> head_;
+  std::optional<ScoreHead> score_;
 };
 
 }  // namespace quern

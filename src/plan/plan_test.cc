@@ -107,6 +107,20 @@ TEST(Plan, SaysWhatWouldFit) {
   EXPECT_TRUE(plan_deployment(q).fits());
 }
 
+TEST(Plan, RanksOfOneMachineShareItsMemoryAsTheyShareTheWeights) {
+  PlanRequest q = request(kOdd, "3x a100-80g");
+  q.degrees.proportions = {2, 1, 1};
+  q.subjects.config.max_model_len = 1024;
+  q.device.memory_bytes = int64_t{20} << 30;
+  EXPECT_FALSE(plan_deployment(q).fits());  // rank 0 holds half of 40 GiB
+  q.device.memory_bytes *= 3;
+  q.device.is_shared = true;
+  EXPECT_TRUE(plan_deployment(q).fits());
+  q.device.memory_bytes /= 2;
+  EXPECT_FALSE(plan_deployment(q).fits());
+  EXPECT_EQ(remedy(q), "");
+}
+
 TEST(Plan, CountsWhereRanksMeet) {
   const Deployment d = plan_deployment(request(kOdd, "2x a100-80g"));
   // After attention and MLP of each layer, the table, and the logits' gathering.

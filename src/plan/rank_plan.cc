@@ -147,7 +147,7 @@ RankPlan plan_rank(const PlanSubjects& subjects, const Degrees& degrees, int wor
   for (const LoadedWeight& w : builder.loaded()) add_weight(w, model->info().head_size, out);
   for (const LoadedWeight& w : builder.tables()) {
     out.bytes.table += w.bytes;
-    out.vocab = w.held[0];
+    if (is_last_part(w.path, "embed_tokens")) out.vocab = w.held[0];
   }
   RankBytes& bytes = out.bytes;
   bytes.vectors = builder.loaded_bytes() - bytes.weights();
@@ -160,7 +160,7 @@ RankPlan plan_rank(const PlanSubjects& subjects, const Degrees& degrees, int wor
 
 ModelAxes axes_of(const PlanSubjects& subjects) {
   OwnedCtx meta = OwnedCtx::meta(subjects.isa, subjects.activation);
-  const Builder builder(subjects.checkpoint, meta.ctx());
+  const Builder builder(subjects.checkpoint, meta.ctx(), Shard(), subjects.building);
   const std::unique_ptr<Model> model = make_model(builder);
   const ModelInfo& info = model->info();
   const KvGroup kv = model->kv_spec().groups.front();

@@ -131,7 +131,12 @@ std::string rate(double tokens_per_s) {
 
 std::string device_line(const PlanRequest& q, const Deployment& d) {
   const DeviceModel& v = q.device;
-  std::string out = format("{} x {}: {} GiB each", v.count, v.name, gib(v.memory_bytes));
+  std::string out = v.is_shared
+                        ? format("{} ranks on this {}: {} GiB for all",
+                                 q.degrees.world(),
+                                 v.name,
+                                 gib(v.memory_bytes))
+                        : format("{} x {}: {} GiB each", v.count, v.name, gib(v.memory_bytes));
   if (v.bytes_per_s > 0) out += format(", {:.0f} GB/s", v.bytes_per_s * 1e-9);
   if (v.flops_per_s > 0) out += format(", {:.0f} TFLOP/s", v.flops_per_s * 1e-12);
   if (q.degrees.world() > 1 && v.link_bytes_per_s > 0)

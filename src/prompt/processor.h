@@ -11,6 +11,7 @@
 #include "prompt/media_source.h"
 #include "prompt/prompt.h"
 #include "prompt/prompt_rules.h"
+#include "prompt/resized_media.h"
 #include "weights/checkpoint.h"
 
 namespace quern {
@@ -23,11 +24,15 @@ class Processor {
   // The token that stands for one medium in a rendered text, and then, repeated, for its encoder
   // rows. Empty: kind not taken.
   virtual std::optional<int32_t> placeholder(MediaKind kind) const = 0;
+  // Which frames of a clip are taken, where a request asks for `asked`.
+  virtual FrameRule frame_rule(const ProcessorOptions& asked) const = 0;
   // Decoder tokens of a medium, from its size alone: cheap. Throws invalid_argument for a size that
   // the model cannot take.
   virtual int64_t count_tokens(const OpenedMedia& media, const PromptRules& rules) const = 0;
-  // values, grid, tokens and hash. Throws like count_tokens.
-  virtual MediaInput preprocess(const OpenedMedia& media, const PromptRules& rules) const = 0;
+  // The frames that the model sees, at its size. Throws like count_tokens.
+  virtual ResizedMedia resize(const OpenedMedia& media, const PromptRules& rules) const = 0;
+  // values, grid, tokens and hash of what `resize` made.
+  virtual MediaInput pack(const ResizedMedia& media) const = 0;
   // The shape, without values, of the largest picture of at most max_tokens tokens: for the memory
   // plan.
   virtual MediaInput largest_picture(int64_t max_tokens) const = 0;
@@ -39,10 +44,15 @@ class Processor {
 // The processor of the checkpoint's architecture, from the files in `folder`; null for a text
 // model. Throws unsupported for a media model that is not in the table of processor.cc, data_loss
 // for files that contradict themselves.
-std::unique_ptr<Processor> open_processor(const std::string& folder, const Checkpoint& checkpoint);
+// `options` replace what the files say.
+std::unique_ptr<Processor> open_processor(const std::string& folder,
+                                          const Checkpoint& checkpoint,
+                                          const ProcessorOptions& options = {});
 
 // Qwen2-VL and Qwen2.5-VL.
-std::unique_ptr<Processor> open_qwen2_vl(const std::string& folder, const Config& config);
+std::unique_ptr<Processor> open_qwen2_vl(const std::string& folder,
+                                         const Config& config,
+                                         const ProcessorOptions& options);
 
 // Positions of text alone: 0, 1, 2, … on every one of `axes` axes.
 void place_text(Prompt& prompt, int axes);

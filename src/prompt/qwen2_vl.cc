@@ -8,7 +8,7 @@
 
 #include "base/error.h"
 #include "media/image/resize.h"
-#include "prompt/clip_frames.h"
+#include "media/video/clip_frames.h"
 #include "prompt/mrope.h"
 #include "prompt/patches.h"
 #include "prompt/processor.h"
@@ -49,11 +49,13 @@ struct Plan {
 
 class Qwen2Vl : public Processor {
  public:
-  Qwen2Vl(const std::string& folder, const Config& config);
+  Qwen2Vl(const std::string& folder, const Config& config, const ProcessorOptions& options);
 
   std::optional<int32_t> placeholder(MediaKind kind) const override;
+  FrameRule frame_rule(const ProcessorOptions& asked) const override;
   int64_t count_tokens(const OpenedMedia& media, const PromptRules& rules) const override;
-  MediaInput preprocess(const OpenedMedia& media, const PromptRules& rules) const override;
+  ResizedMedia resize(const OpenedMedia& media, const PromptRules& rules) const override;
+  MediaInput pack(const ResizedMedia& media) const override;
   MediaInput largest_picture(int64_t max_tokens) const override;
   void place(Prompt& prompt, const PromptRules& rules) const override;
 
@@ -65,6 +67,7 @@ class Qwen2Vl : public Processor {
   int32_t image_token_ = 0, video_token_ = 0;
   Vision image_, video_;
   bool has_video_file_ = false;
+  FrameRule frames_;
   MropeRule mrope_;
 };
 
@@ -100,7 +103,27 @@ void check_frames(const OpenedMedia& media) {
            frame.height);
 }
 
-Qwen2Vl::Qwen2Vl(const std::string& folder, const Config& config) {
+// What is stated replaces what the file says.
+void apply(const ProcessorOptions& options, PixelRange& range) {
+  if (options.min_pixels > 0) range.min_pixels = options.min_pixels;
+  if (options.max_pixels > 0) range.max_pixels = options.max_pixels;
+  if (range.min_pixels > range.max_pixels)
+    fail(ErrorCode::invalid_argument,
+         "processor options: pixels from {} to {}: state both limits",
+         range.min_pixels,
+         range.max_pixels);
+}
+
+// Of two rules the one that takes fewer frames, but for `fps`, which the options may state freely.
+FrameRule narrowed(FrameRule rule, const ProcessorOptions& options) {
+  if (options.max_frames > 0) rule.max_frames = std::min(rule.max_frames, options.max_frames);
+  if (options.min_frames > 0) rule.min_frames = options.min_frames;
+  if (options.fps > 0) rule.fps = options.fps, rule.num_frames = 0;
+  if (options.num_frames > 0) rule.num_frames = options.num_frames;
+  return rule;
+}
+
+Qwen2Vl::Qwen2Vl(const std::string& folder, const Config& config, const ProcessorOptions& options) {
   image_token_ = static_cast<int32_t>(config.integer_or("image_token_id", 151655, 0, INT32_MAX));
   video_token_ = static_cast<int32_t>(config.integer_or("video_token_id", 151656, 0, INT32_MAX));
   const Config nothing = Config::parse("{}", "preprocessor_config.json");
@@ -112,6 +135,9 @@ Qwen2Vl::Qwen2Vl(const std::string& folder, const Config& config) {
       read_vision_file(video_file ? *video_file : image_file.value_or(nothing), kVideoDefaults));
   check_shape(image_.file, config);
   check_shape(video_.file, config);
+  apply(options, image_.file.pixels);
+  apply(options, video_.file.pixels);
+  frames_ = narrowed(frames_, options);
   mrope_.merge = image_.file.shape.merge;
   if (config.string_or("model_type", "") == "qwen2_5_vl")
     mrope_.tokens_per_second =
@@ -130,6 +156,10 @@ std::optional<int32_t> Qwen2Vl::placeholder(MediaKind kind) const {
   return std::nullopt;
 }
 
+FrameRule Qwen2Vl::frame_rule(const ProcessorOptions& asked) const {
+  return narrowed(frames_, asked);
+}
+
 PixelRange Qwen2Vl::pixels(const OpenedMedia& media,
                            int64_t frames,
                            const PromptRules& rules) const {
@@ -139,8 +169,9 @@ PixelRange Qwen2Vl::pixels(const OpenedMedia& media,
     range.max_pixels = std::min(range.max_pixels, clip.max_pixels);
     range.min_pixels = std::min(clip.min_pixels, range.max_pixels);
   }
-  if (media.max_pixels > 0) range.max_pixels = std::min(range.max_pixels, media.max_pixels);
-  range.min_pixels = std::max(range.min_pixels, std::min(media.min_pixels, range.max_pixels));
+  const ProcessorOptions& asked = media.options;
+  if (asked.max_pixels > 0) range.max_pixels = std::min(range.max_pixels, asked.max_pixels);
+  range.min_pixels = std::max(range.min_pixels, std::min(asked.min_pixels, range.max_pixels));
   return range;
 }
 
@@ -149,8 +180,8 @@ Plan Qwen2Vl::plan(const OpenedMedia& media, const PromptRules& rules) const {
   const VisionFile& file = vision(media.kind).file;
   const auto count = static_cast<int64_t>(media.frames.size());
   Plan plan;
-  plan.frames = media.kind == MediaKind::video && rules.sample_frames
-                    ? choose_frames(count, media.fps)
+  plan.frames = media.kind == MediaKind::video && rules.sample_frames && !media.is_sampled
+                    ? choose_frames(count, media.fps, frame_rule(media.options))
                     : all_frames(count, media.fps);
   const auto frames = static_cast<int64_t>(plan.frames.indices.size());
   plan.times = (frames + file.shape.temporal - 1) / file.shape.temporal;
@@ -174,25 +205,31 @@ int64_t Qwen2Vl::count_tokens(const OpenedMedia& media, const PromptRules& rules
   return p.times * (p.size.height / cell) * (p.size.width / cell);
 }
 
-MediaInput Qwen2Vl::preprocess(const OpenedMedia& media, const PromptRules& rules) const {
+ResizedMedia Qwen2Vl::resize(const OpenedMedia& media, const PromptRules& rules) const {
   const Plan p = plan(media, rules);
-  const Vision& v = vision(media.kind);
-  std::vector<Image> frames;
-  frames.reserve(p.frames.indices.size());
+  ResizedMedia out{.kind = media.kind, .frames = {}, .fps = p.frames.fps};
+  out.frames.reserve(p.frames.indices.size());
   for (int64_t index : p.frames.indices)
-    frames.push_back(resize_bicubic(
+    out.frames.push_back(resize_bicubic(
         media.frames[static_cast<size_t>(index)], p.size.width, p.size.height, rules.resize));
+  out.tokens = count_tokens(media, rules);
+  return out;
+}
+
+MediaInput Qwen2Vl::pack(const ResizedMedia& media) const {
+  const Vision& v = vision(media.kind);
+  const PatchShape& shape = v.file.shape;
   MediaInput input;
   input.kind = media.kind;
-  input.grid_t = p.times;
-  input.grid_h = p.size.height / v.file.shape.size;
-  input.grid_w = p.size.width / v.file.shape.size;
+  input.grid_t = (static_cast<int64_t>(media.frames.size()) + shape.temporal - 1) / shape.temporal;
+  input.grid_h = media.frames[0].height / shape.size;
+  input.grid_w = media.frames[0].width / shape.size;
   if (media.kind == MediaKind::video)
-    input.seconds_per_grid = static_cast<double>(v.file.shape.temporal) / p.frames.fps;
+    input.seconds_per_grid = static_cast<double>(shape.temporal) / media.fps;
   input.rows = input.grid_t * input.grid_h * input.grid_w;
-  input.row_size = v.file.shape.row_size();
-  input.tokens = input.rows / (v.file.shape.merge * v.file.shape.merge);
-  input.values = cut_patches(frames, v.file.shape, v.tables);
+  input.row_size = shape.row_size();
+  input.tokens = input.rows / (shape.merge * shape.merge);
+  input.values = cut_patches(media.frames, shape, v.tables);
   input.hash = hash_of(input);
   return input;
 }
@@ -220,8 +257,10 @@ void Qwen2Vl::place(Prompt& prompt, const PromptRules& rules) const {
 
 }  // namespace
 
-std::unique_ptr<Processor> open_qwen2_vl(const std::string& folder, const Config& config) {
-  return std::make_unique<Qwen2Vl>(folder, config);
+std::unique_ptr<Processor> open_qwen2_vl(const std::string& folder,
+                                         const Config& config,
+                                         const ProcessorOptions& options) {
+  return std::make_unique<Qwen2Vl>(folder, config, options);
 }
 
 }  // namespace quern

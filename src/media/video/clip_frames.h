@@ -16,9 +16,17 @@ struct ClipFrames {
 
 // The list as it is.
 ClipFrames all_frames(int64_t total, double fps);
-// A list at up to 2 frames per second is taken as it is; of a denser one frames are chosen, evenly,
-// at 2 per second: an even number of at least 4 and at most 768.
-ClipFrames choose_frames(int64_t total, double fps);
+struct FrameRule {
+  double fps = 2.0;  // frames that are taken of a second
+  int64_t min_frames = 4, max_frames = 768;
+  int64_t num_frames = 0;  // as many as this, whatever `fps`; 0: as `fps` says
+};
+
+// A list at up to the rule's frames per second is taken as it is; of a denser one frames are
+// chosen, evenly: an even number between the rule's bounds.
+ClipFrames choose_frames(int64_t total, double fps, const FrameRule& rule = {});
+// The same of a video file, of which some are chosen at every rate.
+ClipFrames sample_frames(int64_t total, double fps, const FrameRule& rule = {});
 
 // The pixel limits of one of `frames` frames: all together stay within 24,576 tokens of 28 x 28
 // pixels, two frames a token.
