@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <string_view>
 #include <utility>
 
 #include "base/error.h"
@@ -74,6 +75,17 @@ class Attributes {
   posix_spawnattr_t attributes_;
 };
 
+// What loading the program needs, and what its sanitizers are told.
+std::vector<char*> sparse_environment() {
+  std::vector<char*> out;
+  for (char** each = environ; *each != nullptr; ++each)
+    for (const std::string_view name :
+         {"LD_LIBRARY_PATH=", "ASAN_OPTIONS=", "TSAN_OPTIONS=", "UBSAN_OPTIONS="})
+      if (std::string_view(*each).starts_with(name)) out.push_back(*each);
+  out.push_back(nullptr);
+  return out;
+}
+
 }  // namespace
 
 std::string describe_status(int status) {
@@ -105,9 +117,14 @@ ChildProcess::ChildProcess(const Start& start) : label_(start.label) {
     int target = kFirstFd;
     for (const int fd : start.fds) actions.put(fd, target++);
     actions.close_from(target);
+    std::vector<char*> sparse = sparse_environment();
     // The file that runs here, even if another build has taken its name since.
-    error =
-        posix_spawn(&pid_, "/proc/self/exe", actions.get(), attributes.get(), argv.data(), environ);
+    error = posix_spawn(&pid_,
+                        "/proc/self/exe",
+                        actions.get(),
+                        attributes.get(),
+                        argv.data(),
+                        start.gets_environment ? environ : sparse.data());
   }
   close(pipe_fds[1]);
   if (error != 0) {

@@ -18,6 +18,8 @@ class ChildProcess {
     std::vector<std::string> arguments;  // of `quern`
     std::vector<int> fds;                // the child's descriptors 3, 4, …
     std::string label;                   // put in front of each line it writes to standard error
+    // Without it the child gets what the loader needs, and none of the keys that may stand there.
+    bool gets_environment = true;
   };
 
   // Throws unavailable if the system starts no process. Spawned, not forked: there are threads. The

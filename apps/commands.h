@@ -21,10 +21,12 @@ void add_verify_command(CLI::App& parent, int& exit_code);  // verify.cc, verify
 void add_plan_command(CLI::App& parent, int& exit_code);
 void add_doctor_command(CLI::App& parent, int& exit_code);  // doctor.cc, doctor/
 void add_repair_command(CLI::App& parent, int& exit_code);
+void add_quantize_command(CLI::App& parent, int& exit_code);
 void add_bench_command(CLI::App& parent, int& exit_code);  // bench.cc, bench/
 void add_pull_command(CLI::App& parent, int& exit_code);
-void add_cache_commands(CLI::App& parent, int& exit_code);  // cached.cc: ls, show, rm
-void add_page_commands(CLI::App& parent, int& exit_code);   // completion.cc: completion, man
-void add_worker_command(CLI::App& parent, int& exit_code);  // one rank; started by the others
+void add_cache_commands(CLI::App& parent, int& exit_code);   // cached.cc: ls, show, rm
+void add_page_commands(CLI::App& parent, int& exit_code);    // completion.cc: completion, man
+void add_worker_command(CLI::App& parent, int& exit_code);   // one rank; started by the others
+void add_decoder_command(CLI::App& parent, int& exit_code);  // media_decoder.cc; likewise
 
 }  // namespace quern

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// quern eval: perplexity of a text.
+// quern eval: perplexity of a text, and how far two models lie apart on it.
 #include <CLI/CLI.hpp>
 #include <cmath>
 #include <cstdio>
@@ -22,7 +22,7 @@ constexpr int64_t kChunk = 128;  // tokens whose logits are held at one time
 
 struct EvalOptions {
   ModelOptions model;
-  std::string text, last_logits;
+  std::string text, last_logits, reference;
   int64_t max_tokens = 100'000, context = 1024;
   bool against_float32 = false, json = false;
 };
@@ -45,11 +45,34 @@ struct Score {
   }
 };
 
-// How far one row of logits lies from another: Kullback-Leibler divergence in nats, and whether
-// both have the same best token.
+// The mean of some numbers and how well it is known.
+struct Mean {
+  double sum = 0, squares = 0;
+  int64_t count = 0;
+
+  void add(double x) { sum += x, squares += x * x, ++count; }
+  double mean() const { return count == 0 ? 0 : sum / static_cast<double>(count); }
+  // Half of the interval that holds the true mean in 95 of 100 texts like this one, if tokens were
+  // independent; they are not quite, so it is on the small side.
+  double margin() const {
+    if (count < 2) return 0;
+    const auto n = static_cast<double>(count);
+    return 1.96 * std::sqrt(std::max(0.0, squares / n - mean() * mean()) / (n - 1));
+  }
+};
+
+// How far one row of logits lies from another: Kullback-Leibler divergence in nats, whether both
+// have the same best token, and how much more the text surprises the one than the other.
 struct Distance {
-  double divergence = 0, largest = 0;
-  int64_t agreeing = 0, rows = 0;
+  Mean divergence, excess;
+  double largest = 0;
+  int64_t agreeing = 0;
+
+  // The share of rows with the same best token.
+  double agreement() const {
+    return static_cast<double>(agreeing) /
+           static_cast<double>(std::max<int64_t>(1, divergence.count));
+  }
 
   void add(std::span<const float> reference, std::span<const float> row) {
     const auto best = [](std::span<const float> r) {
@@ -61,10 +84,9 @@ struct Distance {
       const double log_p = reference[v] - zero_r, log_q = row[v] - zero_q;
       kl += std::exp(log_p) * (log_p - log_q);
     }
-    divergence += kl;
+    divergence.add(kl);
     largest = std::max(largest, kl);
     agreeing += best(reference) == best(row);
-    ++rows;
   }
 };
 
@@ -86,16 +108,21 @@ std::span<const float> row_of(const Tensor& logits, int64_t row) {
   return logits.span<float>().subspan(static_cast<size_t>(row) * vocab, vocab);
 }
 
-// Scores every token of a window but its first.
-void score_rows(const Tensor& logits, Window ids, int64_t begin, Score& score) {
+// Scores every token of a window but its first. Returns how much each surprised.
+std::vector<double> score_rows(const Tensor& logits, Window ids, int64_t begin, Score& score) {
+  std::vector<double> surprises;
   for (int64_t i = 0; i < logits.dim(0); ++i) {
     const auto next = static_cast<size_t>(begin + i + 1);
     const std::span<const float> row = row_of(logits, i);
-    if (next < ids.size())
-      score.total += surprise(row, ids[next]), ++score.count;
-    else
+    if (next >= ids.size()) {
       score.last.assign(row.begin(), row.end());
+      continue;
+    }
+    surprises.push_back(surprise(row, ids[next]));
+    score.total += surprises.back();
+    ++score.count;
   }
+  return surprises;
 }
 
 // A model and what was seen of it.
@@ -118,10 +145,11 @@ void score_window(Subject& subject, Subject* reference, Window ids, Distance& di
   for (int64_t begin = 0; begin < length; begin += kChunk) {
     const int64_t end = std::min(begin + kChunk, length);
     const Tensor logits = chunk_logits(subject.runner, ids, begin, end);
-    score_rows(logits, ids, begin, subject.score);
+    const std::vector<double> surprises = score_rows(logits, ids, begin, subject.score);
     if (reference == nullptr) continue;
     const Tensor exact = chunk_logits(reference->runner, ids, begin, end);
-    score_rows(exact, ids, begin, reference->score);
+    const std::vector<double> expected = score_rows(exact, ids, begin, reference->score);
+    for (size_t i = 0; i < surprises.size(); ++i) distance.excess.add(surprises[i] - expected[i]);
     for (int64_t i = 0; i < logits.dim(0); ++i) distance.add(row_of(exact, i), row_of(logits, i));
   }
 }
@@ -135,53 +163,95 @@ void write_floats(const std::string& path, const std::vector<float>& values) {
 }
 
 void print(const EvalOptions& o, const Score& score, const Score* exact, const Distance& d) {
-  const auto rows = static_cast<double>(std::max<int64_t>(1, d.rows));
   std::printf("perplexity %.4f over %lld tokens, in windows of %lld\n",
               score.perplexity(),
               static_cast<long long>(score.count),
               static_cast<long long>(o.context));
-  if (exact != nullptr)
-    std::printf(
-        "with float32 inputs %.4f (%+.4f %%); divergence %.3g nats a token (largest %.3g); "
-        "the same best token in %.3f %%\n",
-        exact->perplexity(),
-        100 * (score.perplexity() / exact->perplexity() - 1),
-        d.divergence / rows,
-        d.largest,
-        100 * static_cast<double>(d.agreeing) / rows);
+  if (exact == nullptr) return;
+  const std::string other = o.reference.empty() ? "with float32 inputs" : o.reference;
+  std::printf(
+      "%s %.4f (%+.4f %% +- %.2g); divergence %.3g +- %.2g nats a token (largest %.3g); "
+      "the same best token in %.3f %%\n",
+      other.c_str(),
+      exact->perplexity(),
+      100 * (score.perplexity() / exact->perplexity() - 1),
+      100 * d.excess.margin(),
+      d.divergence.mean(),
+      d.divergence.margin(),
+      d.largest,
+      100 * d.agreement());
 }
 
-Json as_json(const Score& score, const Score* exact, const Distance& d) {
+Json as_json(const EvalOptions& o, const Score& score, const Score* exact, const Distance& d) {
   Json out{{"perplexity", score.perplexity()}, {"scored_tokens", score.count}};
   if (exact == nullptr) return out;
-  const auto rows = static_cast<double>(std::max<int64_t>(1, d.rows));
-  out["float32_perplexity"] = exact->perplexity();
-  out["kl_divergence"] = d.divergence / rows;
+  out[o.reference.empty() ? "float32_perplexity" : "reference_perplexity"] = exact->perplexity();
+  out["log_perplexity_difference"] = d.excess.mean();
+  out["log_perplexity_difference_margin"] = d.excess.margin();
+  out["kl_divergence"] = d.divergence.mean();
+  out["kl_divergence_margin"] = d.divergence.margin();
   out["largest_kl_divergence"] = d.largest;
-  out["top1_agreement"] = static_cast<double>(d.agreeing) / rows;
+  out["top1_agreement"] = d.agreement();
   return out;
+}
+
+ModelOptions float32_options(ModelOptions o) {
+  o.dtype = o.kv_cache_dtype = "float32";
+  o.cpu_activation = "auto";
+  o.tensor_parallel_size = o.pipeline_parallel_size = 1;
+  o.tensor_parallel_split.clear();
+  o.int8_head = false;
+  return o;
+}
+
+ModelOptions reference_options(const EvalOptions& o) {
+  ModelOptions out = o.model;
+  out.model = o.reference;
+  return out;
+}
+
+std::vector<int32_t> ids_of(const OpenedModel& opened, const EvalOptions& o) {
+  std::vector<int32_t> ids =
+      opened.prompts->tokenizer().encode(read_file(o.text), {.add_special_tokens = false});
+  ids.resize(std::min(ids.size(), static_cast<size_t>(o.max_tokens)));
+  return ids;
+}
+
+// Rows of logits can be compared only where they stand for the same tokens.
+void expect_same_ids(const OpenedModel& reference,
+                     const EvalOptions& o,
+                     const std::vector<int32_t>& ids) {
+  if (ids_of(reference, o) != ids)
+    fail(ErrorCode::invalid_argument,
+         "--reference {}: its tokenizer makes other tokens of the text than that of {}: they "
+         "cannot be compared token by token",
+         o.reference,
+         o.model.model);
+}
+
+void expect_same_vocabulary(const Model& model, const Model& reference) {
+  if (model.info().vocab_size != reference.info().vocab_size)
+    fail(ErrorCode::invalid_argument,
+         "--reference: has {} tokens, the model {}: they cannot be compared",
+         reference.info().vocab_size,
+         model.info().vocab_size);
 }
 
 int eval(const EvalOptions& o) {
   set_log_level(parse_log_level(o.model.log_level));
   const OpenedModel opened = open_model(o.model);
-  std::vector<int32_t> ids =
-      opened.prompts->tokenizer().encode(read_file(o.text), {.add_special_tokens = false});
-  ids.resize(std::min(ids.size(), static_cast<size_t>(o.max_tokens)));
+  const std::vector<int32_t> ids = ids_of(opened, o);
   if (ids.empty()) fail(ErrorCode::invalid_argument, "--text {}: no tokens in it", o.text);
   const auto context = std::min<int64_t>(o.context, static_cast<int64_t>(ids.size()));
   Subject subject(opened, o.model, context);
   std::optional<OpenedModel> opened_exact;
   std::optional<Subject> exact;
-  if (o.against_float32) {
-    ModelOptions float32 = o.model;
-    float32.dtype = float32.kv_cache_dtype = "float32";
-    float32.cpu_activation = "auto";
-    float32.tensor_parallel_size = float32.pipeline_parallel_size = 1;
-    float32.tensor_parallel_split.clear();
-    float32.int8_head = false;
-    opened_exact.emplace(open_model(float32));
-    exact.emplace(*opened_exact, float32, context);
+  const ModelOptions other = o.against_float32 ? float32_options(o.model) : reference_options(o);
+  if (o.against_float32 || !o.reference.empty()) {
+    opened_exact.emplace(open_model(other));
+    if (!o.reference.empty()) expect_same_ids(*opened_exact, o, ids);
+    expect_same_vocabulary(*opened.model, *opened_exact->model);
+    exact.emplace(*opened_exact, other, context);
   }
   Distance distance;
   for (size_t begin = 0; begin < ids.size(); begin += static_cast<size_t>(o.context))
@@ -196,7 +266,7 @@ int eval(const EvalOptions& o) {
     print(o, subject.score, exact_score, distance);
     return kExitDone;
   }
-  Json out = as_json(subject.score, exact_score, distance);
+  Json out = as_json(o, subject.score, exact_score, distance);
   out["ids"] = ids;
   std::printf("%s\n", out.dump().c_str());
   return kExitDone;
@@ -221,11 +291,16 @@ void add_eval_command(CLI::App& parent, int& exit_code) {
       ->check(CLI::Range(int64_t{2}, int64_t{1} << 20));
   command->add_option(
       "--last-logits", o->last_logits, "write the logits behind the last token here, float32");
-  command->add_flag(
+  auto* reference = command->add_option(
+      "--reference",
+      o->reference,
+      "another checkpoint with the same tokenizer: say how far apart the two lie on the text");
+  auto* against = command->add_flag(
       "--against-float32",
       o->against_float32,
       "also run the weights as stored with float32 inputs and KV cache, and say how far "
       "apart the two lie");
+  against->excludes(reference);
   command->add_flag("--json", o->json, "one JSON object, with the ids");
   command->callback([o, &exit_code] { exit_code = eval(*o); });
 }

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cmath>
 #include <ctime>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -17,9 +16,11 @@
 #include "command_line.h"
 #include "cpu_sets.h"
 #include "engine/local_executor.h"
+#include "media_decoder.h"
 #include "model_source.h"
 #include "models/registry.h"
 #include "nn/thread_ranks.h"
+#include "start_log.h"
 
 namespace quern {
 namespace {
@@ -29,15 +30,6 @@ constexpr int64_t kDefaultKvBytes = int64_t{4} << 30;
 
 double gib(int64_t bytes) {
   return static_cast<double>(bytes) / (int64_t{1} << 30);
-}
-
-// The most memory that this process has held, pages of mapped files included; 0 where the system
-// does not say.
-int64_t peak_bytes() {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);)
-    if (line.starts_with("VmHWM:")) return std::stoll(line.substr(6)) * 1024;
-  return 0;
 }
 
 std::optional<std::string> template_text(const ModelOptions& options) {
@@ -54,6 +46,7 @@ struct Choice {
   int threads;
   int64_t budget;  // bytes
   BuilderOptions building;
+  std::optional<ChosenPooling> pooling;  // of a model that is served for its vectors
 };
 
 Choice choose(const ModelOptions& options) {
@@ -63,7 +56,8 @@ Choice choose(const ModelOptions& options) {
            .kv_dtype = {},
            .threads = options.threads,
            .budget = 0,
-           .building = {}};
+           .building = {},
+           .pooling = {}};
   c.building.int8_head = options.int8_head;
   c.isa = chosen_isa(options, c.machine);
   c.activation = chosen_activation(options, c.isa);
@@ -72,6 +66,12 @@ Choice choose(const ModelOptions& options) {
   c.budget = static_cast<int64_t>(options.memory_utilization *
                                   static_cast<double>(c.machine.available_bytes));
   return c;
+}
+
+// Once the files are open.
+void choose_use(Choice& choice, const OpenedModel& opened, const PoolingFlags& flags) {
+  choice.pooling = choose_pooling(flags, opened.source.path, *opened.checkpoint);
+  if (choice.pooling) choice.building.output = choice.pooling->pooling.output;
 }
 
 std::string_view name_of(Activation activation) {
@@ -91,8 +91,8 @@ std::string_view name_of(Activation activation) {
 void open_files(OpenedModel& opened, const ModelOptions& options) {
   opened.source = find_model(options.model);
   opened.checkpoint = open_checkpoint(opened.source.path);
-  opened.prompts =
-      PromptBuilder::open(opened.source.path, *opened.checkpoint, template_text(options));
+  opened.prompts = PromptBuilder::open(
+      opened.source.path, *opened.checkpoint, template_text(options), options.media.processor);
   const auto stated = opened.checkpoint->config().find("quantization_config");
   if (!options.quantization.empty() && !stated)
     log(LogLevel::warn,
@@ -113,7 +113,7 @@ void load_weights(OpenedModel& opened,
   BuilderOptions building = choice.building;
   if (options.packed_cache) {
     opened.cache = std::make_unique<PackedCache>(
-        options, *opened.checkpoint, opened.source.path, opened.ctx->ctx());
+        options, *opened.checkpoint, opened.source.path, opened.ctx->ctx(), building.output);
     building.packed = opened.cache->weights();
   }
   const Builder builder(opened.checkpoint, opened.ctx->ctx(), {}, building);
@@ -148,28 +148,6 @@ void load_ranks(OpenedModel& opened, const ModelOptions& options, const Choice& 
   opened.ctx = std::make_unique<OwnedCtx>(each);
 }
 
-void log_parsers(const AnswerDialects& dialects, const LoadOptions& load) {
-  const auto how = [](const std::string& asked) {
-    return asked == kAutoParser ? "found in the chat template" : "as asked for";
-  };
-  log(LogLevel::info,
-      "answers: tool calls are read as \"{}\" ({}), reasoning as \"{}\" ({})",
-      dialects.tool_parser,
-      how(load.tool_parser),
-      dialects.reasoning_parser,
-      how(load.reasoning_parser));
-}
-
-void log_ready(const OpenedModel& opened, int64_t took_us) {
-  constexpr double kGb = 1e-9;
-  log(LogLevel::info,
-      "ready in {:.2f} s, weights {:.2f} GB packed from {:.2f} GB, peak {:.2f} GB",
-      static_cast<double>(took_us) * 1e-6,
-      kGb * static_cast<double>(opened.model->weight_bytes()),
-      kGb * static_cast<double>(opened.checkpoint->total_bytes()),
-      kGb * static_cast<double>(peak_bytes()));
-}
-
 BuilderOptions building_of(const Choice& choice, const RankPlace& place) {
   BuilderOptions out = choice.building;
   out.stage = place.stage_shard();
@@ -188,6 +166,7 @@ class Planner {
         model_(make_model(
             Builder(opened.checkpoint, ctx_.ctx(), place.shard(), building_of(choice, place)))),
         spec_(model_->kv_spec()),
+        pooling_(choice.pooling),
         budget_(choice.budget) {
     spec_.dtype = choice.kv_dtype;
   }
@@ -207,7 +186,9 @@ class Planner {
     config.enable_prefix_caching = options_.enable_prefix_caching;
     options_.scheduling.apply(config);
     const int64_t most = model_->info().max_positions;
-    config.max_model_len = chosen_length(options_, most, most);
+    config.max_model_len = chosen_length(options_, most, usual_length(most));
+    if (pooling_) config.pooling = pooling_->pooling.type;
+    config.vocab_size = model_->info().vocab_size;
     config.num_blocks = options_.num_blocks;
     const int64_t token_bytes = std::max<int64_t>(1, spec_.bytes_per_token());
     const bool is_limited = !options_.kv_cache_memory_bytes.empty();
@@ -243,6 +224,11 @@ class Planner {
   }
 
  private:
+  // Where nobody asks for another: as far as the embeddings were made for.
+  int64_t usual_length(int64_t most) const {
+    return pooling_ && pooling_->max_tokens > 1 ? std::min(most, pooling_->max_tokens) : most;
+  }
+
   // Bytes that are left for the KV cache.
   int64_t free_beside(EngineConfig config) {
     config.num_blocks = 1;
@@ -270,6 +256,7 @@ class Planner {
   OwnedCtx ctx_;
   std::unique_ptr<Model> model_;
   KvSpec spec_;
+  std::optional<ChosenPooling> pooling_;
   int64_t budget_ = 0;
 };
 
@@ -313,10 +300,10 @@ WorldPlan plan_world(const OpenedModel& opened, const ModelOptions& options, con
     world.config.max_model_len = std::min(length, config.max_model_len);
     world.config.num_blocks = std::min(blocks, config.num_blocks);
   }
+  world.config.validate();
   for (const auto& planner : planners) world.ranks.push_back(planner->plan(world.config));
   world.spec = planners.front()->spec();
   world.info = planners.front()->info();
-  world.config.vocab_size = world.info.vocab_size;
   return world;
 }
 
@@ -340,6 +327,7 @@ std::vector<WorkerJob> jobs_of(const OpenedModel& opened,
                     .activation = choice.activation,
                     .kv_dtype = choice.kv_dtype,
                     .int8_head = options.int8_head,
+                    .output = choice.building.output,
                     .threads = options.threads > 0 ? options.threads : cores,
                     .cpus = cpus[r],
                     .num_blocks = world.config.num_blocks,
@@ -412,10 +400,12 @@ std::unique_ptr<LoadedModel> LoadedModel::load(const ModelOptions& options,
          options.node_rank);
   const MonotonicClock clock;
   const int64_t begin = clock.now_us();
-  const Choice choice = choose(options);
+  Choice choice = choose(options);
   OpenedModel opened;
   open_files(opened, options);
+  choose_use(choice, opened, options.pooling);
   WorldPlan world = plan_world(opened, options, choice);
+  if (choice.pooling) choice.pooling->pooling.size = world.info.row_values();
   log_plan(world, opened, choice);
   EngineConfig& config = world.config;
   config.resumes_after_loss = options.on_worker_loss == "resume";
@@ -447,14 +437,18 @@ std::unique_ptr<LoadedModel> LoadedModel::load(const ModelOptions& options,
                    .speculative_tokens = config.speculation.tokens,
                    .tokenizer_info = tokenizer_info(
                        o.source.path, template_text(options).value_or(""), o.prompts->tokenizer())};
+  if (choice.pooling) info.pooling = choice.pooling->pooling;
   loaded->service_ = std::make_unique<EngineService>(std::move(info),
                                                      std::move(defaults),
                                                      *o.prompts,
                                                      *loaded->engine_,
-                                                     MediaSource(options.media),
+                                                     open_media(options.media, *o.prompts),
                                                      options.grammars);
   loaded->service_->choose_parsers(load.tool_parser, load.reasoning_parser);
-  log_parsers(loaded->service_->dialects(), load);
+  if (choice.pooling)
+    log(LogLevel::info, "serves {}", describe(choice.pooling->pooling));
+  else
+    log_parsers(loaded->service_->dialects(), load);
   if (o.model)
     log_ready(o, clock.now_us() - begin);
   else

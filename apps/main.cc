@@ -10,6 +10,7 @@
 #include "command_line.h"
 #include "commands.h"
 #include "exit_codes.h"
+#include "media/video/clip.h"
 #include "version.h"
 
 namespace quern {
@@ -46,6 +47,11 @@ int refuse(const CLI::App& app,
   return kExitUsage;
 }
 
+// The version first; then what builds of it differ in.
+std::string version_text() {
+  return format("{}{}", kVersion, has_video_decoder() ? "\nvideo files: FFmpeg" : "");
+}
+
 std::string footer() {
   std::string out = "Exit codes:\n";
   for (const ExitCodeMeaning& row : exit_code_table())
@@ -59,7 +65,7 @@ int run(int argc, char** argv) {
   CLI::App app(
       "quern loads a Hugging Face checkpoint or a GGUF file and serves it behind the OpenAI API");
   app.name("quern")->require_subcommand(1)->footer(footer());
-  app.set_version_flag("--version", std::string(kVersion));
+  app.set_version_flag("--version", version_text());
   int exit_code = kExitDone;
   add_serve_command(app, exit_code);
   add_chat_command(app, exit_code);
@@ -72,11 +78,13 @@ int run(int argc, char** argv) {
   add_plan_command(app, exit_code);
   add_doctor_command(app, exit_code);
   add_repair_command(app, exit_code);
+  add_quantize_command(app, exit_code);
   add_bench_command(app, exit_code);
   add_pull_command(app, exit_code);
   add_cache_commands(app, exit_code);
   add_page_commands(app, exit_code);
   add_worker_command(app, exit_code);
+  add_decoder_command(app, exit_code);
   for (CLI::App* command : app.get_subcommands({})) read_environment(*command);
 
   std::vector<std::string> arguments =

@@ -170,44 +170,6 @@ void add_grammar_options(CLI::App& command, GrammarLimits& limits) {
       ->check(CLI::Range(0, 65536));
 }
 
-void add_media_options(CLI::App& command, MediaLimits& limits) {
-  constexpr const char* kGroup = "Media";
-  command
-      .add_option("--allowed-media-domains",
-                  limits.allowed_domains,
-                  "hosts that pictures may be fetched from (none)")
-      ->group(kGroup)
-      ->delimiter(',');
-  command
-      .add_option("--allowed-local-media-path",
-                  limits.allowed_local_path,
-                  "folder that file:// pictures may lie in (none)")
-      ->group(kGroup);
-  command.add_option("--max-image-pixels", limits.max_pixels, "pixels of one picture")
-      ->group(kGroup)
-      ->capture_default_str();
-  command.add_option("--max-media-bytes", limits.max_bytes, "bytes of one encoded picture")
-      ->group(kGroup)
-      ->capture_default_str();
-  command
-      .add_option("--limit-mm-per-prompt", limits.max_images_per_prompt, "pictures of one prompt")
-      ->group(kGroup)
-      ->capture_default_str()
-      ->check(CLI::Range(0, 4096))
-      ->transform([](std::string text) {  // image=4, {"image": 4} and 4 are all typed
-        const size_t at = text.find_first_of("0123456789");
-        const size_t end = text.find_first_not_of("0123456789", at);
-        return at == std::string::npos ? text : text.substr(at, end - at);
-      });
-  command
-      .add_option_function<int64_t>(
-          "--media-fetch-timeout",
-          [&limits](int64_t s) { limits.fetch_timeout_ms = s * 1000; },
-          "seconds for fetching one picture (10)")
-      ->group(kGroup)
-      ->check(CLI::Range(1, 3600));
-}
-
 Isa chosen_isa(const ModelOptions& options, const Topology& machine) {
   return options.isa.empty() ? machine.isa : std::min(parse_isa(options.isa), machine.isa);
 }

@@ -7,8 +7,9 @@
 #include <vector>
 
 #include "base/topology.h"
+#include "media_options.h"
 #include "parallel_options.h"
-#include "prompt/media_source.h"
+#include "pooling_options.h"
 #include "sampling/grammar/grammar_compiler.h"
 #include "scheduling_options.h"
 #include "tensor/ctx.h"
@@ -43,16 +44,15 @@ struct ModelOptions : ParallelOptions {
   std::string chat_template;  // a file
   std::string
       quantization;  // accepted where it is what the checkpoint is; empty: from the checkpoint
-  MediaLimits media;
+  MediaOptions media;
   SchedulingOptions scheduling;
+  PoolingFlags pooling;
   GrammarLimits grammars;
   std::string log_level = "info";
 };
 
 // Adds MODEL (and --model) and the flags above to a command.
 void add_model_options(CLI::App& command, ModelOptions& options);
-// The pictures that a command may open.
-void add_media_options(CLI::App& command, MediaLimits& limits);
 // The constraints on answers that a server compiles.
 void add_grammar_options(CLI::App& command, GrammarLimits& limits);
 

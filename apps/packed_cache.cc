@@ -29,13 +29,15 @@ std::string folder() {
 Hash128 key_for(const ModelOptions& options,
                 const Checkpoint& checkpoint,
                 const std::string& path,
-                const Ctx& ctx) {
-  const std::string text = format("{} {} {} {} {} {}",
+                const Ctx& ctx,
+                Output output) {
+  const std::string text = format("{} {} {} {} {} {} {}",
                                   kVersion,
                                   hash_of_program().hex(),
                                   name_of(ctx.isa),
                                   static_cast<int>(ctx.activation),
                                   options.int8_head,
+                                  static_cast<int>(output),
                                   identity_of(checkpoint, path).hex());
   return hash_bytes(std::as_bytes(std::span(text)));
 }
@@ -55,8 +57,9 @@ double seconds_since(int64_t begin) {
 PackedCache::PackedCache(const ModelOptions& options,
                          const Checkpoint& checkpoint,
                          const std::string& path,
-                         const Ctx& ctx)
-    : store_(folder(), limit_of(options)), key_(key_for(options, checkpoint, path, ctx)) {
+                         const Ctx& ctx,
+                         Output output)
+    : store_(folder(), limit_of(options)), key_(key_for(options, checkpoint, path, ctx, output)) {
   const int64_t begin = MonotonicClock().now_us();
   weights_.stored = store_.open(key_, *ctx.pool);
   if (weights_.stored != nullptr)

@@ -9,6 +9,7 @@
 
 #include "model_options.h"
 #include "nn/packed_weights.h"
+#include "nn/pooling.h"
 #include "weights/checkpoint.h"
 #include "weights/packed_store.h"
 
@@ -16,12 +17,13 @@ namespace quern {
 
 class PackedCache {
  public:
-  // For the weights of `checkpoint`, opened from `path`, packed for the tier, activation and head
-  // option given. Maps what is stored.
+  // For the weights of `checkpoint`, opened from `path`, packed for the tier, activation, head
+  // option and output given. Maps what is stored.
   PackedCache(const ModelOptions& options,
               const Checkpoint& checkpoint,
               const std::string& path,
-              const Ctx& ctx);
+              const Ctx& ctx,
+              Output output);
   ~PackedCache();  // waits until all is written
 
   // For BuilderOptions.

@@ -77,7 +77,8 @@ DeviceModel device_of(const PlanOptions& o, const Topology& machine) {
   if (o.device == "cpu") {
     d.name = "cpu";
     d.count = o.model.world();
-    d.memory_bytes = machine.available_bytes / d.count;  // its ranks share it
+    d.memory_bytes = machine.available_bytes;
+    d.is_shared = true;
   } else if (o.device == "custom") {
     d.name = "custom";
     d.count = o.model.world();
@@ -134,7 +135,14 @@ PlanRequest request_of(const PlanOptions& o) {
          o.device,
          q.degrees.world(),
          q.degrees.world());
+  const std::string folder =
+      o.model.model.ends_with(".json") ? std::string() : find_model(o.model.model).path;
+  const auto pooling = choose_pooling(o.model.pooling, folder, *q.subjects.checkpoint);
   EngineConfig& c = q.subjects.config;
+  if (pooling) {
+    q.subjects.building.output = pooling->pooling.output;
+    c.pooling = pooling->pooling.type;
+  }
   c.max_num_seqs = o.model.max_num_seqs;
   c.block_size = o.model.block_size;
   c.max_num_batched_tokens = chosen_batched_tokens(o.model);
@@ -191,6 +199,7 @@ void add_plan_command(CLI::App& parent, int& exit_code) {
       "plan",
       "will it run, and how dealt out: by config.json or headers, before anything is loaded");
   add_model_options(*command, o->model);
+  add_pooling_options(*command, o->model.pooling);
   command->remove_option(
       command->get_option("--device"));  // elsewhere a habit; here it has a meaning
   add_device_options(*command, *o);

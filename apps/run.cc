@@ -114,7 +114,8 @@ void add_run_command(CLI::App& parent, int& exit_code) {
   command->add_option("--image", o->images, "a picture: file or URL; may be given several times");
   command->add_flag("--json", o->json, "text, ids and timings as one JSON object");
   command->callback([o, &exit_code] {
-    if (o->model.media.allowed_local_path.empty()) o->model.media.allowed_local_path = "/";
+    std::string& path = o->model.media.limits.allowed_local_path;
+    if (path.empty()) path = "/";
     apply_preset(*o);
     exit_code = run(*o);
   });

@@ -206,7 +206,9 @@ void add_server_options(CLI::App& command, ServeOptions& o) {
 void add_serve_command(CLI::App& parent, int& exit_code) {
   auto o = std::make_shared<ServeOptions>();
   CLI::App* command = parent.add_subcommand("serve", "the OpenAI API for one model");
+  o->model.media.decoder = "process";
   add_model_options(*command, o->model);
+  add_pooling_options(*command, o->model.pooling);
   add_media_options(*command, o->model.media);
   add_grammar_options(*command, o->model.grammars);
   add_server_options(*command, *o);

@@ -91,6 +91,7 @@ class RankWork {
     if (counted_stages_) ctx_->ctx().stages = &*counted_stages_;
     BuilderOptions building;
     building.int8_head = job_.int8_head;
+    building.output = job_.output;
     building.stage = job_.place.stage_shard();
     const Builder builder(checkpoint_, ctx_->ctx(), job_.place.shard(), building);
     std::shared_ptr<const Model> model = make_model(builder);

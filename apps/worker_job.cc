@@ -49,6 +49,7 @@ std::string WorkerJob::to_text() const {
                      {"activation", static_cast<int>(activation)},
                      {"kv_dtype", static_cast<int>(kv_dtype)},
                      {"int8_head", int8_head},
+                     {"output", static_cast<int>(output)},
                      {"threads", threads},
                      {"cpus", cpus},
                      {"num_blocks", num_blocks},
@@ -75,6 +76,7 @@ WorkerJob WorkerJob::parse(const std::string& text) {
     job.activation = static_cast<Activation>(json.at("activation").get<int>());
     job.kv_dtype = static_cast<DType>(json.at("kv_dtype").get<int>());
     job.int8_head = json.at("int8_head");
+    job.output = static_cast<Output>(json.at("output").get<int>());
     job.threads = json.at("threads");
     job.cpus = json.at("cpus").get<std::vector<int>>();
     job.num_blocks = json.at("num_blocks");

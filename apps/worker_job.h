@@ -9,6 +9,7 @@
 
 #include "base/json.h"
 #include "base/topology.h"
+#include "nn/pooling.h"
 #include "tensor/ctx.h"
 #include "tensor/dtype.h"
 #include "tensor/shard.h"
@@ -43,6 +44,7 @@ struct WorkerJob {
   Activation activation = Activation::f32;
   DType kv_dtype = DType::f32;
   bool int8_head = false;
+  Output output = Output::logits;
   int threads = 1;
   std::vector<int> cpus;  // bound to them; empty: anywhere
   int64_t num_blocks = 0;

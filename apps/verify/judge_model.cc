@@ -34,7 +34,9 @@ const std::set<std::string, std::less<>> kModelFields = {"image_encoder_last_hid
                                                          "logits",
                                                          "greedy_ids",
                                                          "greedy_top_ids",
-                                                         "greedy_top_logits"};
+                                                         "greedy_top_logits",
+                                                         "router_ids",
+                                                         "router_weights"};
 
 class ModelJudge {
  public:
@@ -92,15 +94,19 @@ class ModelJudge {
   bool is_unknown(const std::string& name) const {
     const size_t dot = name.find('.');
     if (dot == std::string::npos) return true;
-    const std::string_view field = std::string_view(name).substr(dot + 1);
+    std::string_view field = std::string_view(name).substr(dot + 1);
+    if (field.starts_with("router_ids.") || field.starts_with("router_weights."))
+      field = field.substr(0, field.find('.'));  // what follows is the layer
     return !kPromptFields.contains(field) && !kModelFields.contains(field);
   }
 
   // Half precision is bound by its logits alone, int8 inputs by nothing: the case states no bound
-  // for them.
+  // for them. A case with experts states its bound for its own routing, which a rounded input
+  // leaves.
   bool binds(std::string_view field) const {
+    const bool has_experts = golden_.expected().contains("router_min_gap");
     return mode_.activation == Activation::f32 ||
-           (mode_.activation != Activation::int8 && field.ends_with("logits"));
+           (mode_.activation != Activation::int8 && !has_experts && field.ends_with("logits"));
   }
 
   // Values that this mode does not bind are stated beside the bound of bfloat16, not judged.
@@ -277,6 +283,37 @@ class ModelJudge {
                  hidden,
                  golden_.floats(name + ".hidden_last_pos").span<float>());
     add_values(name + ".logits", decoded.logits, golden_.floats(name + ".logits").span<float>());
+    for (const auto& [layer, ids] : decoded.router_ids)
+      judge_routing(name, layer, ids, decoded.router_weights.at(layer));
+  }
+
+  // Chosen experts of a layer [T, k], and their weights where the choice is the same. Scores closer
+  // than the bound may change places.
+  void judge_routing(const std::string& name,
+                     int layer,
+                     const std::vector<float>& ids,
+                     const std::vector<float>& weights) {
+    const std::string ids_field = format("{}.router_ids.{}", name, layer),
+                      weights_field = format("{}.router_weights.{}", name, layer);
+    if (!golden_.has(ids_field)) return;
+    const Tensor wanted = golden_.floats(ids_field);
+    const auto k = static_cast<size_t>(wanted.dim(1));
+    const auto expected = wanted.span<float>();
+    int64_t different = ids.size() == expected.size() ? 0 : wanted.dim(0);
+    for (size_t at = 0; different == 0 && at < ids.size(); at += k)
+      different += !std::equal(ids.begin() + static_cast<std::ptrdiff_t>(at),
+                               ids.begin() + static_cast<std::ptrdiff_t>(at + k),
+                               expected.begin() + static_cast<std::ptrdiff_t>(at));
+    const bool is_bound = mode_.activation == Activation::f32 &&
+                          golden_.expected().value("router_min_gap", 0.0) > bound_.atol;
+    if (different == 0 || is_bound)
+      report_.add_exact(ids_field, wanted.dim(0), different, "a token goes to other experts");
+    else
+      report_.add({.field = ids_field,
+                   .note = "a token goes to other experts; the case's smallest gap between scores "
+                           "is below the bound"});
+    if (different == 0 && golden_.has(weights_field))
+      add_values(weights_field, weights, golden_.floats(weights_field).span<float>());
   }
 
   // What the stored continuation follows. The reference's generate(), given no attention mask, took

@@ -17,6 +17,10 @@ class LastPosition : public Probe {
  public:
   void record(std::string_view name, int layer, const Tensor& value) override {
     if (name == "image_encoder_last_hidden") last_hidden = to_f32(value.contiguous());
+    if (name == "router_ids" || name == "router_weights") {
+      std::vector<float>& rows = (name == "router_ids" ? router_ids : router_weights)[layer];
+      rows.insert(rows.end(), value.span<float>().begin(), value.span<float>().end());
+    }
     if (name != "hidden" || value.dim(0) == 0) return;
     if (layers.size() <= static_cast<size_t>(layer)) layers.resize(static_cast<size_t>(layer) + 1);
     const auto row = value.select(0, value.dim(0) - 1).contiguous();
@@ -25,6 +29,7 @@ class LastPosition : public Probe {
 
   std::vector<std::vector<float>> layers;
   Tensor last_hidden;
+  std::map<int, std::vector<float>> router_ids, router_weights;
 };
 
 std::vector<MediaRows> rows_of(const std::vector<MediaSpan>& media,
@@ -156,6 +161,8 @@ Decoded ModelCase::decode(const Prompt& prompt,
   const Tensor logits =
       runner.prefill({prompt.ids, prompt.positions, prompt.axes, rows}, ascending, 0, &probe);
   Decoded out{std::move(probe.layers), {}};
+  out.router_ids = std::move(probe.router_ids);
+  out.router_weights = std::move(probe.router_weights);
   const auto vocab = static_cast<size_t>(logits.dim(1));
   for (const int32_t position : positions) {
     const auto at = static_cast<size_t>(

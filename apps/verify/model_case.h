@@ -2,6 +2,7 @@
 // ModelCase: a golden checkpoint opened and run, one prompt at a time.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -26,6 +27,8 @@ struct Encoded {
 struct Decoded {
   std::vector<std::vector<float>> hidden_last;  // per layer: the last position
   std::vector<float> logits;                    // [positions, V]
+  // Of each layer with experts: chosen ones and their weights, [T, k].
+  std::map<int, std::vector<float>> router_ids = {}, router_weights = {};
 };
 
 // What the case's reference_rules say of the model itself; those of the prompt ModelCase obeys.

@@ -152,6 +152,16 @@ std::shared_ptr<const Json> kwargs_of(FieldReader& fields) {
   return kwargs.empty() ? nullptr : std::make_shared<const Json>(std::move(kwargs));
 }
 
+ProcessorOptions processor_of(FieldReader& fields) {
+  const Json* field = fields.find("mm_processor_kwargs");
+  if (!field) return {};
+  try {
+    return ProcessorOptions::parse(*field, "mm_processor_kwargs");
+  } catch (const Error& error) {
+    fail_field("mm_processor_kwargs", "{}", error.what());
+  }
+}
+
 void check_modalities(FieldReader& fields) {
   const Json* list = fields.find("modalities");
   if (list && *list != Json::array({"text"}))
@@ -182,6 +192,7 @@ ChatMessages ChatMessages::parse(FieldReader& fields) {
   out.messages = messages_of(fields);
   out.tools = tools_of(fields);
   out.template_kwargs = kwargs_of(fields);
+  out.processor = processor_of(fields);
   out.add_generation_prompt = fields.boolean_or("add_generation_prompt", true);
   out.continue_final_message = fields.boolean_or("continue_final_message", false);
   out.add_special_tokens = fields.boolean_or("add_special_tokens", false);

@@ -8,6 +8,7 @@
 #include "api/sampling_fields.h"
 #include "api/tool_use.h"
 #include "base/json.h"
+#include "prompt/processor_options.h"
 
 namespace quern {
 
@@ -26,6 +27,7 @@ struct ChatMessages {
   std::shared_ptr<const Json> messages;
   std::shared_ptr<const Json> tools;            // null: none
   std::shared_ptr<const Json> template_kwargs;  // an object, or null
+  ProcessorOptions processor;                   // of mm_processor_kwargs
   bool add_generation_prompt = true;
   bool continue_final_message = false;
   bool add_special_tokens = false;  // a template writes its own

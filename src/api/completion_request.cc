@@ -9,44 +9,8 @@
 namespace quern {
 namespace {
 
-constexpr size_t kMaxPrompts = 1024, kMaxSequences = 2048, kMaxPromptTokens = size_t{1} << 24;
+constexpr size_t kMaxPrompts = 1024, kMaxSequences = 2048;
 constexpr int kMaxLogprobs = 20;
-
-TokenIds token_ids_of(const Json& list) {
-  if (list.empty()) fail_field("prompt", "prompt: an empty list of token ids");
-  if (list.size() > kMaxPromptTokens)
-    fail_field("prompt", "prompt: {} token ids, the limit is {}", list.size(), kMaxPromptTokens);
-  TokenIds ids;
-  ids.reserve(list.size());
-  for (const Json& id : list) ids.push_back(token_id_of(id, "prompt"));
-  return ids;
-}
-
-// A string, a list of strings, a list of ids, or a list of lists of ids.
-std::vector<TextOrTokens> prompts_of(FieldReader& fields) {
-  const Json* field = fields.find("prompt");
-  if (!field)
-    fail_field("prompt", "prompt: missing; expected a string, token ids, or a list of either");
-  if (field->is_string()) return {field->get<std::string>()};
-  if (!field->is_array() || field->empty())
-    fail_field("prompt",
-               "prompt: expected a string, token ids, or a list of either, got {}",
-               field->is_array() ? "an empty list" : json_type_name(*field));
-  if (field->front().is_number()) return {token_ids_of(*field)};
-  if (field->size() > kMaxPrompts)
-    fail_field("prompt", "prompt: {} prompts, the limit is {}", field->size(), kMaxPrompts);
-  std::vector<TextOrTokens> out;
-  for (const Json& item : *field) {
-    if (item.is_string())
-      out.emplace_back(item.get<std::string>());
-    else if (item.is_array())
-      out.emplace_back(token_ids_of(item));
-    else
-      fail_field(
-          "prompt", "prompt: expected strings or lists of token ids, got {}", json_type_name(item));
-  }
-  return out;
-}
 
 }  // namespace
 
@@ -54,7 +18,7 @@ CompletionRequest CompletionRequest::parse(const Json& body, std::vector<std::st
   FieldReader fields(body);
   CompletionRequest out;
   out.model = fields.string("model").value_or("");
-  out.prompts = prompts_of(fields);
+  out.prompts = texts_or_tokens(fields, "prompt", kMaxPrompts);
   out.add_special_tokens = fields.boolean_or("add_special_tokens", true);
   out.sampling = SamplingFields::parse(fields);
   out.stream_options = StreamOptions::parse(fields, out.stream);
@@ -76,7 +40,8 @@ CompletionRequest CompletionRequest::parse(const Json& body, std::vector<std::st
   fields.refuse("suffix", "this version cannot fill a gap");
   fields.refuse("max_completion_tokens", "completions call it max_tokens");
   fields.refuse("top_logprobs", "completions take the number as logprobs");
-  for (const std::string_view name : {"messages", "tools", "tool_choice", "chat_template_kwargs"})
+  for (const std::string_view name :
+       {"messages", "tools", "tool_choice", "chat_template_kwargs", "mm_processor_kwargs"})
     fields.refuse(name, "it belongs to /v1/chat/completions");
   std::vector<std::string> unknown = fields.reject_misspelt();
   if (ignored) *ignored = std::move(unknown);

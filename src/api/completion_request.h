@@ -4,15 +4,12 @@
 
 #include <optional>
 #include <string>
-#include <variant>
 #include <vector>
 
 #include "api/chat_request.h"
+#include "api/text_or_tokens.h"
 
 namespace quern {
-
-using TokenIds = std::vector<int32_t>;
-using TextOrTokens = std::variant<std::string, TokenIds>;
 
 struct CompletionRequest {
   std::string model;                  // empty: the served one

@@ -26,18 +26,6 @@ std::string joined_lists(const std::string& a, const std::string& b) {
   return a.substr(0, a.size() - 1) + "," + b.substr(1);
 }
 
-std::string_view name_of(MediaKind kind) {
-  switch (kind) {
-    case MediaKind::image:
-      return "image";
-    case MediaKind::video:
-      return "video";
-    case MediaKind::audio:
-      return "audio";
-  }
-  return "";
-}
-
 Json rendered(const Prompt& prompt, const SamplingParams& params, const Tokenizer& tokenizer) {
   Json media = Json::array();
   for (const MediaSpan& span : prompt.media)

@@ -32,6 +32,7 @@ void refuse_media(const Json& messages) {
 ChatOptions options_of(const ChatMessages& chat) {
   return {.tools = chat.tools.get(),
           .template_kwargs = chat.template_kwargs.get(),
+          .processor = chat.processor,
           .add_generation_prompt = chat.add_generation_prompt,
           .continue_final_message = chat.continue_final_message,
           .add_special_tokens = chat.add_special_tokens};

@@ -43,6 +43,7 @@ class EngineService final : public Service {
   }
   void cancel(const std::string& id) override { engine_.cancel(id); }
   EngineStats stats() const override { return engine_.stats(); }
+  MediaStats media_stats() const override { return media_.stats(); }
   bool is_healthy() const override { return engine_.is_healthy(); }
   bool is_recovering() const override { return engine_.is_recovering(); }
   bool is_stalled() const override { return engine_.is_stalled(); }

@@ -22,11 +22,11 @@ class CountingExecutor final : public Executor {
   void submit(StepPlan plan) override { plan_ = std::move(plan); }
   bool wait(StepResult& result, int) override {
     constexpr int64_t kVocab = 257;
-    result = {.epoch = plan_.epoch, .step = plan_.step, .vocab = kVocab, .logits = {}};
-    result.logits.assign(plan_.batch.sample_rows.size() * kVocab, 0.0f);
+    result = {.epoch = plan_.epoch, .step = plan_.step, .row_size = kVocab, .rows = {}};
+    result.rows.assign(plan_.batch.sample_rows.size() * kVocab, 0.0f);
     for (size_t i = 0; i < plan_.batch.sample_rows.size(); ++i) {
       const int32_t token = plan_.batch.tokens[static_cast<size_t>(plan_.batch.sample_rows[i])];
-      result.logits[i * kVocab + static_cast<size_t>((token + 1) % kVocab)] = 50.0f;
+      result.rows[i * kVocab + static_cast<size_t>((token + 1) % kVocab)] = 50.0f;
     }
     return true;
   }

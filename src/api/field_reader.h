@@ -12,6 +12,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "base/edit_distance.h"
 #include "base/json.h"
 
 namespace quern {
@@ -58,8 +59,6 @@ class FieldReader {
 // A token id from outside; `name` is the field. Throws RequestError unless it is an integer in [0,
 // 2^31).
 int32_t token_id_of(const Json& value, std::string_view name);
-// The number of edits (insert, erase, replace, swap of neighbours) between two short words.
-int edit_distance(std::string_view a, std::string_view b);
 // "a number", "an array": how messages call the type of a value.
 std::string_view json_type_name(const Json& value);
 

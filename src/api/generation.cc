@@ -71,8 +71,12 @@ void Generation::drain(Part& part, std::vector<IndexedDelta>& out) {
   if (part.is_closed) return;
   const bool is_last =
       part.stream->is_finished();  // asked first: what came before the end is still taken
+  // What comes meanwhile announces itself anew: an engine that is faster than this loop must not
+  // keep it here, taking without end what no reader has room for.
   TokenEvent event;
-  while (part.stream->try_pop(event)) take(part, event, out);
+  for (size_t waiting = part.stream->waiting(); waiting > 0 && part.stream->try_pop(event);
+       --waiting)
+    take(part, event, out);
   if (is_last) {
     TokenEvent lost;
     lost.finish = FinishReason::error;

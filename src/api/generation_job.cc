@@ -78,10 +78,6 @@ AnswerParts parts_of(const GenerationJob& job, const SamplingFields& fields) {
   return parts;
 }
 
-AnswerHeader header_of(std::string_view prefix, const JobContext& context) {
-  return {std::string(prefix) + context.id, context.created, context.service.info().names.at(0)};
-}
-
 std::string echo_of(const TextOrTokens& prompt, const Tokenizer& tokenizer) {
   if (const auto* text = std::get_if<std::string>(&prompt)) return *text;
   return tokenizer.decode(std::get<TokenIds>(prompt));
@@ -113,6 +109,10 @@ AnswerReading read_answers(GenerationJob& job,
 
 }  // namespace
 
+AnswerHeader request_header(std::string_view prefix, const JobContext& context) {
+  return {std::string(prefix) + context.id, context.created, context.service.info().names.at(0)};
+}
+
 void check_model(const ServiceInfo& info, const std::string& model) {
   if (model.empty() || std::find(info.names.begin(), info.names.end(), model) != info.names.end())
     return;
@@ -135,7 +135,7 @@ GenerationJob chat_job(const Json& body, const JobContext& context) {
   const AnswerReading reading = read_answers(job, request, context);
   AnswerParts parts = parts_of(job, request.sampling);
   parts.reasoning = reading.has_reasoning && request.tool_use.shows_reasoning;
-  job.format = chat_format(header_of("chatcmpl-", context), std::move(parts));
+  job.format = chat_format(request_header("chatcmpl-", context), std::move(parts));
   job.ignored = std::move(ignored);
   return job;
 }
@@ -159,7 +159,7 @@ GenerationJob completion_job(const Json& body, const JobContext& context) {
       parts.echo.push_back(request.sampling.truncate_prompt_tokens
                                ? echo_of(job.prompts[i]->ids, context.service.tokenizer())
                                : echo_of(request.prompts[i], context.service.tokenizer()));
-  job.format = completion_format(header_of("cmpl-", context), std::move(parts));
+  job.format = completion_format(request_header("cmpl-", context), std::move(parts));
   job.ignored = std::move(ignored);
   return job;
 }

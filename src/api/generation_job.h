@@ -48,6 +48,9 @@ struct JobContext {
 GenerationJob chat_job(const Json& body, const JobContext& context);
 GenerationJob completion_job(const Json& body, const JobContext& context);
 
+// Of an answer under the request's own id behind `prefix`.
+AnswerHeader request_header(std::string_view prefix, const JobContext& context);
+
 // Throws RequestError{not_found} unless `model` is empty or one of the served names.
 void check_model(const ServiceInfo& info, const std::string& model);
 

@@ -296,7 +296,11 @@ void refuse_foreign(FieldReader& fields) {
   fields.refuse("n", "a message is one answer", 1);
   for (const std::string_view name : {"stop", "max_completion_tokens", "response_format"})
     fields.refuse(name, "it belongs to /v1/chat/completions");
-  for (const std::string_view name : {"logprobs", "top_logprobs", "return_token_ids"})
+  for (const std::string_view name : {"logprobs",
+                                      "top_logprobs",
+                                      "prompt_logprobs",
+                                      "return_token_ids",
+                                      "return_tokens_as_token_ids"})
     fields.refuse(name, "this dialect has no place for it; use /v1/chat/completions");
   fields.refuse("stream_options", "usage is always sent");
 }

@@ -121,6 +121,13 @@ TEST(ChatRequest, NamesTheFieldThatIsWrong) {
   EXPECT_EQ(chat_error(salt(257)), "cache_salt");
 }
 
+TEST(ChatRequest, ReadsOptionsOfTheMediaProcessor) {
+  const ChatRequest request = chat_with(R"("mm_processor_kwargs": {"max_pixels": 5000})");
+  EXPECT_EQ(request.chat.processor.max_pixels, 5000);
+  EXPECT_EQ(chat_error(R"("mm_processor_kwargs": {"max_pixel": 1})"), "mm_processor_kwargs");
+  EXPECT_EQ(chat_error(R"("mm_processor_kwargs": 5)"), "mm_processor_kwargs");
+}
+
 TEST(ChatRequest, RefusesWhatItCannotDo) {
   for (const char* field : {R"("json_schema": "{}")",
                             R"("guided_whitespace_pattern": " ")",
@@ -131,7 +138,7 @@ TEST(ChatRequest, RefusesWhatItCannotDo) {
                             R"("best_of": 4)",
                             R"("chat_template": "{{ x }}")",
                             R"("functions": [{"name": "f"}])",
-                            R"("mm_processor_kwargs": {"a": 1})"}) {
+                            R"("media_io_kwargs": {"a": 1})"}) {
     try {
       chat_with(field);
       ADD_FAILURE() << field << " passed";

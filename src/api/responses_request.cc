@@ -52,7 +52,11 @@ void refuse_foreign(FieldReader& fields) {
   fields.refuse("reasoning_effort", "this dialect calls it reasoning.effort");
   for (const std::string_view name : {"max_tokens", "max_completion_tokens"})
     fields.refuse(name, "this dialect calls it max_output_tokens");
-  for (const std::string_view name : {"functions", "function_call", "return_token_ids"})
+  for (const std::string_view name : {"functions",
+                                      "function_call",
+                                      "return_token_ids",
+                                      "return_tokens_as_token_ids",
+                                      "prompt_logprobs"})
     fields.refuse(name, "this dialect has no place for it");
   for (const std::string_view name : {"continue_final_message", "add_generation_prompt"})
     fields.refuse(name, "it belongs to /v1/chat/completions");

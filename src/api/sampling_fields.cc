@@ -73,7 +73,6 @@ void refuse_unsupported(FieldReader& fields) {
                                       "vllm_xargs",
                                       "kv_transfer_params",
                                       "use_beam_search",
-                                      "mm_processor_kwargs",
                                       "media_io_kwargs"})
     fields.refuse(name, "remove it");
   // Here 0 asks for something.
@@ -138,6 +137,8 @@ int prompt_logprobs_of(FieldReader& fields) {
   return static_cast<int>(count.value_or(-1));
 }
 
+}  // namespace
+
 std::string cache_salt_of(FieldReader& fields) {
   const auto salt = fields.string("cache_salt");
   if (salt && (salt->empty() || salt->size() > kMaxSaltBytes))
@@ -147,8 +148,6 @@ std::string cache_salt_of(FieldReader& fields) {
                salt->size());
   return salt.value_or("");
 }
-
-}  // namespace
 
 SamplingFields SamplingFields::parse(FieldReader& fields) {
   SamplingFields out;

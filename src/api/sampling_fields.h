@@ -63,6 +63,9 @@ struct SamplingFields {
   static SamplingFields parse(FieldReader& fields);
 };
 
+// The field of that name, checked; empty if it is absent.
+std::string cache_salt_of(FieldReader& fields);
+
 struct ResolveLimits {
   int64_t max_model_len = 0;
   int64_t prompt_tokens = 0;

@@ -92,6 +92,17 @@ Script reply(std::string text) {
       };
 }
 
+Script pooled_reply(std::function<std::vector<float>(const std::vector<int32_t>& ids)> make) {
+  return
+      [make = std::move(make)](const Request& request, const std::shared_ptr<EventStream>& stream) {
+        TokenEvent event;
+        event.pooled = make(request.prompt->ids);
+        event.finish = FinishReason::stop;
+        stream->push(std::move(event));
+        stream->close();
+      };
+}
+
 ScriptedService::ScriptedService()
     : tokenizer_(make_byte_tokenizer()), compiler_(tokenizer_, {kScriptedEos}) {
   info_ = {.names = {"scripted", "alias"},

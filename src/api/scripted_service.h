@@ -30,6 +30,8 @@ using Script =
 // it off. Closes the stream.
 void push_reply(const Request& request, EventStream& stream, std::string_view text);
 Script reply(std::string text);
+// Of a service that pools: the vector that `make` makes of a prompt's ids.
+Script pooled_reply(std::function<std::vector<float>(const std::vector<int32_t>& ids)> make);
 
 class ScriptedService final : public Service {
  public:
@@ -54,6 +56,8 @@ class ScriptedService final : public Service {
   void set_parsers(std::string_view tools, std::string_view reasoning) {
     dialects_ = AnswerDialects::choose(tools, reasoning, {}, tokenizer_);
   }
+  // Before a server is made of it.
+  void set_pooling(Pooling pooling) { info_.pooling = std::move(pooling); }
   // The texts of all messages, one behind the other.
   std::shared_ptr<const Prompt> prepare(const ChatMessages& chat) const override;
   std::shared_ptr<const Prompt> prepare(const TextOrTokens& prompt,

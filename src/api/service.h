@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,8 @@
 #include "api/parsers/registry.h"
 #include "engine/engine.h"
 #include "engine/request.h"
+#include "nn/pooling.h"
+#include "prompt/media_source.h"
 #include "sampling/grammar/grammar.h"
 
 namespace quern {
@@ -24,8 +27,9 @@ struct ServiceInfo {
   int64_t max_model_len = 0;               // tokens of prompt and answer
   int64_t block_size = 0, num_blocks = 0;  // of the KV cache, for the metrics
   std::string kv_dtype;
-  int speculative_tokens = 0;         // of one draft
-  std::string tokenizer_info = "{}";  // the body of /tokenizer_info
+  int speculative_tokens = 0;           // of one draft
+  std::string tokenizer_info = "{}";    // the body of /tokenizer_info
+  std::optional<Pooling> pooling = {};  // of a model that answers with vectors; else it generates
 };
 
 class Service {
@@ -50,6 +54,7 @@ class Service {
   virtual std::shared_ptr<EventStream> submit(Request request) = 0;
   virtual void cancel(const std::string& id) = 0;
   virtual EngineStats stats() const = 0;
+  virtual MediaStats media_stats() const { return {}; }
   virtual bool is_healthy() const = 0;
   // While lost workers are being replaced: requests wait.
   virtual bool is_recovering() const = 0;

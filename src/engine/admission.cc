@@ -53,6 +53,11 @@ void check_media(const Prompt& p) {
 void check_length(const Request& request, const EngineConfig& config) {
   const auto prompt = static_cast<int64_t>(request.prompt->ids.size());
   const int64_t answer = request.params.max_tokens;
+  if (config.pooling && prompt > config.max_model_len)
+    fail(ErrorCode::invalid_argument,
+         "prompt: {} tokens, the context holds {}; shorten it or raise max_model_len",
+         prompt,
+         config.max_model_len);
   if (prompt + std::min<int64_t>(answer, 1) > config.max_model_len)
     fail(ErrorCode::invalid_argument,
          "prompt: {} tokens leave no room for an answer: the context holds {}; shorten the prompt "
@@ -74,6 +79,13 @@ void check_length(const Request& request, const EngineConfig& config) {
          config.num_blocks);
 }
 
+// A request of an engine that pools has nothing to draw.
+void check_pooled(const Request& request) {
+  check_field("n", request.n, 1, 1);
+  check_field("max_tokens", request.params.max_tokens, 0, 0);
+  check_field("prompt_logprobs", request.params.prompt_logprobs, -1, -1);
+}
+
 }  // namespace
 
 void EngineConfig::validate() const {
@@ -88,6 +100,9 @@ void EngineConfig::validate() const {
   check_field("request_timeout_us", request_timeout_us, 0, std::numeric_limits<int64_t>::max());
   check_field("step_timeout_us", step_timeout_us, 0, std::numeric_limits<int64_t>::max());
   speculation.validate();
+  if (pooling && speculation.tokens > 0)
+    fail(ErrorCode::invalid_argument,
+         "speculation: a model that pools generates no tokens to guess; leave it out");
   check_field("encode_budget_tokens", encode_budget_tokens, 1, 1 << 24);
 }
 
@@ -97,6 +112,8 @@ int most_draft_rows(const EngineConfig& config) {
 }
 
 int EngineConfig::most_rows() const {
+  if (pooling == PoolingType::mean) return max_num_batched_tokens;
+  if (pooling) return std::min(max_num_seqs, max_num_batched_tokens);
   constexpr int kLeast = 32;  // a prompt that is scored alone gets on by so much a step
   return std::min(std::max(max_num_seqs, kLeast) + most_draft_rows(*this), max_num_batched_tokens);
 }
@@ -109,11 +126,13 @@ void check_admissible(const Request& request, const EngineConfig& config) {
          "priority: got {}, but requests run in the order they come; serve with "
          "--scheduling-policy priority, or leave it out",
          request.priority);
-  if (config.vocab_size > 0) request.params.validate(config.vocab_size);
+  // What is pooled has nothing to sample.
+  if (config.vocab_size > 0 && !config.pooling) request.params.validate(config.vocab_size);
   check_field("max_tokens",
               request.params.max_tokens,
-              request.params.prompt_logprobs >= 0 ? 0 : 1,
+              config.pooling || request.params.prompt_logprobs >= 0 ? 0 : 1,
               std::numeric_limits<int>::max());
+  if (config.pooling) check_pooled(request);
   check_prompt(*request.prompt, config.vocab_size);
   check_media(*request.prompt);
   check_length(request, config);

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "engine/draft.h"
 #include "engine/executor.h"
 #include "engine/request.h"
+#include "nn/pooling.h"
 #include "sampling/logit_processor.h"
 
 namespace quern {
@@ -28,6 +30,8 @@ struct EngineConfig {
   bool enable_prefix_caching = true;
   int max_queue = 1024;         // waiting requests; beyond: exhausted
   bool has_priorities = false;  // requests may have a priority
+  // How rows become the answer of a model that pools: requests then generate nothing.
+  std::optional<PoolingType> pooling = {};
   SpeculationConfig speculation;
   int64_t request_timeout_us =
       0;  // from submit to the end, where a request has no deadline; 0: any
@@ -43,8 +47,8 @@ struct EngineConfig {
   std::function<void()> on_workers_gone;
 
   void validate() const;  // throws invalid_argument naming the field
-  // Most rows of logits of one step: of each sequence its last token and a draft, or a piece of a
-  // prompt that is scored.
+  // Most rows of one step: of each sequence its last token and a draft, or a piece of a prompt that
+  // is scored; any where all rows of prompts are pooled.
   int most_rows() const;
 };
 

@@ -83,6 +83,7 @@ void EngineLoop::add(Submission submission) {
   group->stream = std::move(submission.stream);
   group->arrival = arrivals_++;
   group->unfinished = group->request.n;
+  group->pooling = config_.pooling;
   // Without a prefix cache only the continuations of one request share.
   group->shares_blocks = config_.enable_prefix_caching || group->request.n > 1;
   group->root = prefix_root(
@@ -199,14 +200,14 @@ void EngineLoop::carry_out(Schedule& schedule) {
   StepResult result;
   const int64_t began_us = clock_.now_us();
   if (!workforce_.run(std::move(plan), result, [&] { return look_around(began_us); })) return;
-  if (result.logits.size() != rows * static_cast<size_t>(result.vocab) ||
-      (rows > 0 && result.vocab < 1))
+  if (result.rows.size() != rows * static_cast<size_t>(result.row_size) ||
+      (rows > 0 && result.row_size < 1))
     fail(ErrorCode::internal,
-         "step {}: expected {} rows of {} logits, got {} values",
+         "step {}: expected {} rows of {} values, got {} values",
          steps_,
          rows,
-         result.vocab,
-         result.logits.size());
+         result.row_size,
+         result.rows.size());
   accept(schedule, result);
 }
 
@@ -219,8 +220,8 @@ void EngineLoop::accept(const Schedule& schedule, StepResult& result) {
   scheduler_.complete(schedule);
   ++counts_.steps;
   counts_.encode_us += result.encode_us;
-  const auto vocab = static_cast<size_t>(result.vocab);
-  std::span<float> rows(result.logits);
+  const auto vocab = static_cast<size_t>(result.row_size);
+  std::span<float> rows(result.rows);
   for (const Slice& slice : schedule.slices) {
     const size_t count = static_cast<size_t>(slice.rows) * vocab;
     const auto own = rows.first(count);
@@ -241,6 +242,7 @@ void EngineLoop::accept(const Schedule& schedule, StepResult& result) {
 }
 
 void EngineLoop::take(const Slice& slice, std::span<float> logits, size_t vocab) {
+  if (config_.pooling) return pool(slice, logits, vocab);
   Sequence& s = *slice.sequence;
   if (s.choice == 0 && !s.group.has_sent_scores) score(slice, logits, vocab);
   if (!slice.samples) return;
@@ -267,6 +269,23 @@ void EngineLoop::verify(const Slice& slice, std::span<float> logits, size_t voca
   }
   s.draft_misses = accepted > 0 ? 0 : s.draft_misses + 1;
   if (accepted > 0) s.draft_rest = 0;
+}
+
+// Rows come in the order of their tokens, each once: a prompt that was set back goes on behind
+// those that were taken.
+void EngineLoop::pool(const Slice& slice, std::span<const float> rows, size_t size) {
+  Sequence& s = *slice.sequence;
+  for (int64_t row = 0; row < slice.rows; ++row)
+    s.group.pooled.add(rows.subspan(static_cast<size_t>(row) * size, size));
+  const bool is_complete = config_.pooling == PoolingType::last ? slice.samples : !s.is_scoring();
+  if (!is_complete) return;
+  TokenEvent event;
+  event.pooled = s.group.pooled.mean();
+  event.finish = FinishReason::stop;
+  event.cached_tokens = s.cached_tokens;
+  counts_.cached_tokens += s.cached_tokens;
+  counts_.prompt_tokens += s.length();
+  end_sequence(s, std::move(event));
 }
 
 // Rows of a prompt become log-probabilities at once: they are never held together.

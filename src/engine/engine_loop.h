@@ -46,6 +46,7 @@ class EngineLoop {
   void accept(const Schedule& schedule, StepResult& result);
   void take(const Slice& slice, std::span<float> logits, size_t vocab);
   void verify(const Slice& slice, std::span<float> logits, size_t vocab);
+  void pool(const Slice& slice, std::span<const float> rows, size_t size);
   void score(const Slice& slice, std::span<const float> logits, size_t vocab);
   void send_scores(Group& group);
   void sample(Sequence& s, std::span<float> logits);

@@ -33,6 +33,11 @@ bool EventStream::is_finished() const {
   return is_closed_ && events_.empty();
 }
 
+size_t EventStream::waiting() const {
+  const std::lock_guard lock(mutex_);
+  return events_.size();
+}
+
 void EventStream::set_notify(std::function<void()> notify) {
   const std::lock_guard lock(mutex_);
   notify_ = notify ? std::make_shared<const std::function<void()>>(std::move(notify)) : nullptr;

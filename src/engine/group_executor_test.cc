@@ -56,9 +56,9 @@ TEST(Group, AnswersAsOneRankDoes) {
   FakeCrew crew(3);
   const auto group = crew.hire_ready();
   const StepResult first = run(*group, plan_of({1, 2, 3, 4, 5}));
-  EXPECT_EQ(first.logits.size(), size_t{FakeModel::kVocab});
+  EXPECT_EQ(first.rows.size(), size_t{FakeModel::kVocab});
   EXPECT_EQ(first.step, 1u);
-  EXPECT_EQ(run(*group, plan_of({1, 2, 3, 4, 5}, 2)).logits, first.logits);
+  EXPECT_EQ(run(*group, plan_of({1, 2, 3, 4, 5}, 2)).rows, first.rows);
   for (int rank = 0; rank < 3; ++rank) EXPECT_EQ(crew.worker(rank)->model->steps, 2);
   EXPECT_EQ(group->workers().size(), 3u);
   group->check();
@@ -245,7 +245,7 @@ TEST(WorkerMessage, Damage) {
   const std::string pulse = pack(WorkerPulse{7, 8});
   EXPECT_EQ(parse_pulse(unpack(pulse).body).memory_bytes, 8);
   const std::string result = pack(StepResult{1, 2, 3, {1.f, 2.f, 3.f}, 5});
-  EXPECT_EQ(parse_result(unpack(result).body).logits, (std::vector<float>{1, 2, 3}));
+  EXPECT_EQ(parse_result(unpack(result).body).rows, (std::vector<float>{1, 2, 3}));
   const auto cut = [](const std::string& bytes, size_t length) {
     return std::string_view(bytes).substr(1, length - 1);
   };

@@ -67,7 +67,7 @@ TEST_F(LocalExecutorTest, AnswersWithRowsOfLogits) {
   const StepResult result = run(std::move(p));
   EXPECT_EQ(result.epoch, 5u);
   EXPECT_EQ(result.step, 9u);
-  EXPECT_EQ(result.logits.size(), static_cast<size_t>(FakeModel::kVocab));
+  EXPECT_EQ(result.rows.size(), static_cast<size_t>(FakeModel::kVocab));
   EXPECT_EQ(arena_.live_bytes(), 0);
 }
 
@@ -81,7 +81,7 @@ TEST_F(LocalExecutorTest, APlanWithoutTokensDoesTheRest) {
   p.epoch = 5;
   p.batch.block_size = 4;
   p.encode = {task()};
-  EXPECT_TRUE(run(std::move(p)).logits.empty());
+  EXPECT_TRUE(run(std::move(p)).rows.empty());
   EXPECT_EQ(model_->encoded, 1);
   EXPECT_EQ(model_->steps, 0);
 }
@@ -92,12 +92,12 @@ TEST_F(LocalExecutorTest, KeepsEncodedRowsUntilTheyAreReleased) {
   p.media = {{{1, 1}, 1, 0, 2}};
   const StepResult first = run(p);
   p.encode.clear();
-  EXPECT_EQ(run(p).logits, first.logits);
+  EXPECT_EQ(run(p).rows, first.rows);
   p.release = {{1, 1}, {2, 2}};
-  EXPECT_EQ(run(p).logits, first.logits);
+  EXPECT_EQ(run(p).rows, first.rows);
   EXPECT_EQ(failure(p), ErrorCode::internal);
   EXPECT_EQ(arena_.live_bytes(), 0) << "rows that outlive a step do not lie in its scratch";
-  EXPECT_NE(run(plan()).logits, first.logits);
+  EXPECT_NE(run(plan()).rows, first.rows);
 }
 
 TEST_F(LocalExecutorTest, AStepCarriesEncoderRowsAndCrossAttentionLengths) {
@@ -138,7 +138,7 @@ TEST_F(LocalExecutorTest, RefusesWhatWouldReadOrWriteOutOfBounds) {
   p.encode = {task()};
   p.media = {{{1, 1}, 2, 0, 2}};
   EXPECT_EQ(failure(p), ErrorCode::internal);
-  EXPECT_EQ(run(plan()).logits.size(), static_cast<size_t>(FakeModel::kVocab));
+  EXPECT_EQ(run(plan()).rows.size(), static_cast<size_t>(FakeModel::kVocab));
 }
 
 }  // namespace

@@ -120,7 +120,7 @@ MemoryPlan plan_memory(const PlanSubject& subject,
         (config.encode_budget_tokens + 2 * subject.largest->tokens) * scratch.media_row_bytes;
   // Once in the worker's answer, once in the sampler's copy for log-probabilities.
   plan.logits_bytes =
-      2 * int64_t{config.most_rows()} * subject.model.info().vocab_size * int64_t{sizeof(float)};
+      2 * int64_t{config.most_rows()} * subject.model.info().row_values() * int64_t{sizeof(float)};
   plan.block_bytes = subject.kv_spec.bytes_per_token() * config.block_size;
   const int64_t for_one = blocks_for(config.max_model_len, config.block_size);
   const int64_t wanted = config.num_blocks > 0 ? config.num_blocks : for_one;

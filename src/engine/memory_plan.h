@@ -18,7 +18,7 @@ struct MemoryPlan {
       0;  // scratch of one rank: the largest step, or the largest picture's tower pass
   int64_t media_bytes =
       0;  // encoded pictures between steps: one step's budget and two of the largest
-  int64_t logits_bytes = 0;  // rows on their way to the sampler
+  int64_t logits_bytes = 0;  // rows on their way to the sampler, or to be pooled
   int64_t kv_bytes = 0;
   int64_t num_blocks = 0;
   int64_t block_bytes = 0;  // of one block over all layers

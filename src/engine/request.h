@@ -31,6 +31,8 @@ struct Request {
 
 enum class FinishReason : uint8_t { none, stop, length, cancelled, error };
 
+// An engine that pools (EngineConfig::pooling) answers every request with one event: a vector, and
+// the end.
 struct TokenEvent {
   int choice = 0;
   int32_t token = -1;  // -1: an event without a token (the end of a cancelled or failed request)
@@ -44,6 +46,7 @@ struct TokenEvent {
   int32_t cached_tokens = 0;  // first event: prompt tokens found in the prefix cache
   // Of the prompt's tokens from the second on. Comes once, for all choices, before any token.
   std::vector<PromptLogprob> prompt_logprobs;
+  std::vector<float> pooled;  // as the rows are: neither normalized nor activated
 };
 
 // A bounded queue from the engine thread to one consumer. The engine never blocks on it: a request
@@ -57,6 +60,7 @@ class EventStream {
   bool pop(TokenEvent& event, int timeout_ms);
   bool try_pop(TokenEvent& event);
   bool is_finished() const;  // every choice has ended and the queue is empty
+  size_t waiting() const;    // events that pop would give without waiting
   // `notify` is called (from the engine thread, without locks held) after events arrive; for
   // coroutines.
   void set_notify(std::function<void()> notify);

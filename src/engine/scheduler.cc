@@ -83,8 +83,10 @@ void Scheduler::add_draft(Slice& slice) {
   spare_ -= most;
 }
 
-// The most tokens of one slice: of a prompt that is scored, no more than there are rows for.
+// The most tokens of one slice: of a prompt that is scored, no more than there are rows for. Where
+// the first row alone is pooled, nobody asks for the rest.
 int64_t Scheduler::chunk_of(const Sequence& s) const {
+  if (s.group.pooling == PoolingType::cls) return std::min<int64_t>(rows_left_, 1);
   int64_t count = std::min(s.remaining(), tokens_left_);
   if (config_.long_prefill_token_threshold > 0)
     count = std::min<int64_t>(count, config_.long_prefill_token_threshold);

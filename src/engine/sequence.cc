@@ -22,6 +22,7 @@ int64_t Sequence::output_length() const {
 }
 
 int64_t Sequence::rows_to_score() const {
+  if (group.pooling) return rows_pooled(*group.pooling, static_cast<int64_t>(prompt().ids.size()));
   return choice == 0 && group.request.params.prompt_logprobs >= 0
              ? static_cast<int64_t>(prompt().ids.size()) - 1
              : 0;

@@ -5,11 +5,13 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <tuple>
 #include <vector>
 
 #include "cache/block_table.h"
 #include "cache/prefix_cache.h"
+#include "engine/pooled_rows.h"
 #include "engine/request.h"
 #include "sampling/sampler.h"
 
@@ -27,7 +29,8 @@ struct Sequence {
     return length() - computed;
   }  // tokens without K and V yet; at least the last one
   int64_t output_length() const;
-  // Logits of its prompt are wanted that nobody has seen yet: row i scores token i + 1.
+  // Rows of its prompt are wanted that nobody has seen yet: logits, of which row i scores token
+  // i + 1, or what is pooled.
   bool is_scoring() const { return scored < rows_to_score(); }
   int64_t rows_to_score() const;
   const Prompt& prompt() const;
@@ -43,7 +46,7 @@ struct Sequence {
   bool was_admitted = false;    // has run at least once
   std::vector<int32_t> tokens;  // prompt, then output
   int64_t computed = 0;         // of them, with K and V in `blocks`
-  int64_t scored = 0;           // leading rows of the prompt whose logits have been taken
+  int64_t scored = 0;           // leading rows of the prompt that have been taken
   // Guesses of what follows `tokens`; drafts that missed in a row, and steps without one because of
   // that.
   std::vector<int32_t> draft;
@@ -74,6 +77,8 @@ struct Group {
                                  // scored if that was asked for
   std::vector<PromptLogprob> scores;  // by prompt row, until they are handed over
   bool has_sent_scores = false;
+  std::optional<PoolingType> pooling;  // EngineConfig::pooling
+  PooledRows pooled;
   int unfinished = 0;
   std::vector<std::unique_ptr<Sequence>> sequences;
 };

@@ -59,9 +59,10 @@ struct StepPlan {
 struct StepResult {
   uint64_t epoch = 0;
   uint64_t step = 0;
-  int64_t vocab = 0;
-  std::vector<float> logits;  // [batch.sample_rows, vocab]
-  int64_t encode_us = 0;      // spent in towers
+  int64_t row_size = 0;
+  std::vector<float>
+      rows;               // [batch.sample_rows, row_size]: logits, or what a model that pools gives
+  int64_t encode_us = 0;  // spent in towers
 };
 
 }  // namespace quern

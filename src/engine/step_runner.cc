@@ -17,8 +17,8 @@ StepRunner::StepRunner(RankParts parts, Probe* probe) : parts_(std::move(parts))
 StepResult StepRunner::run(StepPlan& plan) {
   StepResult result{.epoch = plan.epoch,
                     .step = plan.step,
-                    .vocab = parts_.model->info().vocab_size,
-                    .logits = {},
+                    .row_size = parts_.model->info().row_values(),
+                    .rows = {},
                     .encode_us = 0};
   std::exception_ptr error;
   try {
@@ -119,7 +119,7 @@ void StepRunner::forward(const Batch& batch, StepResult& result) {
   const Tensor logits = parts_.model->forward(parts_.ctx, batch, *parts_.kv, probe_);
   if (batch.sample_rows.empty() || !logits.defined() || logits.numel() == 0) return;
   const auto values = logits.contiguous().span<float>();
-  result.logits.assign(values.begin(), values.end());
+  result.rows.assign(values.begin(), values.end());
 }
 
 Error step_error(const std::exception_ptr& thrown) {

@@ -23,9 +23,9 @@ std::string pack(const StepResult& result) {
   PlanWriter out;
   out.put(result.epoch);
   out.put(result.step);
-  out.put(result.vocab);
+  out.put(result.row_size);
   out.put(result.encode_us);
-  out.put_array(result.logits);
+  out.put_array(result.rows);
   return with_kind(MessageKind::result, out);
 }
 
@@ -56,9 +56,9 @@ StepResult parse_result(std::string_view body) {
   StepResult result;
   result.epoch = in.get<uint64_t>();
   result.step = in.get<uint64_t>();
-  result.vocab = in.get<int64_t>();
+  result.row_size = in.get<int64_t>();
   result.encode_us = in.get<int64_t>();
-  result.logits = in.get_array<float>();
+  result.rows = in.get_array<float>();
   in.expect_end();
   return result;
 }

@@ -122,7 +122,9 @@ bool is_second_form(const RepoFile& file, const std::set<std::string>& paths) {
 
 // Empty if quern reads the file.
 std::string_view why_not_read(const RepoFile& file, const std::set<std::string>& paths) {
-  const bool is_deeper = file.path.find('/') != std::string::npos;
+  // How hidden states become embeddings, in the layout of sentence-transformers.
+  const bool is_pooling = file.path.ends_with("_Pooling/config.json");
+  const bool is_deeper = file.path.find('/') != std::string::npos && !is_pooling;
   const bool is_read =
       std::ranges::any_of(kReadEndings, [&](auto end) { return file.path.ends_with(end); });
   const bool is_licence = file.path.starts_with("LICENSE") || file.path.starts_with("NOTICE");

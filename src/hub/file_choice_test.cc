@@ -48,12 +48,17 @@ const RepoListing kSafetensors = listing({".gitattributes",
                                           "pytorch_model.bin",
                                           "original/consolidated.00.pth",
                                           "onnx/model.onnx",
+                                          "onnx/config.json",
+                                          "modules.json",
+                                          "1_Pooling/config.json",
                                           "m.Q4_K_M.gguf"});
 
 TEST(FileChoice, WhatQuernReads) {
   EXPECT_THAT(wanted(kSafetensors),
               UnorderedElementsAre("LICENSE",
                                    "config.json",
+                                   "modules.json",
+                                   "1_Pooling/config.json",
                                    "tokenizer.json",
                                    "merges.txt",
                                    "chat_template.jinja",
@@ -75,12 +80,16 @@ TEST(FileChoice, Globs) {
   EXPECT_THAT(wanted(kSafetensors, {.include = {"original/", "*.md"}, .exclude = {}, .gguf = {}}),
               UnorderedElementsAre("README.md", "original/consolidated.00.pth"));
   EXPECT_THAT(wanted(kSafetensors, {.include = {"*.json"}, .exclude = {"*index*"}, .gguf = {}}),
-              UnorderedElementsAre("config.json", "tokenizer.json"));
+              UnorderedElementsAre("config.json",
+                                   "tokenizer.json",
+                                   "modules.json",
+                                   "1_Pooling/config.json",
+                                   "onnx/config.json"));
   EXPECT_TRUE(matches_glob("a/b/c.bin", "*.bin"));
   EXPECT_TRUE(matches_glob("model-00001.x", "model-[0-9]*.?"));
   EXPECT_FALSE(matches_glob("model.x", "model"));
   EXPECT_THAT(refusal(kSafetensors, {.include = {"*.zip"}, .exclude = {}, .gguf = {}}),
-              HasSubstr("not_found: none of the model's 15 files"));
+              HasSubstr("not_found: none of the model's 18 files"));
 }
 
 const RepoListing kGguf = listing({"config.json",

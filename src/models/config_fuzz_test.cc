@@ -5,8 +5,8 @@
 #include <gtest/gtest.h>
 
 #include "base/log.h"
-#include "models/config_checkpoint.h"
 #include "models/golden_case.h"
+#include "weights/with_config.h"
 
 namespace quern {
 namespace {
@@ -28,6 +28,11 @@ const std::vector<Json>& replacements() {
   return all;
 }
 
+std::shared_ptr<const Checkpoint> with_json(std::shared_ptr<const Checkpoint> tensors,
+                                            const Json& config) {
+  return with_config(std::move(tensors), Config::parse(config.dump(), "config.json"));
+}
+
 // JSON pointers of all keys, at any depth.
 void list_keys(const Json& part,
                const Json::json_pointer& at,
@@ -43,7 +48,7 @@ class ConfigFuzz : public ::testing::TestWithParam<std::string> {
  protected:
   // What became of it: "made", or the message of its refusal.
   std::string outcome(const Json& config) {
-    const auto changed = std::make_shared<ConfigCheckpoint>(case_.checkpoint(), config);
+    const auto changed = with_json(case_.checkpoint(), config);
     try {
       const auto model = make_model(Builder(changed, meta_.ctx(), {}, case_.building()));
       const std::vector<int32_t> ids = {1, 2, 3}, last = {2};
@@ -132,7 +137,7 @@ TEST(Configs, ThatDisagreeAreRefusedByName) {
     GoldenCase original(d.model, Isa::scalar);
     Json config = read_json_file(kGoldenFolder + d.model + "/config.json");
     config[Json::json_pointer(d.key)] = d.value;
-    const auto changed = std::make_shared<ConfigCheckpoint>(original.checkpoint(), config);
+    const auto changed = with_json(original.checkpoint(), config);
     std::string said;
     try {
       make_model(Builder(changed, original.ctx()));

@@ -9,6 +9,7 @@
 
 namespace quern {
 
+std::unique_ptr<Model> make_deepseek_v3(const Builder& b);
 std::unique_ptr<Model> make_llama(const Builder& b);
 std::unique_ptr<Model> make_qwen2(const Builder& b);
 std::unique_ptr<Model> make_qwen2_vl(const Builder& b);

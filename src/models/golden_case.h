@@ -19,8 +19,9 @@ namespace quern {
 
 const std::string kGoldenFolder = std::string(QUERN_SOURCE_DIR) + "/tests/golden/";
 
-// Folders of kind "model" whose architecture and weights this build carries.
-inline std::vector<std::string> golden_models() {
+// Folders of kind "model" whose architecture this build carries, with weights of floats; of 4 bits
+// and 8 too if asked for.
+inline std::vector<std::string> golden_models(bool quantized_too = false) {
   std::vector<std::string> out;
   for (const auto& entry : std::filesystem::directory_iterator(kGoldenFolder)) {
     const std::string folder = entry.path().string();
@@ -30,7 +31,7 @@ inline std::vector<std::string> golden_models() {
     const std::string architecture = config.strings("architectures").at(0);
     const bool is_known = std::ranges::any_of(
         model_table(), [&](const ModelEntry& e) { return e.architecture == architecture; });
-    if (is_known && !config.has("quantization_config"))
+    if (is_known && (quantized_too || !config.has("quantization_config")))
       out.push_back(entry.path().filename().string());
   }
   std::ranges::sort(out);

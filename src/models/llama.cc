@@ -8,6 +8,7 @@
 //               h += Wdown (silu(Wgate n) * Wup n),               n = rms_norm(h)
 //   logits = Whead rms_norm(h)
 #include "models/families.h"
+#include "models/registry.h"
 #include "nn/decoder_model.h"
 
 namespace quern {
@@ -27,10 +28,11 @@ DecoderConfig llama_config(const Config& root) {
 
 std::unique_ptr<Model> make_llama(const Builder& b) {
   const DecoderConfig c = llama_config(b.config());
-  return std::make_unique<DecoderModel>(b,
-                                        DecoderModel::Family{"LlamaForCausalLM", "llama"},
-                                        c,
-                                        Rope::from(b, b.config(), c.attention.sizes.head_size));
+  return std::make_unique<DecoderModel>(
+      b,
+      DecoderModel::Family{model_entry(b.config()).architecture, "llama"},
+      c,
+      Rope::from(b, b.config(), c.attention.sizes.head_size));
 }
 
 }  // namespace quern

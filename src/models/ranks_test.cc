@@ -11,14 +11,6 @@ namespace {
 
 constexpr float kBound = 2e-3f;  // of a logit
 
-std::vector<std::string> all_golden_models() {
-  std::vector<std::string> out = golden_models();
-  for (const auto& entry : std::filesystem::directory_iterator(kGoldenFolder))
-    if (entry.path().filename().string().starts_with("qwen2_vl_"))
-      out.push_back(entry.path().filename().string());
-  return out;
-}
-
 class Ranks : public ::testing::TestWithParam<std::string> {
  protected:
   std::unique_ptr<Model> on(const Degrees& degrees) {
@@ -28,6 +20,15 @@ class Ranks : public ::testing::TestWithParam<std::string> {
         degrees,
         [](const Builder& b) { return make_model(b); },
         case_.building());
+  }
+  // The same without an output matrix: its rows are hidden states.
+  std::unique_ptr<Model> hidden_on(const Degrees& degrees) {
+    return std::make_unique<ThreadRanks>(
+        case_.checkpoint(),
+        OwnedCtx::Options{.threads = 1, .isa = kIsa},
+        degrees,
+        [](const Builder& b) { return make_model(b); },
+        BuilderOptions{.output = Output::hidden});
   }
   // The logits of each prompt, media encoded by this model.
   std::vector<std::vector<float>> logits(const Model& model) {
@@ -76,6 +77,27 @@ TEST_P(Ranks, StayWithinTheBoundOfOne) {
     EXPECT_LE(excess(got[p], expected[p], kBound, 0), 0) << "2, 1, 1, prompt " << p;
 }
 
+// Golden files have the last position's states, the last of them after the final norm.
+TEST_P(Ranks, HiddenStatesAreTheReferences) {
+  const auto expected = logits(*hidden_on({}));
+  for (size_t p = 0; p < expected.size(); ++p) {
+    const std::string name = case_.prompts()[p]["name"].get<std::string>();
+    if (!case_.has(name + ".hidden_last_pos")) continue;
+    const Tensor states = case_.floats(name + ".hidden_last_pos");
+    const int64_t layers = states.dim(0), size = states.dim(1);
+    const Tensor last = states.slice(0, layers - 1, layers);
+    const std::span<const float> row =
+        std::span(expected[p]).last(static_cast<size_t>(size));  // of the last position
+    EXPECT_LE(excess(row, last.contiguous().span<float>(), case_.atol, case_.rtol), 0) << name;
+  }
+  for (const int ranks : {2, 3}) {
+    const auto got = logits(*hidden_on({.tensor = ranks}));
+    for (size_t p = 0; p < expected.size(); ++p)
+      EXPECT_LE(excess(got[p], expected[p], kBound, 0), 0) << ranks << " ranks, prompt " << p;
+  }
+  EXPECT_EQ(logits(*hidden_on({.stages = 2})), expected);
+}
+
 TEST_P(Ranks, StagesChangeNoBit) {
   EXPECT_EQ(logits(*on({.stages = 2})), logits(*on({})));
   EXPECT_EQ(logits(*on({.tensor = 2, .stages = 2})), logits(*on({.tensor = 2})));
@@ -83,7 +105,7 @@ TEST_P(Ranks, StagesChangeNoBit) {
 
 INSTANTIATE_TEST_SUITE_P(Models,
                          Ranks,
-                         ::testing::ValuesIn(all_golden_models()),
+                         ::testing::ValuesIn(golden_models(true)),
                          [](const auto& info) { return info.param; });
 
 }  // namespace

@@ -16,6 +16,12 @@ constexpr ModelEntry kTable[] = {
     {"Qwen2_5_VLForConditionalGeneration", "qwen2_5_vl", make_qwen2_5_vl},
     {"Glm4vForConditionalGeneration", "glm4v", make_glm4v},
     {"HunYuanVLForConditionalGeneration", "hunyuan_vl", make_hunyuan_vl},
+    {"DeepseekV3ForCausalLM", "deepseek_v3", make_deepseek_v3},
+    {"KimiK2ForCausalLM", "kimi_k2", make_deepseek_v3},  // configs that were renamed
+    {"LlamaModel", "llama", make_llama, Output::hidden},
+    {"Qwen2Model", "qwen2", make_qwen2, Output::hidden},
+    {"LlamaForSequenceClassification", "llama", make_llama, Output::scores},
+    {"Qwen2ForSequenceClassification", "qwen2", make_qwen2, Output::scores},
 };
 
 std::string known_architectures() {
@@ -25,8 +31,24 @@ std::string known_architectures() {
   return out;
 }
 
+// Hidden states all of them have.
+void check_output(const ModelEntry& entry, const Builder& b) {
+  if (b.output() == Output::hidden || b.output() == entry.head) return;
+  if (b.output() == Output::scores)
+    fail(ErrorCode::unsupported,
+         "{}: {} has no classification head (score.weight); serve it with --convert embed",
+         b.config().path(),
+         entry.architecture);
+  fail(ErrorCode::unsupported,
+       "{}: {} has no output matrix and generates no text; serve it with --runner pooling",
+       b.config().path(),
+       entry.architecture);
+}
+
+}  // namespace
+
 // `architectures` decides; a config without it is known by its model_type.
-const ModelEntry& entry_for(const Config& config) {
+const ModelEntry& model_entry(const Config& config) {
   const auto architectures =
       config.has("architectures") ? config.strings("architectures") : std::vector<std::string>{};
   const std::string type = config.string_or("model_type", "");
@@ -46,14 +68,13 @@ const ModelEntry& entry_for(const Config& config) {
        known_architectures());
 }
 
-}  // namespace
-
 std::span<const ModelEntry> model_table() {
   return kTable;
 }
 
 std::unique_ptr<Model> make_model(const Builder& b) {
-  const ModelEntry& entry = entry_for(b.config());
+  const ModelEntry& entry = model_entry(b.config());
+  check_output(entry, b);
   return with_context(format("while loading {}", entry.architecture),
                       [&] { return entry.make(b); });
 }

@@ -18,13 +18,17 @@ struct ModelEntry {
   std::string_view architecture;  // "Qwen2VLForConditionalGeneration"
   std::string_view model_type;    // "qwen2_vl": for configs without `architectures`
   ModelFactory make;
+  Output head = Output::logits;  // what a checkpoint of this architecture ends in
 };
 
 std::span<const ModelEntry> model_table();
 
-// The model that config.json asks for, its weights loaded through `b` (at the checkpoint's root; on
-// Device::meta shapes only). Throws unsupported naming the architecture and those that this build
-// has.
+// The entry of the architecture that config.json asks for. Throws unsupported naming it and those
+// that this build has.
+const ModelEntry& model_entry(const Config& config);
+
+// That model, its weights loaded through `b` (at the checkpoint's root; on Device::meta shapes
+// only). Throws what model_entry throws, and unsupported for an output that the checkpoint lacks.
 std::unique_ptr<Model> make_model(const Builder& b);
 
 }  // namespace quern

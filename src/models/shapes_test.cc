@@ -92,6 +92,30 @@ constexpr Published kPublished[] = {
       "num_attention_heads": 16, "intermediate_size": 4304, "patch_size": 16, "max_image_size": 2048, "spatial_merge_size": 2}})",
      996208112,
      120818 * 1024},
+    {"DeepSeek-V3",
+     R"({"architectures": ["DeepseekV3ForCausalLM"], "model_type": "deepseek_v3", "hidden_size": 7168,
+      "num_hidden_layers": 61, "num_attention_heads": 128, "num_key_value_heads": 128, "intermediate_size": 18432,
+      "moe_intermediate_size": 2048, "n_routed_experts": 256, "num_experts_per_tok": 8, "n_shared_experts": 1, "n_group": 8,
+      "topk_group": 4, "norm_topk_prob": true, "routed_scaling_factor": 2.5, "first_k_dense_replace": 3, "moe_layer_freq": 1,
+      "scoring_func": "sigmoid", "topk_method": "noaux_tc", "q_lora_rank": 1536, "kv_lora_rank": 512, "qk_nope_head_dim": 128,
+      "qk_rope_head_dim": 64, "v_head_dim": 128, "vocab_size": 129280, "rms_norm_eps": 1e-6, "rope_theta": 10000,
+      "max_position_embeddings": 163840, "torch_dtype": "bfloat16", "tie_word_embeddings": false, "rope_scaling": {"type":
+      "yarn", "factor": 40, "beta_fast": 32, "beta_slow": 1, "mscale": 1.0, "mscale_all_dim": 1.0,
+      "original_max_position_embeddings": 4096}})",
+     671026419200,
+     int64_t{129280} * 7168},
+    {"Kimi-K2 in bf16",
+     R"({"architectures": ["DeepseekV3ForCausalLM"], "model_type": "kimi_k2", "hidden_size": 7168,
+      "num_hidden_layers": 61, "num_attention_heads": 64, "num_key_value_heads": 64, "intermediate_size": 18432,
+      "moe_intermediate_size": 2048, "n_routed_experts": 384, "num_experts_per_tok": 8, "n_shared_experts": 1, "n_group": 1,
+      "topk_group": 1, "norm_topk_prob": true, "routed_scaling_factor": 2.827, "first_k_dense_replace": 1, "moe_layer_freq": 1,
+      "scoring_func": "sigmoid", "topk_method": "noaux_tc", "q_lora_rank": 1536, "kv_lora_rank": 512, "qk_nope_head_dim": 128,
+      "qk_rope_head_dim": 64, "v_head_dim": 128, "vocab_size": 163840, "rms_norm_eps": 1e-6, "rope_theta": 50000.0,
+      "max_position_embeddings": 262144, "torch_dtype": "bfloat16", "tie_word_embeddings": false, "rope_scaling": {"type":
+      "yarn", "factor": 64.0, "beta_fast": 1.0, "beta_slow": 1.0, "mscale": 1.0, "mscale_all_dim": 1.0,
+      "original_max_position_embeddings": 4096}})",
+     1026408232448,
+     int64_t{163840} * 7168},
 };
 
 std::shared_ptr<const Checkpoint> by_config_alone(Config config) {
@@ -212,6 +236,22 @@ TEST(Shapes, ATowerNeedsMemoryInProportionToThePicture) {
     const double small = peak(60, 60), large = peak(240, 240);
     EXPECT_LT(large, 16.1 * small) << published.name;
     EXPECT_LT(large / (240 * 240), 80 * 1024) << published.name << ": bytes per patch";
+  }
+}
+
+// Of a token Kimi-K2 keeps 512 + 64 elements in each of 61 layers, whatever the rank.
+TEST(Shapes, ALatentCacheHoldsWhatTheFormulaSays) {
+  const Published& kimi = kPublished[std::size(kPublished) - 1];
+  for (const int ranks : {1, 8}) {
+    OwnedCtx meta = OwnedCtx::meta(Isa::avx2);
+    const auto model = make_model(Builder(by_config_alone(Config::parse(kimi.config, kimi.name)),
+                                          meta.ctx(),
+                                          Shard(ranks - 1, ranks)));
+    KvSpec spec = model->kv_spec();
+    spec.dtype = DType::bf16;
+    EXPECT_EQ(spec.bytes_per_token(), 70272);
+    spec.dtype = DType::f8_e4m3;
+    EXPECT_EQ(spec.bytes_per_token(), 35136 + 61 * 4);  // a scale for each row
   }
 }
 

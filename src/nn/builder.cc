@@ -2,15 +2,14 @@
 #include "nn/builder.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <cstring>
 #include <exception>
 #include <limits>
-#include <map>
 #include <numeric>
 
 #include "base/error.h"
+#include "nn/loading.h"
 #include "ops/round.h"
 #include "weights/formats/stated.h"
 
@@ -21,14 +20,6 @@ int64_t row_count(const std::vector<RowPart>& parts) {
   int64_t sum = 0;
   for (const RowPart& part : parts) sum += total_size(part.rows);
   return sum;
-}
-
-int64_t bytes_of(const QuantMatrix& m) {
-  int64_t bytes = 0;
-  for (const Tensor* t :
-       {&m.codes, &m.scales, &m.super_scales, &m.zeros, &m.minimums, &m.super_minimums})
-    if (t->defined()) bytes += t->bytes();
-  return bytes;
 }
 
 // Bands are of whole granules, few enough to be wide (several formats store a matrix turned, where
@@ -63,18 +54,6 @@ struct Builder::Band {
   const RowPart* part;
   bool is_sorted;  // the part's columns, by group
   std::vector<Range> rows;
-};
-
-struct Builder::Loading {
-  std::shared_ptr<const Checkpoint> checkpoint;
-  const Ctx* ctx;
-  Shard shard;
-  bool has_weights;
-  BuilderOptions options;
-  std::map<std::string, int64_t> kernels;  // bytes
-  std::vector<LoadedWeight> weights, tables;
-  double squared_change = 0, squared_weight = 0;  // by rounding
-  std::atomic<int64_t> bytes{0};
 };
 
 Builder::Builder(std::shared_ptr<const Checkpoint> checkpoint,
@@ -118,6 +97,12 @@ const Shard& Builder::stage() const {
 const ReferenceChoice& Builder::reference() const {
   return loading_->options.reference;
 }
+std::optional<ExpertSplit> Builder::expert_split() const {
+  return loading_->options.expert_split;
+}
+Output Builder::output() const {
+  return loading_->options.output;
+}
 const std::shared_ptr<const Checkpoint>& Builder::checkpoint() const {
   return loading_->checkpoint;
 }
@@ -155,24 +140,35 @@ std::string Builder::path_of(std::string_view name) const {
   return prefix_.empty() ? std::string(name) : format("{}.{}", prefix_, name);
 }
 
-Cut Builder::cut(int64_t length, Names columns, Names rows) const {
-  int64_t granule = 1, sorted = 0;
+// The smallest number of elements that are whole blocks of all formats.
+int64_t Builder::block_granule(Names columns, Names rows) const {
+  int64_t granule = 1;
   for (const std::string_view name : columns) granule = std::lcm(granule, granule_of(name).rows);
   for (const std::string_view name : rows) {
     const Granule g = granule_of(name);
     granule = std::lcm(granule, g.sorted_cols > 0 ? 1 : g.cols);
-    sorted = std::max(sorted, g.sorted_cols);
   }
+  return granule;
+}
+
+Cut Builder::cut(int64_t length, Names columns, Names rows) const {
+  int64_t sorted = 0;
+  for (const std::string_view name : rows) sorted = std::max(sorted, granule_of(name).sorted_cols);
   if (sorted > 0 && shard().size() > 1) {
     const Range part = shard().range(length, sorted);
     const std::vector<int32_t> order = order_of(*rows.begin());
     if (order.empty()) return {length, {part}};
     return {length, ranges_of({order.begin() + part.begin, order.begin() + part.end})};
   }
-  // Inputs share an int8 scale in groups counted from a rank's first: cut there, every degree
-  // rounds alike.
+  return {length, {shard().range(length, cut_granule(length, columns, rows))}};
+}
+
+// Inputs share an int8 scale in groups counted from a rank's first: cut there, every degree rounds
+// alike.
+int64_t Builder::cut_granule(int64_t length, Names columns, Names rows) const {
+  const int64_t granule = block_granule(columns, rows);
   const int64_t rounded = std::lcm(granule, ops::kMostGroupInputs);
-  return {length, {shard().range(length, length >= rounded * shard().size() ? rounded : granule)}};
+  return length >= rounded * shard().size() ? rounded : granule;
 }
 
 std::vector<int32_t> Builder::order_of(std::string_view name) const {
@@ -382,16 +378,25 @@ Builder::Packed Builder::pack_anew(const std::vector<RowPart>& parts,
   return {ops::stack_weights(std::move(pieces)), std::move(gather)};
 }
 
-// For plans alone, which are made on meta: asking for granules takes time that a start does not
-// have.
-void Builder::note(const std::vector<RowPart>& parts, const Cut& k, int64_t bytes) const {
+// What was loaded, for plans, which are made on meta: asking for granules takes time that a start
+// does not have.
+void Builder::count(std::string_view name, const Sizes& sizes, const std::string& kernel) const {
+  const int64_t bytes = sizes.bytes * stands_.copies;
+  loading_->bytes += bytes;
+  loading_->kernels[kernel] += bytes;
   if (!ctx().device.is_meta()) return;
-  const RowPart& first = parts.front();
-  loading_->weights.push_back({.path = path_of(first.name),
-                               .held = {row_count(parts), k.size()},
-                               .whole = {first.length, k.length},
-                               .granule = granule_of(first.name),
-                               .bytes = bytes});
+  loading_->weights.push_back({.path = path_of(name),
+                               .held = sizes.held,
+                               .whole = sizes.whole,
+                               .granule = granule_of(name),
+                               .bytes = bytes,
+                               .stands = stands_});
+}
+
+Builder Builder::standing_for(const Stands& stands) const {
+  Builder out = *this;
+  out.stands_ = stands;
+  return out;
 }
 
 Linear Builder::load(const std::vector<RowPart>& parts, const Cut& k, Bias bias, Keep keep) const {
@@ -402,11 +407,14 @@ Linear Builder::load(const std::vector<RowPart>& parts, const Cut& k, Bias bias,
   Packed packed;
   if (n > 0 && k.size() > 0) {
     packed = pack(parts, k, keep);
-    loading_->bytes += packed.weight->bytes();
-    loading_->kernels[packed.weight->kernel()] += packed.weight->bytes();
-    note(parts, k, packed.weight->bytes());
+    const RowPart& first = parts.front();
+    count(first.name,
+          {{n, k.size()}, {first.length, k.length}, packed.weight->bytes()},
+          packed.weight->kernel());
   }
   Linear out(std::move(packed.weight), std::move(b), n, k.size());
+  if (LinearObserver* observer = loading_->options.observer)
+    out.observed_by(*observer, path_of(parts.front().name));
   return packed.gather.empty() ? out : out.gather_inputs(std::move(packed.gather));
 }
 
@@ -429,66 +437,14 @@ Linear Builder::columns(Names names, const Cut& n, int64_t k, Bias bias) const {
   return stack(parts, k, bias);
 }
 
+Linear Builder::addend(std::string_view name, int64_t n, const Cut& k) const {
+  return load({{std::string(name), n, {{0, n}}}}, k, Bias::none);
+}
+
 Linear Builder::rows(std::string_view name, int64_t n, const Cut& k, Bias bias) const {
   // The bias is added once: by the first rank, before the sum.
   const Bias own = shard().rank() == 0 ? bias : Bias::none;
   return load({{std::string(name), n, {{0, n}}}}, k, own).sum_over(shard());
-}
-
-// Block types stay as they are stored: a step looks up few rows, and a table that was unpacked
-// would be the largest tensor of a small model.
-Table Builder::table(std::string_view name, const Cut& n, int64_t k) const {
-  QUERN_CHECK(n.parts.size() == 1);
-  Table out;
-  out.rows_ = n.parts[0];
-  if (!has_weights()) {
-    out.floats_ = read(name, {n.length, k}, n.parts[0], {0, k}).codes;
-    loading_->bytes += out.floats_.bytes();
-    loading_->tables.push_back(
-        {path_of(name), {n.parts[0].size(), k}, {n.length, k}, {}, out.floats_.bytes()});
-    return out;
-  }
-  out.checkpoint_ = loading_->checkpoint;
-  out.path_ = path_of(name);
-  check_shape(out.path_, n.length, k);
-  out.format_ = &format_of(*out.checkpoint_, out.path_);
-  const QuantMatrix shapes =
-      out.format_->read(*out.checkpoint_, out.path_, {0, n.length}, {0, k}, Device::meta());
-  if (shapes.is_plain() && bits_of(shapes.codes.dtype()) >= 16)
-    out.floats_ = read(name, {n.length, k}, n.parts[0], {0, k}).codes;
-  const int64_t bytes = bytes_of(shapes) * n.parts[0].size() / std::max<int64_t>(n.length, 1);
-  loading_->bytes += bytes;
-  loading_->tables.push_back({out.path_, {n.parts[0].size(), k}, {n.length, k}, {}, bytes});
-  return out;
-}
-
-Tensor Table::row(int64_t r) const {
-  QUERN_CHECK(0 <= r && r < rows_.size(), "row {} of {}", r, rows_.size());
-  const Shape whole = format_->shape(*checkpoint_, path_);
-  const int64_t step = format_->granule(*checkpoint_, path_).rows, at = rows_.begin + r;
-  const Range rows{at / step * step, std::min(at / step * step + step, whole[0])};
-  const QuantMatrix w = format_->read(*checkpoint_, path_, rows, {0, whole[1]}, Device::cpu());
-  return dequantize_rows(w, at - rows.begin, at - rows.begin + 1);
-}
-
-Tensor Builder::vector(std::string_view name, int64_t length) const {
-  Tensor out;
-  if (!has_weights()) {
-    out = Tensor::empty({length}, DType::f32, Device::meta());
-  } else {
-    const std::string path = path_of(name);
-    out = read_f32(*loading_->checkpoint, path, ctx().device);
-    if (out.numel() != length)
-      fail(ErrorCode::data_loss,
-           "{}: expected [{}] by {}, got {} in the file",
-           path,
-           length,
-           config().path(),
-           out.shape().text());
-    out = out.reshape({length});
-  }
-  loading_->bytes += out.bytes();
-  return out;
 }
 
 }  // namespace quern

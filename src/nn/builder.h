@@ -10,6 +10,7 @@
 
 #include <initializer_list>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -17,6 +18,7 @@
 
 #include "nn/linear.h"
 #include "nn/packed_weights.h"
+#include "nn/pooling.h"
 #include "tensor/ctx.h"
 #include "tensor/quant_slice.h"
 #include "tensor/shard.h"
@@ -64,13 +66,20 @@ class Table {
   Tensor floats_;
 };
 
+// What a layer that is built stands for: on meta one expert stands for all of its kind.
+struct Stands {
+  int64_t copies = 1;
+  double read_share = 1;  // of the copies' bytes, what one token reads
+};
+
 // One weight of a rank.
 struct LoadedWeight {
   std::string path;  // of a stack its first matrix: "model.layers.0.mlp.gate_proj"
   Shape held;        // rows (of the whole stack) and columns of this rank
   Shape whole;       // of the matrix at `path`
   Granule granule;
-  int64_t bytes = 0;  // as packed
+  int64_t bytes = 0;  // as packed, of all copies
+  Stands stands = {};
 };
 
 // Where the reference implementations of a family differ, which of them is followed; empty: the
@@ -79,6 +88,8 @@ struct ReferenceChoice {
   std::string xdrope_layout;    // "A" or "B" (docs/models/hunyuan-ocr.md)
   std::string position_resize;  // "size" or "scale"
 };
+// How ranks share the experts of a layer: whole ones, or the inner units of each.
+enum class ExpertSplit : uint8_t { whole, inside };
 
 struct BuilderOptions {
   bool int8_head =
@@ -87,7 +98,11 @@ struct BuilderOptions {
   // Null: every weight is packed from the checkpoint, as it is on meta in any case.
   PackedWeights* packed = nullptr;
   ReferenceChoice reference = {};
+  std::optional<ExpertSplit> expert_split = {};  // empty: by the layer's sizes (nn/moe.h)
+  // Sees the inputs of every linear layer that is loaded, when it is run; must outlive the layers.
+  LinearObserver* observer = nullptr;
   Shard stage = {};  // of pipeline parallelism: the layers that are built, stage.range(layers)
+  Output output = Output::logits;  // what a decoder ends in
 };
 
 class Builder {
@@ -109,6 +124,8 @@ class Builder {
   const Shard& shard() const;
   const Shard& stage() const;
   const ReferenceChoice& reference() const;
+  std::optional<ExpertSplit> expert_split() const;
+  Output output() const;
   const std::string& prefix() const { return prefix_; }
   const std::shared_ptr<const Checkpoint>& checkpoint() const;  // what borrowed tables keep alive
   bool has_weights() const;  // false: every size is the expected one
@@ -118,6 +135,8 @@ class Builder {
   // Cuts an inner axis that is the N of `columns` and the K of `rows`, in whole blocks of all their
   // formats. Where the first of `rows` is stored sorted by group, whole groups are dealt out.
   Cut cut(int64_t length, Names columns, Names rows) const;
+  // Where cut() cuts it: multiples of so many elements.
+  int64_t cut_granule(int64_t length, Names columns, Names rows) const;
 
   // Each returns one packed product; several matrices are stacked along N. Cuts may go through
   // blocks: see quant_slice.h. Throws data_loss where sizes differ from what is stated, not_found
@@ -134,6 +153,17 @@ class Builder {
   // The matrix that makes logits, this rank's outputs: rounded if the options ask for it.
   Linear head(std::string_view name, const Cut& n, int64_t k) const;
   Linear stack(const std::vector<RowPart>& parts, int64_t k, Bias bias = Bias::none) const;
+  // As rows(), without bias and sum: what this rank adds to a sum that the caller takes.
+  Linear addend(std::string_view name, int64_t n, const Cut& k) const;
+  // Whole, and its inputs are never rounded (the caller runs it with Activation::f32): routers.
+  Linear exact(std::string_view name, int64_t n, int64_t k) const;
+  // One product [rows, K] for each range of rows of a matrix `whole`, or of it turned [K, rows].
+  // Quantized matrices become floats.
+  enum class Turned : bool { no, yes };
+  std::vector<std::unique_ptr<ops::PackedWeight>> heads(std::string_view name,
+                                                        const Shape& whole,
+                                                        std::span<const Range> rows,
+                                                        Turned turned) const;
 
   // This rank's rows of a matrix that is looked up and not multiplied: embedding tables.
   Table table(std::string_view name, const Cut& n, int64_t k) const;
@@ -141,6 +171,8 @@ class Builder {
   // ("input_layernorm.weight").
   Tensor vector(std::string_view name, int64_t length) const;
 
+  // What is loaded through the result counts for several of its kind.
+  Builder standing_for(const Stands& stands) const;
   // Bytes of all that was loaded through this Builder and its copies, as packed; tables that are
   // borrowed count too.
   int64_t loaded_bytes() const;
@@ -181,7 +213,13 @@ class Builder {
                    const Cut& k,
                    Keep keep,
                    PackedEntry& made) const;
-  void note(const std::vector<RowPart>& parts, const Cut& k, int64_t bytes) const;
+  struct Sizes {
+    Shape held, whole;
+    int64_t bytes;
+  };
+  void count(std::string_view name, const Sizes& sizes, const std::string& kernel) const;
+  int64_t block_granule(Names columns, Names rows) const;
+  QuantMatrix read_floats(std::string_view name, const Shape& whole, Range rows) const;
   std::string packed_name(const std::vector<RowPart>& parts, const Cut& k, Keep keep) const;
   Tensor bias_of(const std::vector<RowPart>& parts) const;
   Linear load(const std::vector<RowPart>& parts,
@@ -191,6 +229,7 @@ class Builder {
 
   std::shared_ptr<Loading> loading_;
   std::string prefix_;
+  Stands stands_;
 };
 
 }  // namespace quern

@@ -72,6 +72,26 @@ TEST_F(BuilderTest, TakesTheRowsThatARankHoldsInTheirOrder) {
               ElementsAre(201 + 2 / 16.0f, 301 + 3 / 16.0f, 601 + 6 / 16.0f, 1101 + 11 / 16.0f));
 }
 
+// Row r of the matrix holds (r + 1) (k % 32 - 16).
+TEST_F(BuilderTest, TakesAQuantizedMatrixApartIntoHeads) {
+  checkpoint_->add_q8_0("kv.weight", 6, 64);
+  const std::vector<Range> rows = {{1, 3}, {4, 6}};
+  const Builder b = builder(cpu_.ctx());
+  const auto plain = b.heads("kv", {6, 64}, rows, Builder::Turned::no);
+  const auto turned = b.heads("kv", {6, 64}, rows, Builder::Turned::yes);
+  ASSERT_EQ(plain.size(), 2u);
+  EXPECT_EQ(plain[1]->rows(), 2);
+  EXPECT_EQ(turned[1]->rows(), 64);
+  std::vector<float> unit(64, 0.0f);
+  unit[40] = 1;
+  const Tensor y = ops::matmul(cpu_.ctx(), Tensor::from(unit, {1, 64}), *plain[1]);
+  EXPECT_THAT(std::vector<float>(y.data<float>(), y.data<float>() + 2), ElementsAre(-40, -48));
+  const Tensor z =
+      ops::matmul(cpu_.ctx(), Tensor::from(std::vector<float>{0, 1}, {1, 2}), *turned[0]);
+  EXPECT_EQ(z.data<float>()[40], -24);
+  EXPECT_EQ(z.data<float>()[63], 45);
+}
+
 TEST_F(BuilderTest, SkipsABiasThatTheArchitectureLacks) {
   checkpoint_->add_counting("o.weight", 2, 2);
   checkpoint_->add_f32("o.bias", {2}, {9, 9});

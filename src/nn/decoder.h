@@ -5,49 +5,65 @@
 #pragma once
 
 #include <optional>
+#include <variant>
 #include <vector>
 
 #include "nn/attention.h"
 #include "nn/embedding.h"
+#include "nn/latent_attention.h"
 #include "nn/mlp.h"
 #include "nn/model.h"
+#include "nn/moe.h"
 #include "nn/norm.h"
 #include "nn/rope.h"
 
 namespace quern {
+
+// Classes of a classification head, as the reference counts them: `num_labels`, else the names of
+// `id2label`, else 2.
+int64_t count_labels(const Config& root);
 
 struct DecoderConfig {
   int64_t vocab = 0, hidden = 0, intermediate = 0, max_positions = 0;
   int layers = 0;
   double norm_eps = 0;
   bool is_tied = false;  // without an output matrix, the embedding table serves as one
+  int64_t labels = 0;    // rows of the classification head, where there is one
   AttentionConfig attention;
   Bias mlp_bias = Bias::none;
   // Norms behind attention and MLP too, in front of their additions ("sandwich", GLM-4):
   // "post_self_attn_layernorm", "post_mlp_layernorm".
   bool has_sandwich_norms = false;
   bool is_gate_up_fused = false;  // one matrix "gate_up_proj"
+  // Where set, attention is latent (and attention.sizes says how o_proj's columns fall into heads).
+  std::optional<LatentConfig> latent;
+  // Where set, some layers have experts; the others have an MLP of `intermediate`.
+  std::optional<MoeConfig> moe;
 
   // The keys that all these families share; biases are the family's own business. Reads
   // `text_config` where newer saves nest it. `default_eps` holds where the config has no
   // rms_norm_eps. Throws data_loss or unsupported naming the key.
   static DecoderConfig from(const Config& root, double default_eps = 1e-6);
+  // The same without the keys of attention's sizes.
+  static DecoderConfig without_heads(const Config& root, double default_eps = 1e-6);
 };
 
 struct DecoderBlock {
-  DecoderBlock(const Builder& b, const DecoderConfig& c);
-  // h [T, D], updated in place; s: this step's batch, cache and angles
+  // b stands at layer `layer` of the model.
+  DecoderBlock(const Builder& b, const DecoderConfig& c, int64_t layer);
+  // h [T, D], updated in place; s: this step's batch, cache and angles; layer: of the cache
   void operator()(Ctx& ctx, Tensor& h, const Step& s, int layer) const;
 
   RmsNorm attn_norm, mlp_norm;
-  Attention attn;
-  GatedMlp mlp;
+  std::variant<Attention, LatentAttention> attn;
+  std::variant<GatedMlp, Moe> mlp;
   std::optional<RmsNorm> attn_out_norm, mlp_out_norm;
 };
 
 class Decoder {
  public:
-  // b stands at the root: "model.embed_tokens", "model.layers.N", "model.norm", "lm_head".
+  // b stands at the root: "model.embed_tokens", "model.layers.N", "model.norm", "lm_head" or
+  // "score"; b.output() says which of them the rows come from.
   Decoder(const Builder& b, const DecoderConfig& config, Rope rope);
 
   const DecoderConfig& config() const { return config_; }
@@ -60,6 +76,7 @@ class Decoder {
 
  private:
   Tensor embed(Ctx& ctx, const Batch& batch) const;
+  Tensor rows_of(Ctx& ctx, const Tensor& normed) const;
   Tensor first_hidden(Ctx& ctx, const Batch& batch) const;
   bool is_last() const { return stage_.rank() + 1 == stage_.size(); }
 
@@ -70,8 +87,11 @@ class Decoder {
   Range layers_;                        // of this stage
   std::optional<Embedding> embedding_;  // of the first stage
   std::vector<DecoderBlock> blocks_;
+  Output output_;
+  bool answers_;                 // the first rank of the last stage
   std::optional<RmsNorm> norm_;  // of the last stage, as is the head
   std::optional<LmHead> head_;
+  std::optional<ScoreHead> score_;
 };
 
 }  // namespace quern

@@ -59,4 +59,31 @@ Tensor LmHead::operator()(Ctx& ctx, const Tensor& h) const {
   return gather(ctx, linear_(ctx, h), shard_, vocab_);
 }
 
+ScoreHead::ScoreHead(const Builder& b, std::string_view name, int64_t labels, int64_t hidden)
+    : labels_(labels), hidden_(hidden) {
+  const Table table = b.table(name, Cut::whole(labels), hidden);
+  if (b.ctx().device.is_meta()) return;
+  weights_ = Tensor::empty({labels, hidden}, DType::f32, b.ctx().device);
+  for (int64_t r = 0; r < labels; ++r) {
+    const Tensor row = table.row(r);
+    std::ranges::copy(row.span<float>(), weights_.data<float>() + r * hidden);
+  }
+}
+
+// Sums in the order of the inputs, so that a row is the same in any company.
+Tensor ScoreHead::operator()(Ctx& ctx, const Tensor& h) const {
+  Tensor out = ctx.empty({h.dim(0), labels_});
+  if (ctx.device.is_meta()) return out;
+  const auto n = static_cast<size_t>(hidden_);
+  for (int64_t t = 0; t < h.dim(0); ++t)
+    for (int64_t r = 0; r < labels_; ++r) {
+      const float* x = h.data<float>() + t * hidden_;
+      const float* w = weights_.data<float>() + r * hidden_;
+      double sum = 0;
+      for (size_t i = 0; i < n; ++i) sum += double{x[i]} * double{w[i]};
+      out.data<float>()[t * labels_ + r] = static_cast<float>(sum);
+    }
+  return out;
+}
+
 }  // namespace quern

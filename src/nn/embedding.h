@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Embedding: token ids -> rows; LmHead: hidden states -> logits. Both split the vocabulary over
-// ranks.
+// ranks. ScoreHead: hidden states -> scores of classes.
 #pragma once
 
 #include <memory>
@@ -37,6 +37,19 @@ class LmHead {
   Linear linear_;
   int64_t vocab_;
   Shard shard_;
+};
+
+// In float32 whatever the activations are, and on the first rank alone: it is a row or a few.
+class ScoreHead {
+ public:
+  // `name` below b: "score" [labels, D], without bias.
+  ScoreHead(const Builder& b, std::string_view name, int64_t labels, int64_t hidden);
+  // [n, D] -> [n, labels]
+  Tensor operator()(Ctx& ctx, const Tensor& h) const;
+
+ private:
+  Tensor weights_;  // [labels, D] float32
+  int64_t labels_, hidden_;
 };
 
 }  // namespace quern

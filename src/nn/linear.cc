@@ -37,6 +37,12 @@ Linear& Linear::gather_inputs(std::vector<int32_t> columns) {
   return *this;
 }
 
+Linear& Linear::observed_by(LinearObserver& observer, std::string path) {
+  observer_ = &observer;
+  path_ = std::move(path);
+  return *this;
+}
+
 Linear& Linear::sum_over(const Shard& shard) {
   split_ = Split::sum;
   shard_ = shard;
@@ -46,6 +52,7 @@ Linear& Linear::sum_over(const Shard& shard) {
 Tensor Linear::operator()(Ctx& ctx, const Tensor& x) const {
   QUERN_CHECK(
       x.rank() == 2 && x.dim(1) == cols_, "x {}, weight [{}, {}]", x.shape().text(), rows_, cols_);
+  if (observer_ != nullptr) observer_->saw(path_, x);
   Tensor y = product(ctx, x);
   if (split_ == Split::sum) all_reduce_(ctx, y, shard_);
   return y;

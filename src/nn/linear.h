@@ -3,6 +3,8 @@
 #pragma once
 
 #include <memory>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "ops/matmul.h"
@@ -10,6 +12,15 @@
 #include "tensor/shard.h"
 
 namespace quern {
+
+// Sees the inputs of linear layers as they are run; for calibration.
+class LinearObserver {
+ public:
+  virtual ~LinearObserver() = default;
+  // x [T, cols] of the product whose first matrix is `path` ("model.layers.0.self_attn.q_proj" of
+  // q, k and v). Called before the product, on the thread that runs the model.
+  virtual void saw(std::string_view path, const Tensor& x) = 0;
+};
 
 class Linear {
  public:
@@ -25,6 +36,8 @@ class Linear {
   Linear& sum_over(const Shard& shard);
   // Column c of the weight reads input columns[c], or zero where that is -1.
   Linear& gather_inputs(std::vector<int32_t> columns);
+  // Shows each input to `observer`, which must outlive this.
+  Linear& observed_by(LinearObserver& observer, std::string path);
 
   // x [T, cols] -> [T, rows], both of this rank's part.
   Tensor operator()(Ctx& ctx, const Tensor& x) const;
@@ -37,6 +50,8 @@ class Linear {
   Tensor product(Ctx& ctx, const Tensor& x) const;
 
   std::shared_ptr<const ops::PackedWeight> weight_;
+  LinearObserver* observer_ = nullptr;
+  std::string path_;  // what the observer knows it by
   Tensor bias_;
   std::vector<int32_t> gather_;  // empty: inputs as they come
   int64_t rows_ = 0, cols_ = 0;

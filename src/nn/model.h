@@ -19,19 +19,25 @@ namespace quern {
 struct ModelInfo {
   std::string architecture;  // "Qwen2VLForConditionalGeneration"
   std::string model_type;    // "qwen2_vl"
-  int64_t vocab_size = 0;    // rows of the output matrix
+  int64_t vocab_size = 0;    // token ids; rows of the output matrix
   int64_t hidden_size = 0;
+  int64_t row_size = 0;  // values of a row of forward; 0: vocab_size, as rows are logits
   int layers = 0;
   int64_t max_positions = 0;
   int rope_axes = 1;  // A of Batch::positions
+  int64_t heads = 0;  // query heads; each has head_size columns of o_proj
+  int64_t head_size = 0;
   bool has_vision = false, has_audio = false;
   int32_t image_token = -1, video_token = -1;  // placeholders that media rows replace
+
+  int64_t row_values() const { return row_size > 0 ? row_size : vocab_size; }
 };
 
 // Sees intermediate results; for `verify` and tests. Names are those of the golden files: "hidden"
 // with layer 0 = input embedding, i = after layer i, last = after the final norm;
 // "image_encoder_last_hidden" and "image_embeds", for clips too. Where a tower reorders patches
-// into windows, the former has them in window order, as the reference has.
+// into windows, the former has them in window order, as the reference has. Layers with experts show
+// "router_ids" (ascending) and "router_weights", [T, k] float32, under the layer's own number.
 class Probe {
  public:
   virtual ~Probe() = default;
@@ -50,8 +56,10 @@ class Model {
   // model lacks.
   virtual Tensor encode(Ctx& ctx, const MediaInput& media, Probe* probe = nullptr) const;
   // One step: writes K and V of every token, returns logits [batch.sample_rows, V] float32 on the
-  // first rank of the last stage, an undefined tensor on all others. A row of the result depends on
-  // its own sequence alone: bit-equal for any company, chunk and block size.
+  // first rank of the last stage, an undefined tensor on all others. A model that pools returns
+  // hidden states or scores in their place (BuilderOptions::output), of info().row_values() each. A
+  // row of the result depends on its own sequence alone: bit-equal for any company, chunk and block
+  // size.
   virtual Tensor forward(Ctx& ctx,
                          const Batch& batch,
                          KvCache& kv,

@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "nn/yarn.h"
 
 namespace quern {
 namespace {
@@ -43,8 +44,12 @@ void scale_llama3(std::vector<float>& frequencies, const Config& scaling) {
   }
 }
 
+std::string type_of(const Config& scaling) {
+  return scaling.string_or("rope_type", scaling.string_or("type", "default"));
+}
+
 void scale(std::vector<float>& frequencies, const Config& scaling) {
-  const std::string type = scaling.string_or("rope_type", scaling.string_or("type", "default"));
+  const std::string type = type_of(scaling);
   if (type == "default" || type == "mrope") return;
   if (type == "linear") {
     const double factor = scaling.number("factor");
@@ -55,7 +60,7 @@ void scale(std::vector<float>& frequencies, const Config& scaling) {
     scale_llama3(frequencies, scaling);
   } else {
     fail(ErrorCode::unsupported,
-         "{}: type {}: this build carries default, mrope, linear and llama3",
+         "{}: type {}: this build carries default, mrope, linear, llama3 and yarn",
          scaling.path(),
          type);
   }
@@ -99,7 +104,13 @@ Rope Rope::from(const Builder& b,
   if (!(theta > 1))
     fail(ErrorCode::data_loss, "{}: rope_theta: expected more than 1, got {}", text.path(), theta);
   Rope rope = plain(rotary_size, theta);
-  if (scaling) scale(rope.frequencies_, *scaling);
+  if (scaling && type_of(*scaling) == "yarn") {
+    const Yarn yarn = Yarn::from(*scaling, text.integer_or("max_position_embeddings", 2048, 1));
+    rope.frequencies_ = yarn.frequencies(rotary_size, theta);
+    rope.table_scale_ = yarn.table_scale();
+  } else if (scaling) {
+    scale(rope.frequencies_, *scaling);
+  }
   const bool has_sections = scaling && scaling->has("mrope_section");
   const std::vector<int64_t> lengths =
       has_sections ? scaling->integers("mrope_section") : defaults.sections;
@@ -158,8 +169,8 @@ RopeTables Rope::tables(Ctx& ctx, std::span<const int32_t> positions, int axes) 
         const int64_t row = axes == 1 ? 0 : axis_[static_cast<size_t>(j)];
         const float angle = static_cast<float>(positions[static_cast<size_t>(row * count + t)]) *
                             frequencies_[static_cast<size_t>(j)];
-        cos[t * angles() + j] = std::cos(angle);
-        sin[t * angles() + j] = std::sin(angle);
+        cos[t * angles() + j] = std::cos(angle) * table_scale_;
+        sin[t * angles() + j] = std::sin(angle) * table_scale_;
       }
   });
   return out;

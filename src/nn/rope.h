@@ -33,7 +33,7 @@ class Rope {
   // R/2 frequencies theta^(-2j/R), on position axis 0, without scaling.
   static Rope plain(int64_t rotary_size, double theta);
   // What a decoder's config asks for: rope_theta; rope_scaling or rope_parameters of type default,
-  // mrope, linear or llama3 (throws unsupported for others); mrope_section assigns runs of
+  // mrope, linear, llama3 or yarn (throws unsupported for others); mrope_section assigns runs of
   // frequencies to position axes. A tensor rope_freqs.weight (llama3 scaling as GGUF stores it)
   // divides the frequencies.
   static Rope from(const Builder& b,
@@ -69,6 +69,7 @@ class Rope {
   std::vector<float> frequencies_;  // radians per position, of each angle
   std::vector<uint8_t> axis_;       // which position each angle grows with
   int axes_ = 1;
+  float table_scale_ = 1;  // of cos and sin (YaRN)
 };
 
 }  // namespace quern

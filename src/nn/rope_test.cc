@@ -4,11 +4,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
 #include "base/error.h"
 #include "nn/owned_ctx.h"
+#include "nn/yarn.h"
 
 namespace quern {
 namespace {
@@ -140,6 +142,32 @@ TEST_F(RopeTest, SectionsOverPairsOrElements) {
   check(Rope::Sections::elements, by_elements);
 }
 
+// Kimi-K2's dimensions: 64 of base 50000, trained on 4096.
+TEST(Yarn, StretchesLowFrequenciesAlone) {
+  Yarn yarn{.factor = 64, .original_positions = 4096, .beta_fast = 1, .beta_slow = 1};
+  const auto kept = [](size_t j) { return std::pow(50000.0, -static_cast<double>(j) / 32); };
+  const std::vector<float> step = yarn.frequencies(64, 50000);
+  for (size_t j = 0; j < step.size(); ++j)
+    EXPECT_NEAR(step[j] / kept(j), j <= 19 ? 1.0 : 1.0 / 64, 1e-5) << j;
+  yarn.beta_fast = 32;
+  const std::vector<float> ramp = yarn.frequencies(64, 50000);
+  for (size_t j = 0; j < ramp.size(); ++j) {
+    const double share = std::clamp((static_cast<double>(j) - 8) / 12, 0.0, 1.0);
+    EXPECT_NEAR(ramp[j] / kept(j), 1 - share + share / 64, 1e-5) << j;
+  }
+}
+
+TEST(Yarn, HasTwoTemperatures) {
+  Yarn yarn{.factor = 64, .original_positions = 4096, .mscale = 1, .mscale_all_dim = 1};
+  EXPECT_FLOAT_EQ(yarn.table_scale(), 1.0f);
+  EXPECT_NEAR(yarn.softmax_scale() / std::sqrt(192.0), 0.1446796, 1e-7);
+  yarn.mscale = yarn.mscale_all_dim = 0;
+  EXPECT_NEAR(yarn.table_scale(), 1.415888, 1e-6);
+  EXPECT_EQ(yarn.softmax_scale(), 1.0);
+  yarn.attention_factor = 2;
+  EXPECT_EQ(yarn.table_scale(), 2.0f);
+}
+
 TEST_F(RopeTest, NamesWhatItCannotDo) {
   const auto message = [&](const std::string& json) -> std::string {
     try {
@@ -149,8 +177,10 @@ TEST_F(RopeTest, NamesWhatItCannotDo) {
     }
     return "no error";
   };
-  EXPECT_THAT(message(R"({"rope_scaling": {"type": "yarn", "factor": 2}})"),
+  EXPECT_THAT(message(R"({"rope_scaling": {"type": "longrope", "factor": 2}})"),
               ::testing::HasSubstr("unsupported"));
+  EXPECT_THAT(message(R"({"rope_scaling": {"type": "yarn", "factor": 2}})"),
+              ::testing::HasSubstr("original_max_position_embeddings"));
   EXPECT_THAT(message(R"({"rope_scaling": {"type": "mrope", "mrope_section": [4, 6, 7]}})"),
               ::testing::HasSubstr("sum to 16, got"));
   EXPECT_THAT(message(R"({"rope_scaling": {"type": "linear", "factor": 0}})"),

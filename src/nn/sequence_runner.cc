@@ -96,7 +96,7 @@ Tensor SequenceRunner::prefill(const SequenceInput& input,
     placed.axes = 1;
   }
   QUERN_CHECK(placed.positions.size() == placed.ids.size() * static_cast<size_t>(placed.axes));
-  Tensor out = Tensor::empty({static_cast<int64_t>(sample_rows.size()), model_.info().vocab_size},
+  Tensor out = Tensor::empty({static_cast<int64_t>(sample_rows.size()), model_.info().row_values()},
                              DType::f32,
                              ctx_.device);
   int64_t done = 0;

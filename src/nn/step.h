@@ -9,10 +9,13 @@
 
 namespace quern {
 
+class Probe;
+
 struct Step {
   const Batch& batch;
   KvCache& kv;
   RopeTables rope;
+  Probe* probe = nullptr;  // null: nobody looks on
 
   ops::PagedBatch paged() const {
     return {batch.offsets, batch.context_lengths, batch.block_tables, batch.blocks_per_row};

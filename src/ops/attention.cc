@@ -2,6 +2,7 @@
 #include "ops/attention.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "ops/attention_inputs.h"
 #include "ops/cpu/attention.h"
@@ -38,6 +39,11 @@ void check_cache(const PagedKv& kv) {
         kv.k.shape().text());
 }
 
+// A latent cache as kernels read it: values lie in the keys.
+PagedKv as_both(const PagedKv& kv) {
+  return {kv.k, kv.k, kv.k_scale, kv.k_scale};
+}
+
 // A bad table or length here would read foreign memory: the scheduler's bug, found before any
 // kernel runs.
 void check_batch(const PagedBatch& batch, int64_t rows, const PagedKv& kv) {
@@ -72,6 +78,11 @@ bool is_fast(const Ctx& ctx, int64_t group, int64_t size) {
 
 auto paged_kernel(const Ctx& ctx, int64_t group, int64_t size) {
   return is_fast(ctx, group, size) ? cpu::paged_attention : reference::paged_attention;
+}
+
+auto latent_kernel(const Ctx& ctx, int64_t heads, int64_t size) {
+  const bool takes = ctx.isa >= Isa::avx2 && cpu::accepts_latent(heads, size);
+  return takes ? cpu::latent_attention : reference::paged_attention;
 }
 
 auto segment_kernel(const Ctx& ctx, int64_t group, int64_t size) {
@@ -113,6 +124,43 @@ void store_kv_(
       });
 }
 
+void store_latent_(Ctx& ctx,
+                   const Tensor& rope_key,
+                   const Tensor& latent,
+                   PagedKv& kv,
+                   std::span<const int32_t> slots) {
+  check_cache(as_both(kv));
+  const auto is_rows = [&](const Tensor& t) {
+    return t.rank() == 2 && is_f32(t) && (t.dim(1) <= 1 || t.stride(1) == 1);
+  };
+  QUERN_CHECK(is_rows(rope_key) && is_rows(latent) && rope_key.dim(0) == latent.dim(0) &&
+                  kv.k.dim(1) == 1 && rope_key.dim(1) + latent.dim(1) == kv.k.dim(3),
+              "rope key {}, latent {}, cache {}",
+              rope_key.shape().text(),
+              latent.shape().text(),
+              kv.k.shape().text());
+  if (ctx.device.is_meta()) return;
+  require_cpu(ctx, "store_latent_", kv.k.dtype());
+  QUERN_CHECK(static_cast<int64_t>(slots.size()) == latent.dim(0),
+              "{} slots for {} rows",
+              slots.size(),
+              latent.dim(0));
+  const RowKernels& kernels = row_kernels(ctx.isa);
+  const int64_t size = kv.k.dim(3), capacity = kv.k.dim(0) * kv.k.dim(2);
+  ctx.pool->parallel_for(latent.dim(0), row_grain(size), [&](int64_t begin, int64_t end, int) {
+    std::vector<float> row(static_cast<size_t>(size));
+    for (int64_t t = begin; t < end; ++t) {
+      const int64_t slot = slots[static_cast<size_t>(t)];
+      QUERN_CHECK(slot >= -1 && slot < capacity, "slot {} of {}", slot, capacity);
+      if (slot < 0) continue;
+      float* rest =
+          std::copy_n(rope_key.data<float>() + t * rope_key.stride(0), rope_key.dim(1), row.data());
+      std::copy_n(latent.data<float>() + t * latent.stride(0), latent.dim(1), rest);
+      store_kv_row(kernels, row.data(), kv.k, kv.k_scale, slot);
+    }
+  });
+}
+
 Tensor paged_attention(
     Ctx& ctx, const Tensor& q, const PagedKv& kv, const PagedBatch& batch, float scale) {
   check_cache(kv);
@@ -127,7 +175,31 @@ Tensor paged_attention(
     check_batch(batch, q.dim(0), kv);
   }
   if (out.numel() > 0)
-    paged_kernel(ctx, q.dim(1) / kv.k.dim(1), q.dim(2))(ctx, q, kv, {batch, scale}, out);
+    paged_kernel(ctx, q.dim(1) / kv.k.dim(1), q.dim(2))(ctx, q, kv, {batch, scale, q.dim(2)}, out);
+  return out;
+}
+
+Tensor latent_attention(Ctx& ctx,
+                        const Tensor& q,
+                        const PagedKv& kv,
+                        const PagedBatch& batch,
+                        float scale,
+                        int64_t value_size) {
+  const PagedKv both = as_both(kv);
+  check_cache(both);
+  QUERN_CHECK(is_head_rows(q) && is_f32(q) && q.dim(2) == kv.k.dim(3) && kv.k.dim(1) == 1 &&
+                  0 <= value_size && value_size <= q.dim(2),
+              "q {}, cache {}, values of {}",
+              q.shape().text(),
+              kv.k.shape().text(),
+              value_size);
+  const Tensor out = ctx.empty({q.dim(0), q.dim(1) * value_size});
+  if (!ctx.device.is_meta()) {
+    require_cpu(ctx, "latent_attention", kv.k.dtype());
+    check_batch(batch, q.dim(0), kv);
+  }
+  if (out.numel() > 0)
+    latent_kernel(ctx, q.dim(1), q.dim(2))(ctx, q, both, {batch, scale, value_size}, out);
   return out;
 }
 

@@ -30,6 +30,24 @@ void store_kv_(
 Tensor paged_attention(
     Ctx& ctx, const Tensor& q, const PagedKv& kv, const PagedBatch& batch, float scale);
 
+// Multi-head latent attention (DeepSeek-V2, 2024): one row per token, [R + V], serves every head as
+// key, and its last V elements as value. The cache keeps it as k alone, G = 1.
+//
+// Writes rope_key [T, R] and latent [T, V] float32 (rows contiguous) side by side to slots [T].
+void store_latent_(Ctx& ctx,
+                   const Tensor& rope_key,
+                   const Tensor& latent,
+                   PagedKv& kv,
+                   std::span<const int32_t> slots);
+
+// q [T, H, R + V] float32 -> [T, H * V]; causal as paged_attention is.
+Tensor latent_attention(Ctx& ctx,
+                        const Tensor& q,
+                        const PagedKv& kv,
+                        const PagedBatch& batch,
+                        float scale,
+                        int64_t value_size);
+
 // Full attention inside each segment [segments[i], segments[i + 1]) of rows: towers. q [P, H, E],
 // k, v [P, G, E] -> [P, H * E].
 Tensor segment_attention(Ctx& ctx,

@@ -9,6 +9,7 @@ namespace quern::ops {
 struct PagedAttention {
   const PagedBatch& batch;
   float scale;
+  int64_t value_size;  // a value is the last so many elements of its row
 };
 
 struct SegmentInputs {

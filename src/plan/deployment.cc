@@ -69,7 +69,7 @@ bool is_even(const Deployment& d) {
   const RankPlan& first = d.ranks.front();
   return std::ranges::all_of(d.ranks, [&](const RankPlan& r) {
     return r.heads == first.heads && r.kv_heads == first.kv_heads && r.ffn == first.ffn &&
-           r.vocab == first.vocab;
+           r.vocab == first.vocab && r.experts == first.experts && r.expert_ffn == first.expert_ffn;
   });
 }
 
@@ -89,9 +89,15 @@ Deployment plan_deployment(const PlanRequest& q) {
       static_cast<int64_t>(static_cast<double>(q.device.memory_bytes) * q.utilization);
   out.kv_tokens = std::numeric_limits<int32_t>::max();
   const int64_t wanted = q.subjects.config.max_model_len;
-  for (int rank = 0; rank < q.degrees.world(); ++rank) {
-    const RankPlan& r = out.ranks.emplace_back(plan_rank(q.subjects, q.degrees, rank));
-    const int64_t left = out.budget_bytes - r.bytes.fixed();
+  int64_t weights = 0;
+  for (int rank = 0; rank < q.degrees.world(); ++rank)
+    weights += 1 + out.ranks.emplace_back(plan_rank(q.subjects, q.degrees, rank)).bytes.weights();
+  for (const RankPlan& r : out.ranks) {
+    const double share = q.device.is_shared ? static_cast<double>(1 + r.bytes.weights()) /
+                                                  static_cast<double>(weights)
+                                            : 1.0;
+    const auto budget = static_cast<int64_t>(share * static_cast<double>(out.budget_bytes));
+    const int64_t left = budget - r.bytes.fixed();
     out.kv_tokens = std::min(
         out.kv_tokens, tokens_within(left, r.bytes.kv_per_token, q.subjects.config.block_size));
     out.missing_bytes = std::max(out.missing_bytes, wanted * r.bytes.kv_per_token - left);
@@ -145,6 +151,7 @@ std::string remedy(const PlanRequest& q) {
       return format("--max-num-seqs {} and --max-model-len {} would fit",
                     seqs,
                     std::min(c.max_model_len, kMin));
+  if (q.device.is_shared) return "";  // more ranks bring no more memory
   for (int ranks = q.degrees.tensor + 1; ranks <= 64; ++ranks)
     if (fits_with(q, ranks, c.max_model_len, c.max_num_seqs))
       return format("{} of these devices would hold it (-tp {})", ranks * q.degrees.stages, ranks);

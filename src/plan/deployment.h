@@ -21,7 +21,7 @@ struct PlanRequest {
 
 struct Deployment {
   std::vector<RankPlan> ranks;  // stage by stage
-  int64_t budget_bytes = 0;     // of each rank
+  int64_t budget_bytes = 0;     // of each rank; of all where they share a memory
   int64_t kv_tokens = 0;        // that fit on the fullest rank; 0: not one
   int64_t missing_bytes = 0;    // on the fullest rank, for one sequence of the asked length
   double decode_tokens_per_s = 0, prefill_tokens_per_s = 0;  // one sequence; 0: rates not given

@@ -44,6 +44,28 @@ TEST(Plan, DealsTheArticlesGroupsOutWhole) {
               ElementsAre(58, 58, 58, 58));
 }
 
+// 594 GB as stored, nibbles beside scales of 2 bytes; a token reads 8 of 384 experts.
+TEST(Plan, CountsExpertsAndWhatATokenReadsOfThem) {
+  const PlanRequest one = request("kimi-k2-thinking", "8x h100");
+  EXPECT_EQ(one.axes.experts, 384);
+  EXPECT_EQ(one.axes.heads, 64);
+  const Deployment d = plan_deployment(one);
+  int64_t weights = 0, experts = 0, read = 0;
+  for (const RankPlan& r : d.ranks) {
+    weights += r.bytes.weights(), experts += r.bytes.experts, read += r.read_bytes;
+    EXPECT_EQ(r.heads, 8);
+    EXPECT_EQ(r.experts, 384);  // 2048 units are shared out evenly inside
+    EXPECT_EQ(r.expert_ffn, 256);
+    EXPECT_EQ(r.bytes.kv_per_token, 70272);
+  }
+  EXPECT_NEAR(static_cast<double>(experts) * 1e-9, 570.8, 12);
+  EXPECT_GT(weights, experts + 20'000'000'000);
+  // One rank would read 33.0 GB; q_a_proj, kv_a_proj_with_mqa and routers are read by each.
+  EXPECT_NEAR(static_cast<double>(read) * 1e-9, 33.0 + 7 * 2.18, 0.5);
+  EXPECT_EQ(d.ranks[0].meetings, 2 * 61 + 2);
+  EXPECT_EQ(plan_deployment(request("kimi-k2-thinking", "7x h100")).ranks[0].experts, 55);
+}
+
 TEST(Plan, NamesWhatOthersRefuse) {
   const ModelAxes odd = request(kOdd, "a100-80g").axes;
   EXPECT_EQ(odd.group, 128);
@@ -83,6 +105,20 @@ TEST(Plan, SaysWhatWouldFit) {
   q.device = parse_device("4x a100-80g");
   q.degrees.tensor = 4;
   EXPECT_TRUE(plan_deployment(q).fits());
+}
+
+TEST(Plan, RanksOfOneMachineShareItsMemoryAsTheyShareTheWeights) {
+  PlanRequest q = request(kOdd, "3x a100-80g");
+  q.degrees.proportions = {2, 1, 1};
+  q.subjects.config.max_model_len = 1024;
+  q.device.memory_bytes = int64_t{20} << 30;
+  EXPECT_FALSE(plan_deployment(q).fits());  // rank 0 holds half of 40 GiB
+  q.device.memory_bytes *= 3;
+  q.device.is_shared = true;
+  EXPECT_TRUE(plan_deployment(q).fits());
+  q.device.memory_bytes /= 2;
+  EXPECT_FALSE(plan_deployment(q).fits());
+  EXPECT_EQ(remedy(q), "");
 }
 
 TEST(Plan, CountsWhereRanksMeet) {

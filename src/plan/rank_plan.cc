@@ -36,14 +36,20 @@ class Counter final : public Communicator {
   Shard shard_;
 };
 
-enum class Kind : uint8_t { head, attention, mlp, tower };
+enum class Kind : uint8_t { head, attention, mlp, experts, tower };
 
 Kind kind_of(std::string_view path) {
   const auto has = [&](std::string_view part) { return path.find(part) != std::string_view::npos; };
   if (has("visual") || has("vision")) return Kind::tower;
   if (has("self_attn")) return Kind::attention;
+  if (has(".experts.")) return Kind::experts;
   if (has("layers.")) return Kind::mlp;
   return Kind::head;
+}
+
+// The layer that says how inner units are dealt out: experts that all tokens share have fewer.
+bool is_dense_down(std::string_view path) {
+  return path.ends_with("down_proj") && path.find("shared_experts") == std::string_view::npos;
 }
 
 bool is_last_part(std::string_view path, std::string_view name) {
@@ -54,7 +60,10 @@ bool is_last_part(std::string_view path, std::string_view name) {
 void add_weight(const LoadedWeight& w, int64_t head_size, RankPlan& out) {
   RankBytes& bytes = out.bytes;
   const Kind kind = kind_of(w.path);
-  const int64_t products = w.held[0] * w.held[1];
+  // Of experts a token meets few.
+  const double share = w.stands.read_share;
+  const auto products =
+      static_cast<int64_t>(share * static_cast<double>(w.stands.copies * w.held[0] * w.held[1]));
   switch (kind) {
     case Kind::tower:
       bytes.tower += w.bytes;
@@ -69,16 +78,24 @@ void add_weight(const LoadedWeight& w, int64_t head_size, RankPlan& out) {
       out.layer_products += products;
       if (is_last_part(w.path, "o_proj")) out.heads = w.held[1] / head_size;
       break;
+    case Kind::experts:
+      bytes.experts += w.bytes;
+      out.layer_products += products;
+      if (is_last_part(w.path, "down_proj")) {
+        out.experts = w.stands.copies;
+        out.expert_ffn = w.held[1];
+      }
+      break;
     case Kind::mlp:
       bytes.mlp += w.bytes;
       out.layer_products += products;
-      if (is_last_part(w.path, "down_proj")) {
+      if (is_dense_down(w.path)) {
         out.ffn = w.held[1];
         out.ffn_granule = w.granule.block_cols();
       }
       break;
   }
-  out.read_bytes += w.bytes;
+  out.read_bytes += static_cast<int64_t>(share * static_cast<double>(w.bytes));
 }
 
 KvSpec spec_of(const Model& model, const PlanSubjects& subjects) {
@@ -127,10 +144,10 @@ RankPlan plan_rank(const PlanSubjects& subjects, const Degrees& degrees, int wor
   const Builder builder(subjects.checkpoint, meta.ctx(), shard, building);
   const std::unique_ptr<Model> model = make_model(builder);
   const KvGroup kv = model->kv_spec().groups.front();
-  for (const LoadedWeight& w : builder.loaded()) add_weight(w, kv.head_size, out);
+  for (const LoadedWeight& w : builder.loaded()) add_weight(w, model->info().head_size, out);
   for (const LoadedWeight& w : builder.tables()) {
     out.bytes.table += w.bytes;
-    out.vocab = w.held[0];
+    if (is_last_part(w.path, "embed_tokens")) out.vocab = w.held[0];
   }
   RankBytes& bytes = out.bytes;
   bytes.vectors = builder.loaded_bytes() - bytes.weights();
@@ -143,7 +160,7 @@ RankPlan plan_rank(const PlanSubjects& subjects, const Degrees& degrees, int wor
 
 ModelAxes axes_of(const PlanSubjects& subjects) {
   OwnedCtx meta = OwnedCtx::meta(subjects.isa, subjects.activation);
-  const Builder builder(subjects.checkpoint, meta.ctx());
+  const Builder builder(subjects.checkpoint, meta.ctx(), Shard(), subjects.building);
   const std::unique_ptr<Model> model = make_model(builder);
   const ModelInfo& info = model->info();
   const KvGroup kv = model->kv_spec().groups.front();
@@ -151,14 +168,18 @@ ModelAxes axes_of(const PlanSubjects& subjects) {
                 .layers = info.layers,
                 .hidden = info.hidden_size,
                 .kv_heads = kv.kv_heads,
-                .head_size = kv.head_size,
+                .head_size = info.head_size,
                 .vocab = info.vocab_size,
                 .max_positions = info.max_positions,
                 .has_vision = info.has_vision};
   for (const LoadedWeight& w : builder.loaded()) {
     if (kind_of(w.path) == Kind::attention && is_last_part(w.path, "o_proj"))
-      out.heads = w.whole[1] / kv.head_size;
-    if (kind_of(w.path) == Kind::mlp && is_last_part(w.path, "down_proj")) {
+      out.heads = w.whole[1] / info.head_size;
+    if (kind_of(w.path) == Kind::experts && is_last_part(w.path, "down_proj")) {
+      out.experts = w.stands.copies;
+      out.expert_ffn = w.whole[1];
+    }
+    if (kind_of(w.path) == Kind::mlp && is_dense_down(w.path)) {
       out.ffn = w.whole[1];
       out.group = w.granule.block_cols() > 1 ? w.granule.block_cols() : 0;
     }

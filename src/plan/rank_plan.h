@@ -26,11 +26,11 @@ struct PlanSubjects {
 
 // Bytes of one rank by kind.
 struct RankBytes {
-  int64_t table = 0, head = 0, attention = 0, mlp = 0, tower = 0, vectors = 0;
+  int64_t table = 0, head = 0, attention = 0, mlp = 0, experts = 0, tower = 0, vectors = 0;
   int64_t scratch = 0, media = 0, logits = 0;
   int64_t kv_per_token = 0;
 
-  int64_t weights() const { return table + head + attention + mlp + tower + vectors; }
+  int64_t weights() const { return table + head + attention + mlp + experts + tower + vectors; }
   int64_t fixed() const { return weights() + scratch + media + logits; }
 };
 
@@ -38,8 +38,9 @@ struct RankPlan {
   int rank = 0, stage = 0;
   RankBytes bytes;
 
-  // This rank's part of each axis; zero where it holds none.
+  // This rank's part of each axis; zero where it holds none. expert_ffn: units of each expert.
   int64_t layers = 0, heads = 0, kv_heads = 0, ffn = 0, ffn_granule = 1, vocab = 0, tower_ffn = 0;
+  int64_t experts = 0, expert_ffn = 0;
 
   // For one token: bytes of weights that are read, and products of the layers.
   int64_t read_bytes = 0, layer_products = 0;
@@ -51,6 +52,7 @@ struct RankPlan {
 struct ModelAxes {
   std::string architecture;
   int64_t layers = 0, hidden = 0, heads = 0, kv_heads = 0, head_size = 0, ffn = 0, vocab = 0;
+  int64_t experts = 0, expert_ffn = 0;  // 0: no layer has experts
   int64_t max_positions = 0;
   int64_t group = 0;  // inputs of one scale of down_proj; 0: floats, or one scale over all
   bool has_vision = false;

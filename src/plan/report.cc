@@ -33,7 +33,9 @@ struct Column {
 
 std::string text_of_axes(const RankPlan& r) {
   const RankBytes& b = r.bytes;
-  return format("{} {} {} {} {} {} {} {} {}",
+  return format("{} {} {} {} {} {} {} {} {} {} {}",
+                r.experts,
+                r.expert_ffn,
                 r.stage,
                 r.layers,
                 r.heads,
@@ -73,6 +75,10 @@ std::vector<Row> shard_rows(const PlanRequest& q) {
                       return format("{}", (r.ffn + r.ffn_granule - 1) / r.ffn_granule);
                     },
                     format("{} of {}", (a.ffn + a.group - 1) / a.group, a.group)});
+  if (a.experts > 0) {
+    rows.push_back({"experts of a layer", count(&RankPlan::experts), format("{}", a.experts)});
+    rows.push_back({"  units of each", count(&RankPlan::expert_ffn), format("{}", a.expert_ffn)});
+  }
   rows.push_back({"vocabulary rows", count(&RankPlan::vocab), format("{}", a.vocab)});
   if (a.has_vision) rows.push_back({"tower MLP units", count(&RankPlan::tower_ffn), ""});
   return rows;
@@ -88,6 +94,7 @@ std::vector<Row> byte_rows(const PlanRequest& q) {
       {"output matrix", part(&RankBytes::head), ""},
       {"attention", part(&RankBytes::attention), ""},
       {"MLP", part(&RankBytes::mlp), ""},
+      {"experts", part(&RankBytes::experts), ""},
       {"vision tower", part(&RankBytes::tower), ""},
       {"norms", part(&RankBytes::vectors), ""},
       {"weights in all", [](const RankPlan& r) { return gib(r.bytes.weights()); }, ""},
@@ -124,7 +131,12 @@ std::string rate(double tokens_per_s) {
 
 std::string device_line(const PlanRequest& q, const Deployment& d) {
   const DeviceModel& v = q.device;
-  std::string out = format("{} x {}: {} GiB each", v.count, v.name, gib(v.memory_bytes));
+  std::string out = v.is_shared
+                        ? format("{} ranks on this {}: {} GiB for all",
+                                 q.degrees.world(),
+                                 v.name,
+                                 gib(v.memory_bytes))
+                        : format("{} x {}: {} GiB each", v.count, v.name, gib(v.memory_bytes));
   if (v.bytes_per_s > 0) out += format(", {:.0f} GB/s", v.bytes_per_s * 1e-9);
   if (v.flops_per_s > 0) out += format(", {:.0f} TFLOP/s", v.flops_per_s * 1e-12);
   if (q.degrees.world() > 1 && v.link_bytes_per_s > 0)
@@ -188,6 +200,7 @@ Json bytes_json(const RankPlan& r, int64_t length) {
           {"output_matrix", b.head},
           {"attention", b.attention},
           {"mlp", b.mlp},
+          {"experts", b.experts},
           {"vision_tower", b.tower},
           {"norms", b.vectors},
           {"weights", b.weights()},
@@ -209,6 +222,8 @@ Json ranks_json(const PlanRequest& q, const Deployment& d) {
                    {"kv_heads", r.kv_heads},
                    {"mlp_units", r.ffn},
                    {"mlp_granule", r.ffn_granule},
+                   {"experts", r.experts},
+                   {"expert_units", r.expert_ffn},
                    {"vocabulary_rows", r.vocab},
                    {"sums_per_token", r.meetings},
                    {"floats_summed_per_token", r.met_floats},

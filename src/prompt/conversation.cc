@@ -9,18 +9,6 @@
 namespace quern {
 namespace {
 
-std::string_view type_name(MediaKind kind) {
-  switch (kind) {
-    case MediaKind::image:
-      return "image";
-    case MediaKind::video:
-      return "video";
-    case MediaKind::audio:
-      return "audio";
-  }
-  return "";
-}
-
 // A template looks at keys, never at data: a data: URL of megabytes need not pass through it.
 Json without_data(const Json& value) {
   if (value.is_string()) {
@@ -56,7 +44,7 @@ std::string join_texts(const Json& parts, const std::string& where) {
       fail(ErrorCode::invalid_argument,
            "{}: this model takes text only, got a part that carries media ({})",
            part,
-           type_name(*kind));
+           name_of(*kind));
     if (j > 0) joined += '\n';
     joined += text_of(parts[j], part);
   }
@@ -69,9 +57,9 @@ Json read_parts(const Json& parts, const std::string& where, std::vector<MediaPa
     const Json& part = parts[j];
     const std::string place = format("{}[{}]", where, j);
     if (const auto kind = media_kind_of(part)) {
-      media.push_back({&part, place});
+      media.push_back({&part, place, *kind});
       Json shown = without_data(part);
-      shown["type"] = type_name(*kind);
+      shown["type"] = name_of(*kind);
       out.push_back(std::move(shown));
     } else {
       text_of(part, place);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/json.h"
+#include "media/media_input.h"
 #include "text/jinja/chat_template.h"
 
 namespace quern {
@@ -14,6 +15,7 @@ namespace quern {
 struct MediaPart {
   const Json* part = nullptr;  // inside the messages that were read
   std::string where;
+  MediaKind kind = MediaKind::image;
 };
 
 // The messages for the template: checked, without the media's data, which are appended to `media`

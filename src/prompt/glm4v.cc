@@ -13,7 +13,7 @@
 #include <algorithm>
 
 #include "base/error.h"
-#include "prompt/clip_frames.h"
+#include "media/video/clip_frames.h"
 #include "prompt/mrope.h"
 #include "prompt/picture_input.h"
 #include "prompt/processor.h"
@@ -52,8 +52,9 @@ struct Plan {
 
 class Glm4v : public Processor {
  public:
-  Glm4v(const std::string& folder, const Config& config)
+  Glm4v(const std::string& folder, const Config& config, const ProcessorOptions& options)
       : config_(config),
+        options_(options),
         formats_(read_picture_formats(
             folder, config, {.pixels = kImageDefaults}, {.pixels = kVideoDefaults})) {
     image_token_ = id_in(config, kImage);
@@ -68,6 +69,7 @@ class Glm4v : public Processor {
              fps_,
              max_duration_);
     }
+    frame_rule({});  // what the server states, before anything is loaded
   }
 
   std::optional<int32_t> placeholder(MediaKind kind) const override {
@@ -76,9 +78,10 @@ class Glm4v : public Processor {
   }
   int32_t row_token(MediaKind) const override { return image_token_; }
   void check(const Tokenizer& tokenizer) const override;
+  FrameRule frame_rule(const ProcessorOptions& asked) const override;
   int64_t count_tokens(const OpenedMedia& media, const PromptRules& rules) const override;
-  std::vector<MediaPiece> preprocess(const OpenedMedia& media,
-                                     const PromptRules& rules) const override;
+  ResizedMedia resize(const OpenedMedia& media, const PromptRules& rules) const override;
+  std::vector<MediaPiece> pack(const ResizedMedia& media) const override;
   MediaInput largest_picture(int64_t max_tokens) const override;
   // Frames of a clip stand apart: each is placed as a picture.
   void place(Prompt& prompt, const PromptRules&) const override {
@@ -92,6 +95,7 @@ class Glm4v : public Processor {
   Plan plan(const OpenedMedia& media, const PromptRules& rules) const;
 
   Config config_;
+  ProcessorOptions options_;
   int32_t image_token_ = 0, video_token_ = 0;
   PictureFormats formats_;
   double fps_ = 2, max_duration_ = 300;  // of a clip: frames a second, seconds at that rate
@@ -115,6 +119,23 @@ void Glm4v::check(const Tokenizer& tokenizer) const {
   }
 }
 
+// `max_frames` is a duration here: that of so many frames.
+FrameRule Glm4v::frame_rule(const ProcessorOptions& asked) const {
+  FrameRule rule{.fps = fps_, .max_duration = max_duration_};
+  for (const ProcessorOptions& options : {options_, asked}) {
+    if (options.min_frames > 0)
+      fail(ErrorCode::unsupported,
+           "min_frames: this model takes frames by the second; state fps or num_frames");
+    if (options.fps > 0) rule.fps = options.fps, rule.num_frames = 0;
+    if (options.num_frames > 0) rule.num_frames = options.num_frames;
+    if (options.max_frames > 0)
+      rule.max_frames = std::min(rule.max_frames, options.max_frames),
+      rule.max_duration =
+          std::min(rule.max_duration, static_cast<double>(options.max_frames) / rule.fps);
+  }
+  return rule;
+}
+
 Plan Glm4v::plan(const OpenedMedia& media, const PromptRules& rules) const {
   check_frames(media);
   const PictureFormat& f = format(media.kind);
@@ -122,16 +143,17 @@ Plan Glm4v::plan(const OpenedMedia& media, const PromptRules& rules) const {
   const int64_t temporal = f.file.shape.temporal;
   const bool is_clip = media.kind == MediaKind::video;
   Plan plan;
-  plan.frames = is_clip && rules.sample_frames
-                    ? choose_glm4v_frames(count, media.fps, fps_, max_duration_)
+  plan.frames = is_clip && rules.sample_frames && !media.is_sampled
+                    ? choose_frames(count, media.fps, frame_rule(media.options))
                     : all_frames(count, media.fps);
   const auto frames = static_cast<int64_t>(plan.frames.indices.size());
   plan.times = (frames + temporal - 1) / temporal;
   plan.size = {media.frames[0].height, media.frames[0].width};
   const int64_t counted = is_clip ? frames : temporal;
+  const PixelRange range = narrowed_range(
+      replaced_range(f.file.pixels, options_, counted), media.options, counted);
   if (f.file.do_resize)
-    plan.size = smart_resize_clip(
-        counted, plan.size, f.cell(), narrowed_range(f.file.pixels, media, counted), temporal);
+    plan.size = smart_resize_clip(counted, plan.size, f.cell(), range, temporal);
   check_unresized(plan.size, f.cell());
   return plan;
 }
@@ -142,42 +164,51 @@ int64_t Glm4v::count_tokens(const OpenedMedia& media, const PromptRules& rules) 
   return p.times * (p.size.height / cell) * (p.size.width / cell);
 }
 
-std::vector<MediaPiece> Glm4v::preprocess(const OpenedMedia& media,
-                                          const PromptRules& rules) const {
+ResizedMedia Glm4v::resize(const OpenedMedia& media, const PromptRules& rules) const {
   const Plan p = plan(media, rules);
+  ResizedMedia out = resized_frames(media, p.frames, p.size, rules.resize);
+  for (const int64_t index : p.frames.indices)
+    out.seconds.push_back(static_cast<double>(index) / media.fps);
+  out.tokens = count_tokens(media, rules);
+  return out;
+}
+
+std::vector<MediaPiece> Glm4v::pack(const ResizedMedia& media) const {
   const PictureFormat& f = format(media.kind);
-  const std::vector<Image> frames = resized_frames(media, p.frames.indices, p.size, rules.resize);
+  const std::span<const Image> frames = media.frames;
   if (media.kind == MediaKind::image)
     return {
         {.input = std::make_shared<const MediaInput>(make_picture_input(media.kind, frames, f))}};
   std::vector<MediaPiece> pieces;
   const auto temporal = static_cast<size_t>(f.file.shape.temporal);
-  for (int64_t t = 0; t < p.times; ++t) {
-    const size_t first = static_cast<size_t>(t) * temporal,
-                 count = std::min(temporal, frames.size() - first);
+  const size_t times = (frames.size() + temporal - 1) / temporal;
+  for (size_t t = 0; t < times; ++t) {
+    const size_t first = t * temporal, count = std::min(temporal, frames.size() - first);
     auto input = std::make_shared<MediaInput>(
-        make_picture_input(media.kind, std::span(frames).subspan(first, count), f));
+        make_picture_input(media.kind, frames.subspan(first, count), f));
     input->part = static_cast<int32_t>(t);
-    input->parts = static_cast<int32_t>(p.times);
+    input->parts = static_cast<int32_t>(times);
     // The times of every second frame, as the reference takes them; the last one where they end.
-    const size_t stamped = std::min(2 * static_cast<size_t>(t), (frames.size() - 1) / 2 * 2);
-    const double second = static_cast<double>(p.frames.indices[stamped]) / media.fps;
-    pieces.push_back(
-        {std::move(input), kBeginImage, kEndImage + std::to_string(static_cast<int64_t>(second))});
+    const size_t stamped = std::min(2 * t, (frames.size() - 1) / 2 * 2);
+    const auto second = static_cast<int64_t>(media.seconds[stamped]);
+    pieces.push_back({std::move(input), kBeginImage, kEndImage + std::to_string(second)});
   }
   return pieces;
 }
 
 MediaInput Glm4v::largest_picture(int64_t max_tokens) const {
   const PictureFormat& f = formats_.image;
-  const int64_t most = f.file.pixels.max_pixels / f.file.shape.temporal / (f.cell() * f.cell());
+  const PixelRange range = replaced_range(f.file.pixels, options_, f.file.shape.temporal);
+  const int64_t most = range.max_pixels / f.file.shape.temporal / (f.cell() * f.cell());
   return largest_picture_of(f.file, std::max<int64_t>(1, std::min(most, max_tokens)));
 }
 
 }  // namespace
 
-std::unique_ptr<Processor> open_glm4v(const std::string& folder, const Config& config) {
-  return std::make_unique<Glm4v>(folder, config);
+std::unique_ptr<Processor> open_glm4v(const std::string& folder,
+                                      const Config& config,
+                                      const ProcessorOptions& options) {
+  return std::make_unique<Glm4v>(folder, config, options);
 }
 
 }  // namespace quern

@@ -50,7 +50,7 @@ int axes_in(const Config& config) {
 
 class HunyuanVl : public Processor {
  public:
-  HunyuanVl(const std::string& folder, const Config& config)
+  HunyuanVl(const std::string& folder, const Config& config, const ProcessorOptions& options)
       : format_(read_picture_formats(folder, config, kDefaults, kDefaults).image),
         rows_(format_),
         axes_(axes_in(config)),
@@ -63,6 +63,7 @@ class HunyuanVl : public Processor {
            config.path(),
            axes_,
            format_.file.shape.temporal);
+    format_.file.pixels = replaced_range(format_.file.pixels, options);
     rows_.file.shape.merge = 1;  // patches are listed row by row over the whole picture
   }
 
@@ -74,13 +75,16 @@ class HunyuanVl : public Processor {
     const ImageSize size = size_of(media);
     return tokens(size.height / format_.cell(), size.width / format_.cell());
   }
-  std::vector<MediaPiece> preprocess(const OpenedMedia& media,
-                                     const PromptRules& rules) const override {
-    const ImageSize size = size_of(media);
-    const int64_t first = 0;
-    auto input = std::make_shared<MediaInput>(make_picture_input(
-        MediaKind::image, resized_frames(media, {&first, 1}, size, rules.resize), rows_));
-    input->tokens = tokens(size.height / format_.cell(), size.width / format_.cell());
+  FrameRule frame_rule(const ProcessorOptions&) const override { return {}; }  // no clips
+  ResizedMedia resize(const OpenedMedia& media, const PromptRules& rules) const override {
+    ResizedMedia out =
+        resized_frames(media, all_frames(1, media.fps), size_of(media), rules.resize);
+    out.tokens = count_tokens(media, rules);
+    return out;
+  }
+  std::vector<MediaPiece> pack(const ResizedMedia& media) const override {
+    auto input = std::make_shared<MediaInput>(make_picture_input(media.kind, media.frames, rows_));
+    input->tokens = media.tokens;
     return {{.input = std::move(input)}};
   }
   MediaInput largest_picture(int64_t max_tokens) const override;
@@ -107,7 +111,7 @@ ImageSize HunyuanVl::size_of(const OpenedMedia& media) const {
   check_frames(media);
   ImageSize size{media.frames[0].height, media.frames[0].width};
   if (format_.file.do_resize)
-    size = smart_resize(size, format_.cell(), narrowed_range(format_.file.pixels, media));
+    size = smart_resize(size, format_.cell(), narrowed_range(format_.file.pixels, media.options));
   check_unresized(size, format_.cell());
   return size;
 }
@@ -163,8 +167,10 @@ void HunyuanVl::place(Prompt& prompt, const PromptRules&) const {
 
 }  // namespace
 
-std::unique_ptr<Processor> open_hunyuan_vl(const std::string& folder, const Config& config) {
-  return std::make_unique<HunyuanVl>(folder, config);
+std::unique_ptr<Processor> open_hunyuan_vl(const std::string& folder,
+                                           const Config& config,
+                                           const ProcessorOptions& options) {
+  return std::make_unique<HunyuanVl>(folder, config, options);
 }
 
 }  // namespace quern

@@ -86,6 +86,17 @@ double positive_number(const Json& part, const char* key, double fallback, std::
   return value;
 }
 
+// What is damaged is the sender's, not the server's, fault.
+template <typename Decode>
+auto blaming_the_sender(Decode decode) {
+  try {
+    return decode();
+  } catch (const Error& e) {
+    if (e.code() != ErrorCode::data_loss) throw;
+    throw Error(ErrorCode::invalid_argument, e.message());
+  }
+}
+
 }  // namespace
 
 std::optional<MediaKind> media_kind_of(const Json& part) {
@@ -102,60 +113,156 @@ std::optional<MediaKind> media_kind_of(const Json& part) {
   return std::nullopt;
 }
 
-MediaSource::MediaSource(MediaLimits limits) : limits_(std::move(limits)) {}
+std::string_view name_of(MediaKind kind) {
+  switch (kind) {
+    case MediaKind::image:
+      return "image";
+    case MediaKind::video:
+      return "video";
+    case MediaKind::audio:
+      return "audio";
+  }
+  return "";
+}
 
-OpenedMedia MediaSource::open_image(std::string_view url, std::string_view where) const {
-  return with_context(where, [&] {
-    const std::string bytes = read_url(url, limits_);
-    OpenedMedia media;
-    media.frames.push_back(
-        decode_image(std::as_bytes(std::span(bytes)), {limits_.max_bytes, limits_.max_pixels}));
-    return media;
+MediaKey EncodedMedia::key() const {
+  MediaKeyMaker maker;
+  maker.add(static_cast<int64_t>(kind));
+  maker.add(static_cast<int64_t>(is_video_file));
+  maker.add(fps);
+  for (const int64_t option : {options.min_pixels,
+                               options.max_pixels,
+                               options.num_frames,
+                               options.min_frames,
+                               options.max_frames})
+    maker.add(option);
+  maker.add(options.fps);
+  for (const std::string& file : files) maker.add(std::as_bytes(std::span(file)));
+  return maker.key();
+}
+
+MediaSource::MediaSource(MediaLimits limits,
+                         std::shared_ptr<MediaDecoder> decoder,
+                         std::shared_ptr<MediaCache> cache)
+    : limits_(std::move(limits)),
+      decoder_(decoder ? std::move(decoder) : std::make_shared<InProcessDecoder>()),
+      cache_(std::move(cache)) {}
+
+MediaStats MediaSource::stats() const {
+  return {.cache = cache_ ? cache_->stats() : MediaCacheStats(),
+          .decoder_losses = decoder_->losses()};
+}
+
+Image MediaSource::decode_one(const std::string& bytes) const {
+  return blaming_the_sender([&] {
+    return decoder_->decode(std::as_bytes(std::span(bytes)),
+                            {limits_.max_bytes, limits_.max_pixels});
   });
 }
 
-OpenedMedia MediaSource::open_clip(const Json& part, std::string_view where) const {
-  const Json* frames = source_of(part, "video_url", "video");
-  if (!frames || !frames->is_array())
-    fail(ErrorCode::unsupported,
-         "{}: a clip is sent as a list of pictures, \"video\": [url, …]; video files are not "
-         "decoded",
-         where);
+// One file; without a decoder for it, it is not even fetched.
+std::string MediaSource::fetch_video(const Json* source, std::string_view where) const {
+  if (!source || !source->is_string())
+    fail(ErrorCode::invalid_argument,
+         "{}: expected a clip as a list of pictures, \"video\": [url, …]{}",
+         where,
+         has_video_decoder() ? ", or the URL of a video file" : "");
+  if (!has_video_decoder()) with_context(where, [] { decode_clip({}, {}, {}); });
+  return with_context(where, [&] { return read_url(string_of(source, where), limits_); });
+}
+
+std::vector<std::string> MediaSource::fetch_frames(const Json* frames,
+                                                   std::string_view where) const {
   if (frames->empty() || frames->size() > static_cast<size_t>(limits_.max_frames_per_clip))
     fail(ErrorCode::exhausted,
          "{}: a clip of {} frames; 1 to {} are accepted",
          where,
          frames->size(),
          limits_.max_frames_per_clip);
-  OpenedMedia media{
-      .kind = MediaKind::video, .frames = {}, .fps = positive_number(part, "fps", 2.0, where)};
-  int64_t pixels = 0;
+  std::vector<std::string> files;
+  size_t bytes = 0;
   for (size_t i = 0; i < frames->size(); ++i) {
     const std::string frame = format("{}.video[{}]", where, i);
-    media.frames.push_back(std::move(open_image(string_of(&(*frames)[i], frame), frame).frames[0]));
-    pixels += media.frames.back().width * media.frames.back().height;
-    if (pixels > limits_.max_clip_pixels)
+    const std::string_view url = string_of(&(*frames)[i], frame);
+    files.push_back(with_context(frame, [&] { return read_url(url, limits_); }));
+    bytes += files.back().size();
+    if (bytes > limits_.max_clip_bytes)
       fail(ErrorCode::exhausted,
-           "{}: its frames have more than {} pixels together",
+           "{}: its frames have more than {} bytes together",
            where,
-           limits_.max_clip_pixels);
+           limits_.max_clip_bytes);
   }
-  return media;
+  return files;
 }
 
-OpenedMedia MediaSource::open_part(const Json& part, std::string_view where) const {
+EncodedMedia MediaSource::fetch_part(const Json& part, std::string_view where) const {
   const std::optional<MediaKind> kind = media_kind_of(part);
   if (!kind || kind == MediaKind::audio)
     fail(ErrorCode::unsupported,
          "{}: expected a picture or a clip; recordings are not supported",
          where);
-  OpenedMedia media =
-      kind == MediaKind::video
-          ? open_clip(part, where)
-          : open_image(string_of(source_of(part, "image_url", "image"), where), where);
-  media.min_pixels = static_cast<int64_t>(positive_number(part, "min_pixels", 0, where));
-  media.max_pixels = static_cast<int64_t>(positive_number(part, "max_pixels", 0, where));
+  EncodedMedia media;
+  media.kind = *kind;
+  if (kind == MediaKind::video) {
+    const Json* source = source_of(part, "video_url", "video");
+    media.fps = positive_number(part, "fps", 2.0, where);
+    media.is_video_file = !source || !source->is_array();
+    if (media.is_video_file)
+      media.files.push_back(fetch_video(source, where));
+    else
+      media.files = fetch_frames(source, where);
+  } else {
+    const std::string_view url = string_of(source_of(part, "image_url", "image"), where);
+    media.files.push_back(with_context(where, [&] { return read_url(url, limits_); }));
+  }
+  media.options.min_pixels = static_cast<int64_t>(positive_number(part, "min_pixels", 0, where));
+  media.options.max_pixels = static_cast<int64_t>(positive_number(part, "max_pixels", 0, where));
   return media;
+}
+
+OpenedMedia MediaSource::decode(const EncodedMedia& media, const FrameRule& rule) const {
+  OpenedMedia out{.kind = media.kind, .frames = {}, .fps = media.fps, .options = media.options};
+  if (media.is_video_file) {
+    Clip clip = blaming_the_sender([&] {
+      return decoder_->decode_clip(std::as_bytes(std::span(media.files.at(0))),
+                                   rule,
+                                   {.max_bytes = limits_.max_bytes,
+                                    .max_pixels = limits_.max_pixels,
+                                    .max_clip_pixels = limits_.max_clip_pixels});
+    });
+    out.frames = std::move(clip.frames);
+    out.fps = clip.fps;
+    out.is_sampled = true;
+    return out;
+  }
+  if (media.kind == MediaKind::image) {
+    out.frames.push_back(decode_one(media.files.at(0)));
+    return out;
+  }
+  int64_t pixels = 0;
+  for (size_t i = 0; i < media.files.size(); ++i) {
+    out.frames.push_back(
+        with_context(format("video[{}]", i), [&] { return decode_one(media.files[i]); }));
+    pixels += out.frames.back().width * out.frames.back().height;
+    if (pixels > limits_.max_clip_pixels)
+      fail(ErrorCode::exhausted,
+           "its frames have more than {} pixels together",
+           limits_.max_clip_pixels);
+  }
+  return out;
+}
+
+OpenedMedia MediaSource::open_part(const Json& part, std::string_view where) const {
+  const EncodedMedia media = fetch_part(part, where);
+  return with_context(where, [&] { return decode(media); });
+}
+
+OpenedMedia MediaSource::open_image(std::string_view url, std::string_view where) const {
+  return with_context(where, [&] {
+    EncodedMedia media;
+    media.files.push_back(read_url(url, limits_));
+    return decode(media);
+  });
 }
 
 }  // namespace quern

@@ -60,7 +60,7 @@ TEST(MediaSource, AClipIsAListOfPictures) {
   EXPECT_EQ(media.kind, MediaKind::video);
   EXPECT_EQ(media.frames.size(), 3u);
   EXPECT_EQ(media.fps, 4.0);
-  EXPECT_EQ(media.max_pixels, 5000);
+  EXPECT_EQ(media.options.max_pixels, 5000);
 }
 
 TEST(MediaSource, ErrorsNameThePlace) {
@@ -71,7 +71,7 @@ TEST(MediaSource, ErrorsNameThePlace) {
           .what(),
       HasSubstr("messages[0].content[1]: base64"));
   EXPECT_THAT(error_of(source, {{"type", "video"}, {"video", {kPixel, "data:,"}}}).what(),
-              HasSubstr("content[1].video[1]"));
+              HasSubstr("content[1]: video[1]: picture: it has no bytes"));
   EXPECT_THAT(error_of(source, {{"type", "image"}}).what(),
               HasSubstr("expected the URL of a picture"));
   EXPECT_THAT(error_of(source, {{"type", "image"}, {"image", "C:\\x.png"}}).what(),
@@ -92,9 +92,58 @@ TEST(MediaSource, RefusesWhatItCannotOpen) {
             ErrorCode::invalid_argument);
 }
 
+TEST(MediaSource, DamageIsTheSendersFault) {
+  const Error error = error_of(MediaSource(), {{"type", "image"}, {"image", "data:,GIF89a"}});
+  EXPECT_EQ(error.code(), ErrorCode::invalid_argument);
+  EXPECT_THAT(error.what(), HasSubstr("messages[0].content[1]: GIF picture"));
+}
+
+TEST(MediaSource, AVideoFileIsTakenWhereTheBuildDecodesThem) {
+  const std::string folder = QUERN_SOURCE_DIR "/tests/fuzz/clip";
+  const MediaSource source = local_source(folder);
+  const Json part = {{"type", "video_url"},
+                     {"video_url", {{"url", "file://" + folder + "/steps.mp4"}}}};
+  if (!has_video_decoder()) {
+    const Error error = error_of(source, part);
+    EXPECT_EQ(error.code(), ErrorCode::unsupported);
+    EXPECT_THAT(error.what(), HasSubstr("content[1]: video file: this build has no decoder"));
+    return;
+  }
+  const EncodedMedia encoded = source.fetch_part(part, "here");
+  EXPECT_TRUE(encoded.is_video_file);
+  const OpenedMedia media = source.decode(encoded, {.num_frames = 4});
+  EXPECT_EQ(media.kind, MediaKind::video);
+  EXPECT_TRUE(media.is_sampled);
+  EXPECT_EQ(media.frames.size(), 4u);
+  EXPECT_NEAR(media.fps, 4.0 / 3, 0.01);
+  EXPECT_EQ(error_of(source, {{"type", "video_url"}, {"video_url", {{"url", "data:,x"}}}}).code(),
+            ErrorCode::unsupported);
+}
+
+TEST(EncodedMedia, KeysDependOnAllThatDecides) {
+  const EncodedMedia one{.files = {"bytes"}};
+  EncodedMedia other = one;
+  EXPECT_EQ(one.key(), other.key());
+  other.options.max_pixels = 5000;
+  EXPECT_NE(one.key(), other.key());
+  other = one, other.options.fps = 1;
+  EXPECT_NE(one.key(), other.key());
+  other = one, other.kind = MediaKind::video;
+  EXPECT_NE(one.key(), other.key());
+  other = one, other.fps = 3;
+  EXPECT_NE(one.key(), other.key());
+  other = one, other.files = {"byt", "es"};
+  EXPECT_NE(one.key(), other.key());
+}
+
 TEST(MediaSource, LimitsFrames) {
   MediaLimits limits;
   limits.max_frames_per_clip = 2;
+  EXPECT_EQ(error_of(MediaSource(limits), {{"type", "video"}, {"video", {kPixel, kPixel, kPixel}}})
+                .code(),
+            ErrorCode::exhausted);
+  limits = {};
+  limits.max_clip_bytes = 2 * 73;  // of three pictures of 73 bytes
   EXPECT_EQ(error_of(MediaSource(limits), {{"type", "video"}, {"video", {kPixel, kPixel, kPixel}}})
                 .code(),
             ErrorCode::exhausted);

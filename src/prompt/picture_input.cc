@@ -32,6 +32,12 @@ void check_shape(const VisionFile& file, const Config& config) {
          file.shape.merge);
 }
 
+// Pixels that count `times` times; products stay below 2^63.
+int64_t counted(int64_t pixels, int64_t times) {
+  constexpr int64_t kMost = int64_t{1} << 40;
+  return std::min(pixels, kMost) * times;
+}
+
 }  // namespace
 
 PictureFormats read_picture_formats(const std::string& folder,
@@ -74,25 +80,35 @@ void check_unresized(ImageSize size, int64_t cell) {
         cell);
 }
 
-PixelRange narrowed_range(PixelRange range, const OpenedMedia& media, int64_t times) {
-  constexpr int64_t kMost = int64_t{1} << 40;  // products stay below 2^63
-  if (media.max_pixels > 0)
-    range.max_pixels = std::min(range.max_pixels, std::min(media.max_pixels, kMost) * times);
-  range.min_pixels = std::max(
-      range.min_pixels, std::min(std::min(media.min_pixels, kMost) * times, range.max_pixels));
+PixelRange replaced_range(PixelRange range, const ProcessorOptions& stated, int64_t times) {
+  if (stated.min_pixels > 0) range.min_pixels = counted(stated.min_pixels, times);
+  if (stated.max_pixels > 0) range.max_pixels = counted(stated.max_pixels, times);
+  if (range.min_pixels > range.max_pixels)
+    fail(ErrorCode::invalid_argument,
+         "processor options: pixels from {} to {}: state both limits",
+         range.min_pixels,
+         range.max_pixels);
   return range;
 }
 
-std::vector<Image> resized_frames(const OpenedMedia& media,
-                                  std::span<const int64_t> indices,
-                                  ImageSize size,
-                                  ResizeRule rule) {
-  std::vector<Image> frames;
-  frames.reserve(indices.size());
-  for (const int64_t index : indices)
-    frames.push_back(
+PixelRange narrowed_range(PixelRange range, const ProcessorOptions& asked, int64_t times) {
+  if (asked.max_pixels > 0)
+    range.max_pixels = std::min(range.max_pixels, counted(asked.max_pixels, times));
+  range.min_pixels =
+      std::max(range.min_pixels, std::min(counted(asked.min_pixels, times), range.max_pixels));
+  return range;
+}
+
+ResizedMedia resized_frames(const OpenedMedia& media,
+                            const ClipFrames& frames,
+                            ImageSize size,
+                            ResizeRule rule) {
+  ResizedMedia out{.kind = media.kind, .frames = {}, .fps = frames.fps};
+  out.frames.reserve(frames.indices.size());
+  for (const int64_t index : frames.indices)
+    out.frames.push_back(
         resize_bicubic(media.frames[static_cast<size_t>(index)], size.width, size.height, rule));
-  return frames;
+  return out;
 }
 
 MediaInput make_picture_input(MediaKind kind,

@@ -10,6 +10,7 @@
 #include "prompt/media_source.h"
 #include "prompt/patches.h"
 #include "prompt/prompt_rules.h"
+#include "prompt/resized_media.h"
 #include "prompt/vision_files.h"
 
 namespace quern {
@@ -38,14 +39,17 @@ PictureFormats read_picture_formats(const std::string& folder,
 void check_frames(const OpenedMedia& media);
 // Throws invalid_argument where a picture that is not resized is no whole number of cells.
 void check_unresized(ImageSize size, int64_t cell);
-// `range`, narrowed by what a message states of one picture that counts `times` times.
-PixelRange narrowed_range(PixelRange range, const OpenedMedia& media, int64_t times = 1);
+// `range` with what the server states in its place, of a picture that counts `times` times. Throws
+// invalid_argument where no size lies between its ends.
+PixelRange replaced_range(PixelRange range, const ProcessorOptions& stated, int64_t times = 1);
+// `range`, narrowed by what a message states, likewise.
+PixelRange narrowed_range(PixelRange range, const ProcessorOptions& asked, int64_t times = 1);
 
-// The frames `indices` of a medium, resized.
-std::vector<Image> resized_frames(const OpenedMedia& media,
-                                  std::span<const int64_t> indices,
-                                  ImageSize size,
-                                  ResizeRule rule);
+// Frames `frames.indices` of a medium, resized; `tokens` is left to the caller.
+ResizedMedia resized_frames(const OpenedMedia& media,
+                            const ClipFrames& frames,
+                            ImageSize size,
+                            ResizeRule rule);
 // Values, grid and hash of frames of one size; a token for every cell.
 MediaInput make_picture_input(MediaKind kind,
                               std::span<const Image> frames,

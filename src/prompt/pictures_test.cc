@@ -13,7 +13,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "prompt/clip_frames.h"
+#include "media/video/clip_frames.h"
 #include "prompt/prompt_builder.h"
 
 namespace quern {
@@ -82,6 +82,32 @@ TEST(Glm4vFrames, AreChosenAsTheReferenceDoes) {
   EXPECT_EQ(chosen(500, 1).size(), 500u);
 }
 
+TEST(Glm4vFrames, AreTakenFromAVideoFileAtTheRateThatTheirStampsNeed) {
+  const FrameRule rule{.fps = 2, .max_duration = 300};
+  const ClipFrames second = sample_frames(100, 30, rule), long_clip = sample_frames(8000, 10, rule),
+                   sparse = sample_frames(10, 1, rule);
+  EXPECT_EQ(second.indices, choose_glm4v_frames(100, 30, 2, 300).indices);
+  EXPECT_EQ(second.fps, 2);
+  EXPECT_EQ(long_clip.fps, 0.75);  // 600 frames of 800 seconds
+  EXPECT_EQ(sparse.fps, 1);
+  // A number of frames is spread over the whole clip.
+  EXPECT_THAT(sample_frames(100, 30, {.num_frames = 4, .max_duration = 300}).indices,
+              ElementsAre(0, 33, 66, 99));
+}
+
+TEST(Glm4v, ARequestMayAskForOtherFrames) {
+  const auto pairs = [](const ProcessorOptions& asked) {
+    OpenedMedia clip = flat(MediaKind::video, 64, 4.0);  // 16 seconds
+    clip.options = asked;
+    return glm().from_text(kClip, false, {clip}).media.size();
+  };
+  EXPECT_EQ(pairs({}), 16u);
+  EXPECT_EQ(pairs({.fps = 1}), 8u);
+  EXPECT_EQ(pairs({.num_frames = 4}), 2u);
+  EXPECT_EQ(pairs({.max_frames = 8}), 4u);
+  EXPECT_THAT(message_of([&] { pairs({.min_frames = 8}); }), HasSubstr("min_frames"));
+}
+
 // Every pair of frames is a picture of its own, with its second behind it.
 TEST(Glm4v, ClipsAreStampedPictures) {
   const Prompt prompt = glm().from_text(kClip, false, {flat(MediaKind::video, 25, 1.0)});
@@ -109,7 +135,7 @@ TEST(Glm4v, TheRangeOfPixelsCountsFrames) {
   OpenedMedia picture = flat(MediaKind::image, 1, 2.0, 112, 112);
   const std::string text = "<|begin_of_image|><|image|><|end_of_image|>";
   EXPECT_EQ(glm().from_text(text, false, {picture}).media[0].count, 9);  // 2 x 10976 at most
-  picture.max_pixels = 56 * 56;  // of the picture, which counts twice
+  picture.options.max_pixels = 56 * 56;  // of the picture, which counts twice
   EXPECT_EQ(glm().from_text(text, false, {picture}).media[0].count, 4);
   EXPECT_THAT(
       message_of([] { glm().from_text(kClip, false, {flat(MediaKind::video, 2, 2.0, 300, 1)}); }),

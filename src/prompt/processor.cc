@@ -10,7 +10,9 @@ namespace {
 
 struct ProcessorEntry {
   const char* model_type;
-  std::unique_ptr<Processor> (*open)(const std::string& folder, const Config& config);
+  std::unique_ptr<Processor> (*open)(const std::string& folder,
+                                     const Config& config,
+                                     const ProcessorOptions& options);
 };
 
 constexpr ProcessorEntry kProcessors[] = {
@@ -22,11 +24,13 @@ constexpr ProcessorEntry kProcessors[] = {
 
 }  // namespace
 
-std::unique_ptr<Processor> open_processor(const std::string& folder, const Checkpoint& checkpoint) {
+std::unique_ptr<Processor> open_processor(const std::string& folder,
+                                          const Checkpoint& checkpoint,
+                                          const ProcessorOptions& options) {
   const Config& config = checkpoint.config();
   const std::string type = config.string_or("model_type", "");
   for (const ProcessorEntry& entry : kProcessors)
-    if (type == entry.model_type) return entry.open(folder, config);
+    if (type == entry.model_type) return entry.open(folder, config, options);
   if (config.has("vision_config") || config.has("audio_config"))
     fail(ErrorCode::unsupported,
          "{}: model_type \"{}\" takes media, but has no processor here",

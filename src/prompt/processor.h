@@ -12,17 +12,11 @@
 #include "prompt/media_source.h"
 #include "prompt/prompt.h"
 #include "prompt/prompt_rules.h"
+#include "prompt/resized_media.h"
 #include "text/tokenizer/tokenizer.h"
 #include "weights/checkpoint.h"
 
 namespace quern {
-
-// What stands in a prompt in the place of one medium's placeholder: pieces, each with a span of its
-// own between two texts. Most media are one piece.
-struct MediaPiece {
-  std::shared_ptr<const MediaInput> input;
-  std::string before = {}, after = {};  // "<|begin_of_image|>", "<|end_of_image|>12"
-};
 
 // Immutable: safe from several threads at once.
 class Processor {
@@ -35,12 +29,16 @@ class Processor {
   virtual int32_t row_token(MediaKind kind) const { return placeholder(kind).value_or(-1); }
   // Throws data_loss where the tokens that this processor relies on are others in the tokenizer.
   virtual void check(const Tokenizer&) const {}
+  // Which frames of a clip are taken, where a request asks for `asked`. Throws unsupported for what
+  // this model's rule has no place for.
+  virtual FrameRule frame_rule(const ProcessorOptions& asked) const = 0;
   // Decoder tokens of a medium, from its size alone: cheap. Throws invalid_argument for a size that
   // the model cannot take.
   virtual int64_t count_tokens(const OpenedMedia& media, const PromptRules& rules) const = 0;
-  // At least one piece, with values, grid, tokens and hash. Throws like count_tokens.
-  virtual std::vector<MediaPiece> preprocess(const OpenedMedia& media,
-                                             const PromptRules& rules) const = 0;
+  // The frames that the model sees, at its size. Throws like count_tokens.
+  virtual ResizedMedia resize(const OpenedMedia& media, const PromptRules& rules) const = 0;
+  // At least one piece, with values, grid, tokens and hash, of what `resize` made.
+  virtual std::vector<MediaPiece> pack(const ResizedMedia& media) const = 0;
   // The shape, without values, of the largest picture of at most max_tokens tokens: for the memory
   // plan.
   virtual MediaInput largest_picture(int64_t max_tokens) const = 0;
@@ -52,13 +50,23 @@ class Processor {
 // The processor of the checkpoint's architecture, from the files in `folder`; null for a text
 // model. Throws unsupported for a media model that is not in the table of processor.cc, data_loss
 // for files that contradict themselves.
-std::unique_ptr<Processor> open_processor(const std::string& folder, const Checkpoint& checkpoint);
+// `options` replace what the files say.
+std::unique_ptr<Processor> open_processor(const std::string& folder,
+                                          const Checkpoint& checkpoint,
+                                          const ProcessorOptions& options = {});
 
 // Qwen2-VL and Qwen2.5-VL.
-std::unique_ptr<Processor> open_qwen2_vl(const std::string& folder, const Config& config);
+std::unique_ptr<Processor> open_qwen2_vl(const std::string& folder,
+                                         const Config& config,
+                                         const ProcessorOptions& options);
+
 // GLM-4.1V and AutoGLM-Phone.
-std::unique_ptr<Processor> open_glm4v(const std::string& folder, const Config& config);
-std::unique_ptr<Processor> open_hunyuan_vl(const std::string& folder, const Config& config);
+std::unique_ptr<Processor> open_glm4v(const std::string& folder,
+                                      const Config& config,
+                                      const ProcessorOptions& options);
+std::unique_ptr<Processor> open_hunyuan_vl(const std::string& folder,
+                                           const Config& config,
+                                           const ProcessorOptions& options);
 
 // Positions of text alone: 0, 1, 2, … on every one of `axes` axes.
 void place_text(Prompt& prompt, int axes);

@@ -71,7 +71,13 @@ class Builder : public PromptBuilder {
  private:
   std::string render_checked(Json messages, const ChatOptions& options) const;
   const ChatTemplate& template_for(const ChatOptions& options) const;
-  PlacedMedia preprocess(const OpenedMedia& media, const PromptRules& rules, int64_t& tokens) const;
+  void check_context(int64_t tokens) const;
+  void check_counts(const std::vector<MediaPart>& parts, const MediaLimits& limits) const;
+  ResizedMedia resize(const OpenedMedia& media, const PromptRules& rules) const;
+  PlacedMedia open_media(const MediaPart& part,
+                         const MediaSource& source,
+                         const ProcessorOptions& options,
+                         int64_t& tokens) const;
   Prompt assemble(std::string text,
                   bool add_special_tokens,
                   const std::vector<PlacedMedia>& media,
@@ -116,18 +122,65 @@ std::string Builder::render(const Json& messages, const ChatOptions& options) co
   return render_checked(read_conversation(messages, takes_media(), media), options);
 }
 
-// Counts before it computes: a prompt that cannot fit costs no memory.
-PlacedMedia Builder::preprocess(const OpenedMedia& media,
-                                const PromptRules& rules,
-                                int64_t& tokens) const {
-  tokens += parts_.processor->count_tokens(media, rules);
+void Builder::check_context(int64_t tokens) const {
   if (parts_.max_tokens > 0 && tokens > parts_.max_tokens)
     fail(ErrorCode::invalid_argument,
          "the media become at least {} tokens, the model's context is {}; send fewer or smaller "
          "ones, or state max_pixels",
          tokens,
          parts_.max_tokens);
-  return {media.kind, parts_.processor->preprocess(media, rules)};
+}
+
+// Counts before it computes: a prompt that cannot fit costs no memory.
+ResizedMedia Builder::resize(const OpenedMedia& media, const PromptRules& rules) const {
+  check_context(parts_.processor->count_tokens(media, rules));
+  return parts_.processor->resize(media, rules);
+}
+
+// Before anything is fetched or decoded.
+void Builder::check_counts(const std::vector<MediaPart>& parts, const MediaLimits& limits) const {
+  for (const MediaPart& part : parts)
+    if (!parts_.processor->placeholder(part.kind))
+      fail(ErrorCode::unsupported,
+           "{}: this model takes no {} (a part of kind \"{}\")",
+           part.where,
+           plural(part.kind),
+           name_of(part.kind));
+  for (const MediaKind kind : kKinds) {
+    const auto count = std::count_if(
+        parts.begin(), parts.end(), [&](const MediaPart& part) { return part.kind == kind; });
+    if (count > limits.max_count(kind))
+      fail(ErrorCode::invalid_argument,
+           "messages: {} {}; at most {} of kind \"{}\" are accepted in one prompt "
+           "(--limit-mm-per-prompt)",
+           count,
+           plural(kind),
+           limits.max_count(kind),
+           name_of(kind));
+  }
+}
+
+// One part of a conversation, as the tower takes it; `tokens` counts those of all parts so far.
+PlacedMedia Builder::open_media(const MediaPart& part,
+                                const MediaSource& source,
+                                const ProcessorOptions& options,
+                                int64_t& tokens) const {
+  EncodedMedia encoded = source.fetch_part(*part.part, part.where);
+  encoded.options = options.narrowed_by(encoded.options);
+  return with_context(part.where, [&] {
+    const auto make = [&] {
+      const FrameRule rule = parts_.processor->frame_rule(encoded.options);
+      return std::make_shared<const SharedMedia>(
+          resize(source.decode(encoded, rule), PromptRules()));
+    };
+    const MediaCache::Value media =
+        source.cache() ? source.cache()->find_or_make(encoded.key(), make) : make();
+    encoded.files.clear();
+    tokens += media->resized().tokens;
+    check_context(tokens);
+    const auto pack = [&](const ResizedMedia& m) { return parts_.processor->pack(m); };
+    return PlacedMedia{part.kind, media->pieces(pack)};
+  });
 }
 
 Prompt Builder::from_messages(const Json& messages,
@@ -135,21 +188,13 @@ Prompt Builder::from_messages(const Json& messages,
                               const MediaSource& source) const {
   std::vector<MediaPart> parts;
   Json checked = read_conversation(messages, takes_media(), parts);
-  const auto most = static_cast<size_t>(source.limits().max_images_per_prompt);
-  if (parts.size() > most)
-    fail(ErrorCode::invalid_argument,
-         "messages: {} pictures and clips; at most {} are accepted",
-         parts.size(),
-         most);
+  if (takes_media()) check_counts(parts, source.limits());
   std::string text = render_checked(std::move(checked), options);
-  const PromptRules rules;
   std::vector<PlacedMedia> media;
   int64_t tokens = 0;
-  for (const MediaPart& part : parts) {
-    const OpenedMedia opened = source.open_part(*part.part, part.where);
-    media.push_back(with_context(part.where, [&] { return preprocess(opened, rules, tokens); }));
-  }
-  return assemble(std::move(text), options.add_special_tokens, media, rules);
+  for (const MediaPart& part : parts)
+    media.push_back(open_media(part, source, options.processor, tokens));
+  return assemble(std::move(text), options.add_special_tokens, media, PromptRules());
 }
 
 Prompt Builder::from_text(std::string_view text,
@@ -160,7 +205,12 @@ Prompt Builder::from_text(std::string_view text,
     fail(ErrorCode::invalid_argument, "this model takes text only, got {} media", opened.size());
   std::vector<PlacedMedia> media;
   int64_t tokens = 0;
-  for (const OpenedMedia& medium : opened) media.push_back(preprocess(medium, rules, tokens));
+  for (const OpenedMedia& medium : opened) {
+    tokens += parts_.processor->count_tokens(medium, rules);
+    check_context(tokens);
+    media.push_back(
+        {medium.kind, parts_.processor->pack(parts_.processor->resize(medium, rules))});
+  }
   return assemble(std::string(text), add_special_tokens, media, rules);
 }
 
@@ -303,10 +353,12 @@ Parts open_gguf_parts(const std::string& path) {
           .processor = nullptr};
 }
 
-Parts open_folder_parts(const std::string& folder, const Checkpoint& checkpoint) {
+Parts open_folder_parts(const std::string& folder,
+                        const Checkpoint& checkpoint,
+                        const ProcessorOptions& options) {
   const TemplateFiles templates = read_template_files(folder);
   Tokenizer tokenizer = Tokenizer::from_folder(folder);
-  std::unique_ptr<Processor> processor = open_processor(folder, checkpoint);
+  std::unique_ptr<Processor> processor = open_processor(folder, checkpoint, options);
   if (processor) processor->check(tokenizer);
   return {.tokenizer = std::move(tokenizer),
           .standard = compile(templates.standard, "chat template"),
@@ -319,9 +371,13 @@ Parts open_folder_parts(const std::string& folder, const Checkpoint& checkpoint)
 
 std::unique_ptr<PromptBuilder> PromptBuilder::open(const std::string& model_folder,
                                                    const Checkpoint& checkpoint,
-                                                   std::optional<std::string> chat_template) {
-  Parts parts = is_directory(model_folder) ? open_folder_parts(model_folder, checkpoint)
+                                                   std::optional<std::string> chat_template,
+                                                   const ProcessorOptions& options) {
+  Parts parts = is_directory(model_folder) ? open_folder_parts(model_folder, checkpoint, options)
                                            : open_gguf_parts(model_folder);
+  if (!parts.processor && options != ProcessorOptions())
+    fail(ErrorCode::invalid_argument,
+         "mm_processor_kwargs: this model takes text only, it has no media processor");
   parts.text_axes = axes_of(checkpoint.config());
   parts.max_tokens = context_of(checkpoint.config());
   if (chat_template) {

@@ -24,6 +24,7 @@ namespace quern {
 struct ChatOptions {
   const Json* tools = nullptr;            // an array, or null
   const Json* template_kwargs = nullptr;  // an object: further variables of the template
+  ProcessorOptions processor = {};        // for all media of the conversation
   bool add_generation_prompt = true;
   bool continue_final_message = false;  // the last message is left open
   bool add_special_tokens = false;      // a template writes its own
@@ -34,11 +35,13 @@ class PromptBuilder {
  public:
   // Reads the processor, template and tokenizer files beside the checkpoint (or its GGUF metadata).
   // `model_folder` is the folder, or the .gguf file. `chat_template` (a file's text), if given,
-  // replaces the model's own. Throws unsupported for a media model without a processor here,
-  // data_loss for files that contradict the config.
+  // replaces the model's own; `options` replace what the processor's files say, and are
+  // invalid_argument for a text model. Throws unsupported for a media model without a processor
+  // here, data_loss for files that contradict the config.
   static std::unique_ptr<PromptBuilder> open(const std::string& model_folder,
                                              const Checkpoint& checkpoint,
-                                             std::optional<std::string> chat_template = {});
+                                             std::optional<std::string> chat_template = {},
+                                             const ProcessorOptions& options = {});
   virtual ~PromptBuilder() = default;
 
   virtual const Tokenizer& tokenizer() const = 0;

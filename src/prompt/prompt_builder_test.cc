@@ -21,10 +21,12 @@ struct Model {
   std::unique_ptr<PromptBuilder> builder;
 };
 
-Model open_model(const std::string& name, std::optional<std::string> chat_template = {}) {
+Model open_model(const std::string& name,
+                 std::optional<std::string> chat_template = {},
+                 const ProcessorOptions& options = {}) {
   const std::string folder = QUERN_SOURCE_DIR "/tests/golden/" + name;
   Model model{open_checkpoint(folder), nullptr};
-  model.builder = PromptBuilder::open(folder, *model.checkpoint, std::move(chat_template));
+  model.builder = PromptBuilder::open(folder, *model.checkpoint, std::move(chat_template), options);
   return model;
 }
 
@@ -41,7 +43,7 @@ const PromptBuilder& text_only() {
 MediaSource local_source(int max_images = 32) {
   MediaLimits limits;
   limits.allowed_local_path = QUERN_SOURCE_DIR "/tests/golden";
-  limits.max_images_per_prompt = max_images;
+  limits.max_per_prompt = {max_images, 1, 0};
   return MediaSource(limits);
 }
 
@@ -142,7 +144,15 @@ TEST(PromptBuilder, CountsAreBoundedBeforePixelsAreMade) {
   const Json two = user({{{"type", "image"}, {"image", input_url("image_a.png")}},
                          {{"type", "image"}, {"image", input_url("image_a.png")}}});
   EXPECT_THAT(error_of([&] { vision().from_messages(two, {}, local_source(1)); }).message(),
-              HasSubstr("2 pictures and clips; at most 1"));
+              HasSubstr("2 pictures; at most 1 of kind \"image\""));
+  // The URLs are not looked at: these lead nowhere.
+  const Json clips = user({{{"type", "video"}, {"video", {"ftp://none"}}},
+                           {{"type", "video"}, {"video", {"ftp://none"}}}});
+  EXPECT_THAT(error_of([&] { vision().from_messages(clips, {}, local_source()); }).message(),
+              HasSubstr("2 clips; at most 1 of kind \"video\""));
+  const Json sound = user({{{"type", "input_audio"}, {"input_audio", {{"data", "x"}}}}});
+  EXPECT_THAT(error_of([&] { vision().from_messages(sound, {}, local_source()); }).message(),
+              HasSubstr("messages[0].content[0]: this model takes no recordings"));
   std::vector<OpenedMedia> many;  // 6 tokens each, with a context of 4,096
   std::string text;
   for (int i = 0; i < 600; ++i) {
@@ -177,10 +187,59 @@ TEST(PromptBuilder, BadPicturesAreNamedByTheirPlace) {
 
 TEST(PromptBuilder, APartNarrowsThePixelRange) {
   OpenedMedia small = flat_picture(84, 84);
-  small.max_pixels = 4000;
+  small.options.max_pixels = 4000;
   EXPECT_EQ(vision().from_text("<|image_pad|>", false, {small}).media[0].count, 4);
-  small.max_pixels = int64_t{1} << 40;  // wider than the model's: no effect
+  small.options.max_pixels = int64_t{1} << 40;  // wider than the model's: no effect
   EXPECT_EQ(vision().from_text("<|image_pad|>", false, {small}).media[0].count, 9);
+}
+
+TEST(PromptBuilder, OptionsReplaceTheModelsRangeAndRequestsNarrowIt) {
+  const ProcessorOptions options{.min_pixels = 28 * 28, .max_pixels = 4 * 28 * 28};
+  const Model model = open_model("qwen2_vl", {}, options);
+  const auto count = [](const PromptBuilder& builder, const ProcessorOptions& asked) {
+    const Json messages = user({{{"type", "image"}, {"image", input_url("image_a.png")}}});
+    return builder.from_messages(messages, {.processor = asked}, local_source()).media[0].count;
+  };
+  const int32_t whole = count(vision(), {});
+  EXPECT_GT(whole, 4);
+  EXPECT_LE(count(*model.builder, {}), 4);
+  EXPECT_LE(count(*model.builder, {.max_pixels = 1 << 24}), 4);
+  EXPECT_LE(count(vision(), {.max_pixels = 4 * 28 * 28}), 4);
+  EXPECT_EQ(count(*model.builder, {.max_pixels = 28 * 28}), 1);
+  EXPECT_EQ(model.builder->largest_picture(1000)->tokens, 4);
+  EXPECT_THROW(open_model("qwen2_tied", {}, options), Error);
+}
+
+TEST(PromptBuilder, RepeatedMediaComeFromTheCache) {
+  MediaLimits limits;
+  limits.allowed_local_path = QUERN_SOURCE_DIR "/tests/golden";
+  const MediaSource source(limits, nullptr, std::make_shared<MediaCache>(1 << 20));
+  const Json messages = user({{{"type", "image"}, {"image", input_url("image_a.png")}},
+                              {{"type", "image"}, {"image", input_url("image_a.png")}}});
+  const Prompt cached = vision().from_messages(messages, {}, source);
+  const Prompt plain = vision().from_messages(messages, {}, local_source());
+  EXPECT_EQ(cached.ids, plain.ids);
+  EXPECT_EQ(cached.media[0].media, cached.media[1].media);  // one copy
+  EXPECT_EQ(cached.media[1].media->hash, plain.media[1].media->hash);
+  EXPECT_EQ(source.stats().cache.queries, 2);
+  EXPECT_EQ(source.stats().cache.hits, 1);
+  vision().from_messages(messages, {.processor = {.max_pixels = 4 * 28 * 28}}, source);
+  EXPECT_EQ(source.stats().cache.hits, 2);  // another size is another entry
+}
+
+TEST(PromptBuilder, AVideoFileIsSampledOnce) {
+  if (!has_video_decoder()) GTEST_SKIP() << "this build decodes no video files";
+  MediaLimits limits;
+  limits.allowed_local_path = QUERN_SOURCE_DIR "/tests/fuzz/clip";
+  const std::string url = "file://" QUERN_SOURCE_DIR "/tests/fuzz/clip/steps.mp4";
+  const Json messages = user({{{"type", "video_url"}, {"video_url", {{"url", url}}}}});
+  const auto clip = [&](const ProcessorOptions& options) {
+    return vision().from_messages(messages, {.processor = options}, MediaSource(limits)).media[0];
+  };
+  EXPECT_EQ(clip({}).media->grid_t, 3);  // six frames of three seconds
+  EXPECT_NEAR(clip({}).media->seconds_per_grid, 1.0, 0.01);
+  EXPECT_EQ(clip({.fps = 4}).media->grid_t, 6);
+  EXPECT_EQ(clip({.max_frames = 4}).media->grid_t, 2);
 }
 
 TEST(PromptBuilder, IdsAreTakenAsTheyAre) {

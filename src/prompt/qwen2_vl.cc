@@ -5,7 +5,7 @@
 // qwen_vl_utils/vision_process.py for the frames of clips.
 #include <algorithm>
 
-#include "prompt/clip_frames.h"
+#include "media/video/clip_frames.h"
 #include "prompt/mrope.h"
 #include "prompt/picture_input.h"
 #include "prompt/processor.h"
@@ -27,12 +27,13 @@ struct Plan {
 
 class Qwen2Vl : public Processor {
  public:
-  Qwen2Vl(const std::string& folder, const Config& config);
+  Qwen2Vl(const std::string& folder, const Config& config, const ProcessorOptions& options);
 
   std::optional<int32_t> placeholder(MediaKind kind) const override;
+  FrameRule frame_rule(const ProcessorOptions& asked) const override;
   int64_t count_tokens(const OpenedMedia& media, const PromptRules& rules) const override;
-  std::vector<MediaPiece> preprocess(const OpenedMedia& media,
-                                     const PromptRules& rules) const override;
+  ResizedMedia resize(const OpenedMedia& media, const PromptRules& rules) const override;
+  std::vector<MediaPiece> pack(const ResizedMedia& media) const override;
   MediaInput largest_picture(int64_t max_tokens) const override;
   void place(Prompt& prompt, const PromptRules& rules) const override;
 
@@ -45,14 +46,27 @@ class Qwen2Vl : public Processor {
 
   int32_t image_token_ = 0, video_token_ = 0;
   PictureFormats formats_;
+  FrameRule frames_;
   MropeRule mrope_;
 };
 
-Qwen2Vl::Qwen2Vl(const std::string& folder, const Config& config) {
+// Of two rules the one that takes fewer frames, but for `fps`, which the options may state freely.
+FrameRule narrowed(FrameRule rule, const ProcessorOptions& options) {
+  if (options.max_frames > 0) rule.max_frames = std::min(rule.max_frames, options.max_frames);
+  if (options.min_frames > 0) rule.min_frames = options.min_frames;
+  if (options.fps > 0) rule.fps = options.fps, rule.num_frames = 0;
+  if (options.num_frames > 0) rule.num_frames = options.num_frames;
+  return rule;
+}
+
+Qwen2Vl::Qwen2Vl(const std::string& folder, const Config& config, const ProcessorOptions& options) {
   image_token_ = static_cast<int32_t>(config.integer_or("image_token_id", 151655, 0, INT32_MAX));
   video_token_ = static_cast<int32_t>(config.integer_or("video_token_id", 151656, 0, INT32_MAX));
   formats_ =
       read_picture_formats(folder, config, {.pixels = kImageDefaults}, {.pixels = kVideoDefaults});
+  for (PictureFormat* format : {&formats_.image, &formats_.video})
+    format->file.pixels = replaced_range(format->file.pixels, options);
+  frames_ = narrowed(frames_, options);
   mrope_.merge = formats_.image.file.shape.merge;
   if (config.string_or("model_type", "") == "qwen2_5_vl")
     mrope_.tokens_per_second =
@@ -71,6 +85,10 @@ std::optional<int32_t> Qwen2Vl::placeholder(MediaKind kind) const {
   return std::nullopt;
 }
 
+FrameRule Qwen2Vl::frame_rule(const ProcessorOptions& asked) const {
+  return narrowed(frames_, asked);
+}
+
 PixelRange Qwen2Vl::pixels(const OpenedMedia& media,
                            int64_t frames,
                            const PromptRules& rules) const {
@@ -80,7 +98,7 @@ PixelRange Qwen2Vl::pixels(const OpenedMedia& media,
     range.max_pixels = std::min(range.max_pixels, clip.max_pixels);
     range.min_pixels = std::min(clip.min_pixels, range.max_pixels);
   }
-  return narrowed_range(range, media);
+  return narrowed_range(range, media.options);
 }
 
 Plan Qwen2Vl::plan(const OpenedMedia& media, const PromptRules& rules) const {
@@ -88,12 +106,12 @@ Plan Qwen2Vl::plan(const OpenedMedia& media, const PromptRules& rules) const {
   const VisionFile& file = format(media.kind).file;
   const auto count = static_cast<int64_t>(media.frames.size());
   Plan plan;
-  plan.frames = media.kind == MediaKind::video && rules.sample_frames
-                    ? choose_frames(count, media.fps)
+  plan.frames = media.kind == MediaKind::video && rules.sample_frames && !media.is_sampled
+                    ? choose_frames(count, media.fps, frame_rule(media.options))
                     : all_frames(count, media.fps);
   const auto frames = static_cast<int64_t>(plan.frames.indices.size());
   plan.times = (frames + file.shape.temporal - 1) / file.shape.temporal;
-  const int64_t cell = file.shape.size * file.shape.merge;
+  const int64_t cell = format(media.kind).cell();
   plan.size = {media.frames[0].height, media.frames[0].width};
   if (file.do_resize) plan.size = smart_resize(plan.size, cell, pixels(media, frames, rules));
   check_unresized(plan.size, cell);
@@ -106,25 +124,25 @@ int64_t Qwen2Vl::count_tokens(const OpenedMedia& media, const PromptRules& rules
   return p.times * (p.size.height / cell) * (p.size.width / cell);
 }
 
-std::vector<MediaPiece> Qwen2Vl::preprocess(const OpenedMedia& media,
-                                            const PromptRules& rules) const {
+ResizedMedia Qwen2Vl::resize(const OpenedMedia& media, const PromptRules& rules) const {
   const Plan p = plan(media, rules);
+  ResizedMedia out = resized_frames(media, p.frames, p.size, rules.resize);
+  out.tokens = count_tokens(media, rules);
+  return out;
+}
+
+std::vector<MediaPiece> Qwen2Vl::pack(const ResizedMedia& media) const {
   const PictureFormat& f = format(media.kind);
-  const double seconds = media.kind == MediaKind::video
-                             ? static_cast<double>(f.file.shape.temporal) / p.frames.fps
-                             : 0;
+  const double seconds_per_grid =
+      media.kind == MediaKind::video ? static_cast<double>(f.file.shape.temporal) / media.fps : 0;
   return {{.input = std::make_shared<const MediaInput>(
-               make_picture_input(media.kind,
-                                  resized_frames(media, p.frames.indices, p.size, rules.resize),
-                                  f,
-                                  seconds))}};
+               make_picture_input(media.kind, media.frames, f, seconds_per_grid))}};
 }
 
 MediaInput Qwen2Vl::largest_picture(int64_t max_tokens) const {
-  const VisionFile& file = formats_.image.file;
-  const int64_t cell = formats_.image.cell();
-  return largest_picture_of(
-      file, std::max<int64_t>(1, std::min(file.pixels.max_pixels / (cell * cell), max_tokens)));
+  const PictureFormat& f = formats_.image;
+  const int64_t most = f.file.pixels.max_pixels / (f.cell() * f.cell());
+  return largest_picture_of(f.file, std::max<int64_t>(1, std::min(most, max_tokens)));
 }
 
 void Qwen2Vl::place(Prompt& prompt, const PromptRules& rules) const {
@@ -135,8 +153,10 @@ void Qwen2Vl::place(Prompt& prompt, const PromptRules& rules) const {
 
 }  // namespace
 
-std::unique_ptr<Processor> open_qwen2_vl(const std::string& folder, const Config& config) {
-  return std::make_unique<Qwen2Vl>(folder, config);
+std::unique_ptr<Processor> open_qwen2_vl(const std::string& folder,
+                                         const Config& config,
+                                         const ProcessorOptions& options) {
+  return std::make_unique<Qwen2Vl>(folder, config, options);
 }
 
 }  // namespace quern

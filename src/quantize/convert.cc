@@ -7,7 +7,7 @@
 #include <set>
 
 #include "base/error.h"
-#include "quantize/int4_layer.h"
+#include "quantize/int_layer.h"
 #include "quantize/proof.h"
 #include "quantize/source_folder.h"
 #include "quantize/staging.h"
@@ -85,7 +85,7 @@ class Converter {
   size_t count() const { return layers_.size(); }
 
  private:
-  Int4Layer read(const std::string& layer) const { return read_int4(*source_.checkpoint, layer); }
+  IntLayer read(const std::string& layer) const { return read_int4(*source_.checkpoint, layer); }
 
   bool is_part(std::string_view tensor) const {
     return std::ranges::any_of(kParts, [&](std::string_view part) {
@@ -99,7 +99,7 @@ class Converter {
     std::vector<SafetensorsEntry> out;
     for (const SafetensorsEntry& entry : file.header.entries) {
       if (const std::string layer = layer_of(entry.name); !layer.empty()) {
-        for (const NamedTensor& t : write_int4(read(layer), layer, layout_, needs_))
+        for (const NamedTensor& t : write_int_layer(read(layer), layer, layout_, needs_))
           out.push_back({t.name, t.stored, t.shape, 0, 0});
       } else if (!is_part(entry.name)) {
         out.push_back(entry);
@@ -116,7 +116,7 @@ class Converter {
     out.write(std::as_bytes(std::span(header)));
     for (const SafetensorsEntry& entry : file.header.entries) {
       if (const std::string layer = layer_of(entry.name); !layer.empty()) {
-        for (const NamedTensor& t : write_int4(read(layer), layer, layout_, needs_))
+        for (const NamedTensor& t : write_int_layer(read(layer), layer, layout_, needs_))
           out.write(t.bytes);
       } else if (!is_part(entry.name)) {
         out.write(file.bytes(entry));
@@ -146,14 +146,14 @@ class Converter {
 
   Json quantization() const {
     const int64_t group = needs_.group;
-    if (layout_ == Int4Layout::gptq)
+    if (layout_ == IntLayout::gptq)
       return {{"quant_method", "gptq"},
               {"bits", 4},
               {"group_size", group},
               {"sym", !needs_.has_zeros},
               {"desc_act", needs_.has_order},
               {"checkpoint_format", needs_.lowest_zero >= 1 ? "gptq" : "gptq_v2"}};
-    if (layout_ == Int4Layout::awq) {
+    if (layout_ == IntLayout::awq) {
       std::set<std::string>
           plain;  // by the first part of their names, outside of the decoder's layers
       for (const std::string& layer : plain_layers())
@@ -196,9 +196,9 @@ class Converter {
 
   const ConvertRequest& request_;
   const SourceFolder& source_;
-  const Int4Layout layout_;
+  const IntLayout layout_;
   std::set<std::string, std::less<>> layers_;
-  Int4Needs needs_;
+  IntNeeds needs_;
 };
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include <random>
 
 #include "base/error.h"
+#include "base/error_of.h"
 #include "base/file.h"
 #include "quantize/proof.h"
 #include "quantize/source_folder.h"
@@ -21,15 +22,6 @@ namespace fs = std::filesystem;
 using ::testing::HasSubstr;
 
 constexpr int64_t kHidden = 4, kChannels = 6;
-
-std::string error_of(FunctionRef<void()> action) {
-  try {
-    action();
-  } catch (const Error& e) {
-    return format("{}: {}", name_of(e.code()), e.what());
-  }
-  return "nothing was thrown";
-}
 
 class Repair : public ::testing::Test {
  protected:

@@ -132,6 +132,12 @@ void Staging::set_finished(const std::string& file) {
   save();
 }
 
+void Staging::forget(const std::string& file) {
+  if (finished_.erase(file) > 0) save();
+  std::error_code ignored;
+  fs::remove(part_ + "/" + file, ignored);
+}
+
 void Staging::save() const {
   Json state{{"key", key_}, {"files", Json::object()}};
   for (const auto& [file, mark] : finished_)

@@ -34,6 +34,8 @@ class Staging {
   // Whether an earlier run finished this file, and it is still what it was.
   bool is_finished(const std::string& file) const;
   void set_finished(const std::string& file);
+  // Removes a file that was finished and is no longer wanted.
+  void forget(const std::string& file);
   const std::map<std::string, FileMark>& finished() const { return finished_; }
   // OUT.part becomes OUT.
   void publish();

@@ -31,9 +31,9 @@ std::string why_nothing_is_at(std::string_view path) {
     std::string_view name, reason;
   };
   static constexpr Missing kMissing[] = {
-      {"/embeddings", "the models that quern carries generate text and make no embeddings"},
-      {"/rerank", "the models that quern carries generate text and rank nothing"},
-      {"/score", "the models that quern carries generate text and score no pairs"},
+      {"/embeddings", "send it to /v1/embeddings"},
+      {"/embed", "send it to /v1/embeddings"},
+      {"/pooling", "vectors of prompts are at /v1/embeddings, classes at /classify"},
       {"/audio/transcriptions", "this version hears nothing"},
       {"/audio/translations", "this version hears nothing"},
       {"/audio/speech", "this version answers in text only"},

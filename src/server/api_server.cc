@@ -1,25 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/api_server.h"
 
-#include <random>
-
 #include "server/api_handler.h"
 #include "server/route_context.h"
 
 namespace quern {
-
-SeedSource::SeedSource(std::optional<uint64_t> seed) {
-  std::random_device random;
-  state_ = seed ? *seed : (uint64_t{random()} << 32) | random();
-}
-
-// splitmix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
-uint64_t SeedSource::next() {
-  uint64_t z = state_ += 0x9e3779b97f4a7c15ull;
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
-  return z ^ (z >> 31);
-}
 
 namespace {
 
@@ -56,6 +41,7 @@ struct ApiServer::State {
     router.set_root_path(std::move(options.root_path));
     add_info_routes(router, context);
     add_generation_routes(router, context);
+    add_pooling_routes(router, context);
     add_response_routes(router, context);
   }
 

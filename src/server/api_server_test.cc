@@ -207,7 +207,7 @@ TEST_F(ApiServerTest, KnowsItsPathsAndMethods) {
   EXPECT_EQ(ask(get("/v2/models")).status, 404);
   const RawResponse missing = ask(post("/v1/embeddings", R"({"input": "x"})"));
   EXPECT_EQ(missing.status, 404);
-  EXPECT_THAT(missing.body, HasSubstr("make no embeddings"));
+  EXPECT_THAT(missing.body, HasSubstr("--runner pooling"));
   const RawResponse wrong = ask(get("/v1/chat/completions"));
   EXPECT_EQ(wrong.status, 405);
   EXPECT_EQ(wrong.header("allow"), "POST, OPTIONS");

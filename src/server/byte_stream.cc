@@ -42,8 +42,8 @@ std::shared_ptr<ssl::context> make_tls_context(const TlsOptions& options) {
   need(error, "--ssl-certfile", options.certfile);
   context->use_private_key_file(keyfile, ssl::context::pem, error);
   // OpenSSL's own words for this are "key values mismatch".
-  if (ERR_GET_REASON(static_cast<unsigned long>(error.value())) == X509_R_KEY_VALUES_MISMATCH ||
-      ERR_GET_REASON(static_cast<unsigned long>(error.value())) == X509_R_KEY_TYPE_MISMATCH)
+  const int reason = ERR_GET_REASON(static_cast<unsigned long>(error.value()));
+  if (reason == X509_R_KEY_VALUES_MISMATCH || reason == X509_R_KEY_TYPE_MISMATCH)
     fail(ErrorCode::invalid_argument,
          "--ssl-keyfile {}: this key does not belong to the certificate in {}",
          keyfile,

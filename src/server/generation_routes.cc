@@ -2,13 +2,13 @@
 // Routes that generate: prepare the job off the io thread, submit it, turn its deltas into one body
 // or a stream of events.
 #include <algorithm>
-#include <ctime>
 #include <nlohmann/json.hpp>
 
 #include "api/answer_stream.h"
 #include "api/dialect_jobs.h"
 #include "api/generation_job.h"
 #include "api/messages_format.h"
+#include "api/pooling_job.h"
 #include "base/log.h"
 #include "server/route_context.h"
 
@@ -16,20 +16,6 @@ namespace quern {
 namespace {
 
 using JobMaker = GenerationJob (*)(const Json&, const JobContext&);
-
-JobContext job_context(RouteContext& context, const HttpRequest& request) {
-  return JobContext{.service = context.service,
-                    .id = request.id,
-                    .created = std::time(nullptr),
-                    .seed = context.seeds.next(),
-                    .responses = &context.responses,
-                    .owner = request.owner};
-}
-
-GenerationJob make_job(JobMaker make, RouteContext& context, HttpRequest& request) {
-  const std::string body = std::move(request.body);
-  return make(parse_json(body, "request body"), job_context(context, request));
-}
 
 std::string note_of(const Generation& generation) {
   const Usage usage = generation.usage();
@@ -131,21 +117,15 @@ Task<> answer_in_events(const GenerationJob& job,
   }
 }
 
-std::string joined(const std::vector<std::string>& names) {
-  std::string out;
-  for (const std::string& name : names) out += (out.empty() ? "" : ",") + name;
-  return printable(out, 200);
-}
-
 Task<> generate(JobMaker make, RouteContext& context, Exchange& exchange) {
+  check_generates(context.service.info());
   const int64_t arrived_us = context.clock.now_us();
   GenerationJob job;
   std::function<void()> work = [&] { job = make_job(make, context, exchange.request()); };
   co_await exchange.offload(std::move(work));
   if (!exchange.is_open()) co_return;
   const std::string& id = exchange.request().id;
-  if (!job.ignored.empty())
-    log(LogLevel::info, "unknown fields ignored id={} fields={}", id, joined(job.ignored));
+  log_ignored(id, job.ignored);
   std::unique_ptr<Generation> generation;
   try {
     generation = job.submit(context.service, format("{}-{:x}", id, ++context.generations));
@@ -164,6 +144,7 @@ Task<> generate(JobMaker make, RouteContext& context, Exchange& exchange) {
 
 // The prompts of the job that would be run.
 Task<> render(JobMaker make, RouteContext& context, Exchange& exchange) {
+  check_generates(context.service.info());
   std::string body;
   std::function<void()> work = [&] {
     const GenerationJob job = make_job(make, context, exchange.request());
@@ -174,6 +155,7 @@ Task<> render(JobMaker make, RouteContext& context, Exchange& exchange) {
 }
 
 Task<> count_tokens(RouteContext& context, Exchange& exchange) {
+  check_generates(context.service.info());
   std::string body;
   std::function<void()> work = [&] {
     body = count_tokens_body(parse_json(exchange.request().body, "request body"),

@@ -85,7 +85,7 @@ Task<> openapi(RouteContext& context, Exchange& exchange) {
 Task<> metrics(RouteContext& context, Exchange& exchange) {
   HttpResponse response;
   response.content_type = "text/plain; version=0.0.4; charset=utf-8";
-  response.body = context.metrics.expose(context.service.stats());
+  response.body = context.metrics.expose(context.service.stats(), context.service.media_stats());
   co_await exchange.respond(std::move(response));
 }
 

@@ -8,6 +8,7 @@
 
 #include <ctime>
 #include <map>
+#include <span>
 #include <sstream>
 #include <tuple>
 
@@ -60,6 +61,9 @@ MetricFamily family(
   return out;
 }
 
+// A name, what it counts, and how many there were.
+using Counted = std::tuple<const char*, const char*, int64_t>;
+
 }  // namespace
 
 struct Metrics::State {
@@ -69,8 +73,13 @@ struct Metrics::State {
                                                                                      buckets);
   }
   std::vector<MetricFamily> of_engine(const EngineStats& stats) const;
+  void add_counters(std::vector<MetricFamily>& out, std::span<const Counted> counters) const {
+    for (const auto& [name, help, value] : counters)
+      out.push_back(family(name, help, MetricType::Counter, labels, static_cast<double>(value)));
+  }
   void add_positions(std::vector<MetricFamily>& out, const SpeculationStats& stats) const;
   void add_workers(std::vector<MetricFamily>& out, const EngineStats& stats) const;
+  void add_media(std::vector<MetricFamily>& out, const MediaStats& stats) const;
   void add_constants(std::vector<MetricFamily>& out) const;
 
   const ServiceInfo info;
@@ -160,7 +169,7 @@ std::vector<MetricFamily> Metrics::State::of_engine(const EngineStats& stats) co
       {"quern:workers_recovering",
        "1 while lost workers are being replaced.",
        stats.is_recovering ? 1 : 0}};
-  const std::tuple<const char*, const char*, int64_t> counters[] = {
+  const Counted counters[] = {
       {"vllm:prompt_tokens_total", "Prompt tokens.", stats.prompt_tokens},
       {"vllm:generation_tokens_total", "Tokens generated.", stats.generated_tokens},
       {"vllm:prompt_tokens_cached_total", "Prompt tokens that were cached.", stats.cached_tokens},
@@ -189,8 +198,7 @@ std::vector<MetricFamily> Metrics::State::of_engine(const EngineStats& stats) co
   std::vector<MetricFamily> out;
   for (const auto& [name, help, value] : gauges)
     out.push_back(family(name, help, MetricType::Gauge, labels, value));
-  for (const auto& [name, help, value] : counters)
-    out.push_back(family(name, help, MetricType::Counter, labels, static_cast<double>(value)));
+  add_counters(out, counters);
   out.push_back(family("quern:worker_recovery_seconds_total",
                        "Seconds from losses until new workers were ready.",
                        MetricType::Counter,
@@ -242,6 +250,23 @@ void Metrics::State::add_workers(std::vector<MetricFamily>& out, const EngineSta
   }
 }
 
+void Metrics::State::add_media(std::vector<MetricFamily>& out, const MediaStats& stats) const {
+  const Counted counters[] = {
+      {"vllm:mm_cache_queries_total", "Pictures and clips looked up.", stats.cache.queries},
+      {"vllm:mm_cache_hits_total",
+       "Pictures and clips that need not be decoded again.",
+       stats.cache.hits},
+      {"quern:media_decoder_losses_total",
+       "Processes that decode media and died, hung or made no sense.",
+       stats.decoder_losses}};
+  add_counters(out, counters);
+  out.push_back(family("quern:mm_cache_bytes",
+                       "Memory of decoded media that are kept.",
+                       MetricType::Gauge,
+                       labels,
+                       static_cast<double>(stats.cache.bytes)));
+}
+
 void Metrics::State::add_constants(std::vector<MetricFamily>& out) const {
   Labels cache = labels;
   cache["block_size"] = std::to_string(info.block_size);
@@ -261,8 +286,9 @@ void Metrics::State::add_constants(std::vector<MetricFamily>& out) const {
 Metrics::Metrics(const ServiceInfo& info) : state_(std::make_unique<State>(info)) {}
 Metrics::~Metrics() = default;
 
-std::string Metrics::expose(const EngineStats& stats) const {
+std::string Metrics::expose(const EngineStats& stats, const MediaStats& media) const {
   std::vector<MetricFamily> families = state_->of_engine(stats);
+  state_->add_media(families, media);
   state_->add_constants(families);
   for (MetricFamily& one : state_->registry.Collect()) families.push_back(std::move(one));
   std::ostringstream out;
@@ -333,6 +359,26 @@ GenerationMeter::~GenerationMeter() {
     if (choice.tokens > 1)
       m.per_token.Observe(seconds(choice.last_us - choice.first_us) /
                           static_cast<double>(choice.tokens - 1));
+  }
+}
+
+PoolingMeter::PoolingMeter(Metrics& metrics,
+                           const Clock& clock,
+                           int64_t arrived_us,
+                           const PoolingJob& job)
+    : metrics_(metrics), clock_(clock), arrived_us_(arrived_us), prompts_(job.prompts.size()) {
+  for (const auto& prompt : job.prompts)
+    metrics_.state_->prompt_tokens.Observe(static_cast<double>(prompt->ids.size()));
+}
+
+PoolingMeter::~PoolingMeter() {
+  Metrics::State& m = *metrics_.state_;
+  const double elapsed = seconds(clock_.now_us() - arrived_us_);
+  for (size_t i = 0; i < prompts_; ++i) {
+    Labels labels = m.labels;
+    labels["finished_reason"] = i < done_ ? "stop" : "abort";
+    m.finished.Add(labels).Increment();
+    m.whole.Observe(elapsed);
   }
 }
 

@@ -12,7 +12,9 @@
 
 #include "api/generation.h"
 #include "api/generation_job.h"
+#include "api/pooling_job.h"
 #include "base/clock.h"
+#include "prompt/media_source.h"
 
 namespace quern {
 
@@ -25,7 +27,7 @@ class Metrics {
   Metrics& operator=(const Metrics&) = delete;
 
   // The text of /metrics.
-  std::string expose(const EngineStats& stats) const;
+  std::string expose(const EngineStats& stats, const MediaStats& media = {}) const;
 
   // `handler` is the pattern of the route.
   void count_http(std::string_view handler, std::string_view method, int status, double seconds);
@@ -33,6 +35,7 @@ class Metrics {
 
  private:
   friend class GenerationMeter;
+  friend class PoolingMeter;
   struct State;
   std::unique_ptr<State> state_;
 };
@@ -63,6 +66,26 @@ class GenerationMeter {
   const Clock& clock_;
   const int64_t arrived_us_;
   std::vector<Choice> choices_;
+};
+
+// Measures one request for vectors in the same way: each prompt is an answer of no tokens.
+class PoolingMeter {
+ public:
+  // Both must outlive the meter.
+  PoolingMeter(Metrics& metrics, const Clock& clock, int64_t arrived_us, const PoolingJob& job);
+  // Prompts that have not ended count as aborted.
+  ~PoolingMeter();
+  PoolingMeter(const PoolingMeter&) = delete;
+  PoolingMeter& operator=(const PoolingMeter&) = delete;
+
+  void count(size_t done) { done_ = done; }
+
+ private:
+  Metrics& metrics_;
+  const Clock& clock_;
+  const int64_t arrived_us_;
+  const size_t prompts_;
+  size_t done_ = 0;
 };
 
 }  // namespace quern

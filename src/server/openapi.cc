@@ -9,6 +9,8 @@
 namespace quern {
 namespace {
 
+constexpr const char* kChunks = "Chunks of the answer in events, the last of them `[DONE]`";
+
 constexpr RouteDescription kRoutes[] = {
     {"GET",
      "/health",
@@ -24,26 +26,83 @@ constexpr RouteDescription kRoutes[] = {
     {"GET", "/openapi.json", "This document", nullptr, "OpenApi"},
     {"GET", "/v1/models", "The names the model is served under", nullptr, "ModelList"},
     {"GET", "/v1/models/{name}*", "One of them", nullptr, "Model"},
-    {"POST", "/v1/chat/completions", "Answers a conversation", "ChatRequest", "ChatAnswer", true},
-    {"POST", "/v1/completions", "Continues texts", "CompletionRequest", "CompletionAnswer", true},
-    {"POST", "/v1/chat/completions/render", "Its exact prompt", "ChatRequest", "Object"},
-    {"POST", "/v1/completions/render", "Its exact prompt", "CompletionRequest", "Object"},
-    {"POST", "/v1/responses", "Answers in events of responses", "ResponsesRequest", "Object", true},
-    {"POST", "/v1/responses/render", "Its exact prompt", "ResponsesRequest", "Object"},
-    {"GET", "/v1/responses/{id}", "A stored response", nullptr, "Object"},
-    {"DELETE", "/v1/responses/{id}", "Forgets it", nullptr, "Object"},
-    {"GET", "/v1/responses/{id}/input_items", "What it answered", nullptr, "Object"},
-    {"POST", "/v1/responses/{id}/cancel", "Ends it", nullptr, "Object"},
-    {"POST", "/v1/messages", "Anthropic's messages", "MessagesRequest", "Object", true},
-    {"POST", "/v1/messages/render", "Its exact prompt", "MessagesRequest", "Object"},
-    {"POST", "/v1/messages/count_tokens", "Tokens of its prompt", "MessagesRequest", "Object"},
-    {"GET", "/tokenizer_info", "What the tokenizer is", nullptr, "Object"},
+    {"POST",
+     "/v1/chat/completions",
+     "Answers a conversation",
+     "ChatRequest",
+     "ChatAnswer",
+     kChunks},
+    {"POST",
+     "/v1/completions",
+     "Continues texts",
+     "CompletionRequest",
+     "CompletionAnswer",
+     kChunks},
+    {"POST", "/v1/chat/completions/render", "Its exact prompt", "ChatRequest", "RenderedPrompts"},
+    {"POST", "/v1/completions/render", "Its exact prompts", "CompletionRequest", "RenderedPrompts"},
+    {"POST",
+     "/v1/responses",
+     "Answers in items; kept unless store is false",
+     "ResponsesRequest",
+     "Response",
+     "Events response.created to response.completed, each with its name and a sequence_number"},
+    {"POST", "/v1/responses/render", "Its exact prompt", "ResponsesRequest", "RenderedPrompts"},
+    {"GET", "/v1/responses/{id}", "A response that is kept", nullptr, "Response"},
+    {"DELETE", "/v1/responses/{id}", "Forgets it", nullptr, "ResponseDeleted"},
+    {"GET", "/v1/responses/{id}/input_items", "What it answered", nullptr, "ResponseItemList"},
+    {"POST",
+     "/v1/responses/{id}/cancel",
+     "Always refused: nothing runs in the background",
+     nullptr,
+     "Response"},
+    {"POST",
+     "/v1/messages",
+     "Anthropic's messages",
+     "MessagesRequest",
+     "MessagesAnswer",
+     "Events message_start to message_stop, as Anthropic's",
+     "MessagesError"},
+    {"POST",
+     "/v1/messages/render",
+     "Its exact prompt",
+     "MessagesRequest",
+     "RenderedPrompts",
+     nullptr,
+     "MessagesError"},
+    {"POST",
+     "/v1/messages/count_tokens",
+     "Tokens of its prompt",
+     "CountTokensRequest",
+     "TokenCount",
+     nullptr,
+     "MessagesError"},
+    {"POST", "/v1/embeddings", "A vector for each input", "EmbeddingRequest", "EmbeddingAnswer"},
+    {"POST", "/classify", "Probabilities of classes", "ClassifyRequest", "ClassifyAnswer"},
+    {"POST", "/score", "How alike the texts of pairs are", "ScoreRequest", "ScoreAnswer"},
+    {"POST", "/v1/score", "The same as /score", "ScoreRequest", "ScoreAnswer"},
+    {"POST", "/rerank", "Documents in the order of a query", "RerankRequest", "RerankAnswer"},
+    {"POST", "/v1/rerank", "The same as /rerank", "RerankRequest", "RerankAnswer"},
+    {"POST", "/v2/rerank", "The same as /rerank", "RerankRequest", "RerankAnswer"},
+    {"GET", "/tokenizer_info", "What the tokenizer is", nullptr, "TokenizerInfo"},
     {"POST",
      "/tokenize",
      "The token ids of a text or a conversation",
      "TokenizeRequest",
      "TokenizeAnswer"},
     {"POST", "/detokenize", "The text of token ids", "DetokenizeRequest", "DetokenizeAnswer"},
+};
+
+struct QueryParameter {
+  const char* pattern;  // of the route
+  const char* name;
+  const char* about;
+  const char* schema;  // JSON
+};
+constexpr const char* kInputItems = "/v1/responses/{id}/input_items";
+constexpr QueryParameter kQuery[] = {
+    {kInputItems, "limit", "Items of a page", R"({"type":"integer","minimum":1,"maximum":100})"},
+    {kInputItems, "order", "The newest first unless asc", R"({"enum":["asc","desc"]})"},
+    {kInputItems, "after", "The id of the item before the page", R"({"type":"string"})"},
 };
 
 struct Failure {
@@ -76,12 +135,13 @@ Json answers_of(const RouteDescription& route) {
   Json success = {{"description", "The answer"}};
   success["content"] = route.response ? json_content(route.response)
                                       : Json{{"text/plain", {{"schema", {{"type", "string"}}}}}};
-  if (route.streams)
+  if (route.events)
     success["content"]["text/event-stream"] = {
-        {"schema", {{"type", "string"}, {"description", "Events, the last of them `[DONE]`"}}}};
+        {"schema", {{"type", "string"}, {"description", route.events}}}};
   Json out = {{"200", std::move(success)}};
   for (const Failure& failure : kFailures)
-    out[failure.status] = {{"description", failure.about}, {"content", json_content("Error")}};
+    out[failure.status] = {{"description", failure.about},
+                           {"content", json_content(route.failure)}};
   // Probes: the body says what is the matter, in the same form as that of 200.
   if (route.response && std::string_view(route.response) == "Health")
     out["503"]["content"]["application/json"]["schema"] = {
@@ -115,6 +175,15 @@ std::string path_of(const RouteDescription& route, Json& parameters) {
   return path;
 }
 
+void add_query(const RouteDescription& route, Json& parameters) {
+  for (const QueryParameter& p : kQuery)
+    if (std::string_view(p.pattern) == route.pattern)
+      parameters.push_back({{"name", p.name},
+                            {"in", "query"},
+                            {"description", p.about},
+                            {"schema", parse_json(p.schema, p.name)}});
+}
+
 bool is_open(std::string_view pattern) {
   return pattern == "/health" || pattern == "/ping" || pattern == "/ready" || pattern == "/version";
 }
@@ -142,6 +211,7 @@ std::string openapi_document(const std::string& version) {
     Json parameters = Json::array();
     const std::string path = path_of(route, parameters);
     Json operation = operation_of(route);
+    add_query(route, parameters);
     if (!parameters.empty()) operation["parameters"] = std::move(parameters);
     if (is_open(route.pattern)) operation["security"] = Json::array();
     paths[path][to_lower(route.method)] = std::move(operation);

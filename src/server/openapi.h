@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The text of /openapi.json: every route and field in one table (openapi_routes.cc,
-// openapi_schemas.cc), which tests hold against the router and against the fields that request
-// readers ask for.
+// The text of /openapi.json: every route and field in one table (openapi.cc,
+// openapi_schemas.cc, openapi_dialects.cc), which tests hold against the router and against the
+// fields that request readers ask for.
 #pragma once
 
 #include <span>
@@ -19,7 +19,9 @@ struct RouteDescription {
   const char* summary;
   const char* request;   // the schema of its body; null: no body
   const char* response;  // the schema of its answer; null: text
-  bool streams = false;  // server-sent events, if the request says "stream"
+  // What server-sent events an answer is if the request says "stream"; null: it says so in vain.
+  const char* events = nullptr;
+  const char* failure = "Error";  // the schema of what goes wrong
 };
 
 std::span<const RouteDescription> route_descriptions();

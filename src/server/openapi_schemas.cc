@@ -2,76 +2,13 @@
 #include <nlohmann/json.hpp>
 
 #include "server/openapi.h"
+#include "server/openapi_fields.h"
 
 namespace quern {
+
+using namespace openapi;
+
 namespace {
-
-struct Field {
-  const char* name;
-  Json schema;
-  const char* about = "";
-  bool is_required = false;
-};
-
-Json typed(const char* type) {
-  return {{"type", type}};
-}
-Json text() {
-  return typed("string");
-}
-Json flag() {
-  return typed("boolean");
-}
-Json number(double min, double max) {
-  return {{"type", "number"}, {"minimum", min}, {"maximum", max}};
-}
-Json integer(int64_t min, int64_t max) {
-  return {{"type", "integer"}, {"minimum", min}, {"maximum", max}};
-}
-Json count() {
-  return {{"type", "integer"}, {"minimum", 0}};
-}
-Json list_of(Json items, int64_t min = 0, int64_t max = -1) {
-  Json out = {{"type", "array"}, {"items", std::move(items)}};
-  if (min > 0) out["minItems"] = min;
-  if (max >= 0) out["maxItems"] = max;
-  return out;
-}
-Json one_of(Json alternatives) {
-  return {{"anyOf", std::move(alternatives)}};
-}
-Json reference(const char* name) {
-  return {{"$ref", std::string("#/components/schemas/") + name}};
-}
-Json token_id() {
-  return integer(0, INT32_MAX);
-}
-Json short_text() {
-  return {{"type", "string"}, {"minLength", 1}, {"maxLength", 256}};
-}
-
-// Null counts as absent, in requests as in answers.
-Json nullable(Json schema) {
-  if (schema.contains("type") && schema["type"].is_string()) {
-    schema["type"] = Json::array({schema["type"], "null"});
-    return schema;
-  }
-  return one_of(Json::array({std::move(schema), typed("null")}));
-}
-
-Json object_of(const std::vector<Field>& fields) {
-  Json out = typed("object");
-  Json required = Json::array();
-  Json& properties = out["properties"] = Json::object();
-  for (const Field& field : fields) {
-    Json schema = field.is_required ? field.schema : nullable(field.schema);
-    if (*field.about) schema["description"] = field.about;
-    properties[field.name] = std::move(schema);
-    if (field.is_required) required.push_back(field.name);
-  }
-  if (!required.empty()) out["required"] = std::move(required);
-  return out;
-}
 
 std::vector<Field> sampling_fields() {
   return {
@@ -124,6 +61,21 @@ std::vector<Field> sampling_fields() {
   };
 }
 
+Json processor_options() {
+  constexpr int64_t kPixels = int64_t{1} << 40, kFrames = 1 << 20;
+  Json out = object_of(
+      {{"min_pixels", integer(1, kPixels)},
+       {"max_pixels", integer(1, kPixels)},
+       {"size",
+        object_of({{"shortest_edge", integer(1, kPixels)}, {"longest_edge", integer(1, kPixels)}})},
+       {"fps", {{"type", "number"}, {"exclusiveMinimum", 0}, {"maximum", 1000}}},
+       {"num_frames", integer(1, kFrames)},
+       {"min_frames", integer(1, kFrames)},
+       {"max_frames", integer(1, kFrames)}});
+  out["additionalProperties"] = false;
+  return out;
+}
+
 std::vector<Field> conversation_fields() {
   return {
       {"messages", list_of(reference("Message"), 1, 4096), "The conversation", true},
@@ -133,17 +85,15 @@ std::vector<Field> conversation_fields() {
       {"include_reasoning", flag(), "false: what the model thinks is left out"},
       {"separate_reasoning", flag(), "false: what the model thinks stays in the content"},
       {"chat_template_kwargs", typed("object"), "Variables of the template"},
+      {"mm_processor_kwargs",
+       processor_options(),
+       "How pictures and clips are resized and sampled"},
       {"reasoning_effort", text()},
       {"documents", typed("array"), "A variable of the template"},
       {"add_generation_prompt", flag()},
       {"continue_final_message", flag(), "Go on with the last message instead of answering it"},
       {"add_special_tokens", flag()},
   };
-}
-
-std::vector<Field> joined(std::vector<Field> a, const std::vector<Field>& b) {
-  a.insert(a.end(), b.begin(), b.end());
-  return a;
 }
 
 void add_requests(Json& out) {
@@ -186,28 +136,99 @@ void add_requests(Json& out) {
                                              {"prompt", text(), "Either this or messages"},
                                              {"return_token_strs", flag()}},
                                             chat));
-  out["ResponsesRequest"] =
-      object_of({{"model", text()},
-                 {"input", one_of(Json::array({text(), list_of(typed("object"))})), "", true},
-                 {"instructions", text()},
-                 {"previous_response_id", text()},
-                 {"store", flag()},
-                 {"stream", flag()},
-                 {"max_output_tokens", integer(1, INT32_MAX)},
-                 {"temperature", number(0, 100)},
-                 {"top_p", number(0, 1)},
-                 {"tools", list_of(typed("object"))}});
-  out["MessagesRequest"] =
-      object_of({{"model", text()},
-                 {"messages", list_of(typed("object"), 1), "", true},
-                 {"max_tokens", integer(1, INT32_MAX)},
-                 {"system", one_of(Json::array({text(), list_of(typed("object"))}))},
-                 {"stop_sequences", list_of(text())},
-                 {"stream", flag()},
-                 {"temperature", number(0, 1)},
-                 {"tools", list_of(typed("object"))}});
   out["DetokenizeRequest"] =
       object_of({{"model", text()}, {"tokens", list_of(token_id()), "", true}});
+}
+
+// What OpenAI's answers begin with. `about`: of their object.
+std::vector<Field> answer_head(const char* about) {
+  return {{"id", text(), "", true},
+          {"object", text(), about, true},
+          {"created", count(), "Seconds since 1970", true},
+          {"model", text(), "", true},
+          {"usage", reference("Usage"), "", true}};
+}
+
+std::vector<Field> pooling_fields() {
+  return {
+      {"model", text(), "One of the served names; left out: the model"},
+      {"truncate_prompt_tokens", integer(-1, INT32_MAX), "Keep so many; -1: as many as fit"},
+      {"truncation_side", text(), "right: keep the beginning; left: keep the end"},
+      {"use_activation", flag(), "Normalize an embedding, or put scores through the activation"},
+      {"normalize", flag(), "The older name of use_activation"},
+      {"priority", integer(-1000000, 1000000), "Lower goes first"},
+      {"cache_salt", text(), "Prefixes are shared under the same salt alone"}};
+}
+
+std::vector<Field> pooling_inputs() {
+  const Json ids = list_of(token_id(), 1);
+  std::vector<Field> out =
+      without(conversation_fields(),
+              {"tool_choice", "parallel_tool_calls", "include_reasoning", "separate_reasoning"});
+  out.front().is_required = false;
+  out.insert(
+      out.begin(),
+      Field{
+          "input",
+          one_of(Json::array({text(), ids, list_of(one_of(Json::array({text(), ids})), 1, 2048)})),
+          "A text, token ids, or a list of either; or messages"});
+  return joined(pooling_fields(), out);
+}
+
+void add_pooling(Json& out) {
+  const Json document = one_of(Json::array({text(), object_of({{"text", text(), "", true}})}));
+  const Json texts = one_of(Json::array({text(), list_of(document, 1, 2048)}));
+  out["EmbeddingRequest"] = object_of(
+      joined(pooling_inputs(),
+             {{"dimensions", integer(1, 1 << 24), "Only of models that were trained for it"},
+              {"encoding_format", text(), "float or base64 (float32, little-endian)"},
+              {"embed_dtype", text(), "float32"},
+              {"endianness", text(), "little"}}));
+  out["ClassifyRequest"] = object_of(pooling_inputs());
+  out["ScoreRequest"] = object_of(joined(pooling_fields(),
+                                         {{"text_1", texts, "One, or as many as text_2"},
+                                          {"text_2", texts},
+                                          {"queries", texts, "Another name of text_1"},
+                                          {"documents", texts, "Another name of text_2"},
+                                          {"items", texts, "Another name of text_2"},
+                                          {"data_1", texts, "Another name of text_1"},
+                                          {"data_2", texts, "Another name of text_2"}}));
+  out["RerankRequest"] = object_of(joined(pooling_fields(),
+                                          {{"query", document, "", true},
+                                           {"documents", texts, "", true},
+                                           {"top_n", integer(0, INT32_MAX), "0: all"},
+                                           {"return_documents", flag()}}));
+  const std::vector<Field> head = answer_head("list");
+  const auto answer = [&](const char* name, const std::vector<Field>& item) {
+    out[name] = object_of(joined(head, {{"data", list_of(object_of(item)), "", true}}));
+  };
+  const Json values = list_of(typed("number"));
+  answer("EmbeddingAnswer",
+         {{"index", count(), "", true},
+          {"object", text(), "embedding", true},
+          {"embedding", one_of(Json::array({values, text()})), "", true}});
+  answer("ClassifyAnswer",
+         {{"index", count(), "", true},
+          {"label", text(), "The likeliest class", true},
+          {"probs", values, "", true},
+          {"num_classes", count(), "", true}});
+  answer("ScoreAnswer",
+         {{"index", count(), "", true},
+          {"object", text(), "score", true},
+          {"score", typed("number"), "", true}});
+  out["RerankAnswer"] = object_of(
+      {{"id", text(), "", true},
+       {"model", text(), "", true},
+       {"usage",
+        object_of({{"prompt_tokens", count(), "", true}, {"total_tokens", count(), "", true}}),
+        "",
+        true},
+       {"results",
+        list_of(object_of({{"index", count(), "In the request", true},
+                           {"relevance_score", typed("number"), "", true},
+                           {"document", object_of({{"text", text(), "", true}})}})),
+        "Best first",
+        true}});
 }
 
 void add_answers(Json& out) {
@@ -215,11 +236,7 @@ void add_answers(Json& out) {
                             {"completion_tokens", count(), "Of all choices", true},
                             {"total_tokens", count(), "", true},
                             {"prompt_tokens_details", object_of({{"cached_tokens", count()}})}});
-  const std::vector<Field> head = {{"id", text(), "", true},
-                                   {"object", text(), "", true},
-                                   {"created", count(), "Seconds since 1970", true},
-                                   {"model", text(), "", true},
-                                   {"usage", reference("Usage"), "", true}};
+  const std::vector<Field> head = answer_head("");
   const std::vector<Field> ending = {
       {"index", count(), "", true},
       {"logprobs", typed("object")},
@@ -260,7 +277,6 @@ void add_information(Json& out) {
                                         {"code", text()}}),
                              "",
                              true}});
-  out["Object"] = typed("object");
   out["Health"] = object_of({{"status", text(), "ok or recovering", true}, {"epoch", count()}});
   out["Version"] = object_of({{"version", text(), "", true}});
   out["Load"] = object_of({{"server_load", count(), "Running and waiting", true},
@@ -290,7 +306,9 @@ Json openapi_schemas() {
   Json out = Json::object();
   add_requests(out);
   add_answers(out);
+  add_pooling(out);
   add_information(out);
+  add_dialects(out, sampling_fields());
   return out;
 }
 

@@ -10,6 +10,9 @@
 #include "api/chat_request.h"
 #include "api/completion_request.h"
 #include "api/field_notes.h"
+#include "api/messages_request.h"
+#include "api/pooling_request.h"
+#include "api/responses_request.h"
 #include "api/scripted_service.h"
 #include "server/api_server.h"
 
@@ -74,6 +77,38 @@ TEST(OpenApi, DescribesTheFieldsThatAreRead) {
     TokenizeRequest::parse(chat);
     TokenizeRequest::parse(prompt);
     expect_described("TokenizeRequest", notes.names());
+  }
+  const auto expect_pooling = [](const char* schema, const auto& parse, const char* body) {
+    const FieldNotes notes;
+    parse(parse_json(body, schema));
+    expect_described(schema, notes.names());
+  };
+  const char* messages = R"({"messages": [{"role": "user", "content": "x"}]})";
+  for (const char* body : {R"({"input": "x"})", messages}) {
+    expect_pooling(
+        "EmbeddingRequest", [](const Json& j) { EmbeddingRequest::parse(j); }, body);
+    expect_pooling(
+        "ClassifyRequest", [](const Json& j) { ClassifyRequest::parse(j); }, body);
+  }
+  expect_pooling(
+      "ScoreRequest",
+      [](const Json& j) { ScoreRequest::parse(j); },
+      R"({"text_1": "a", "text_2": "b"})");
+  expect_pooling(
+      "RerankRequest",
+      [](const Json& j) { RerankRequest::parse(j); },
+      R"({"query": "a", "documents": ["b"]})");
+  {
+    const FieldNotes notes;
+    ResponsesRequest::parse(parse_json(R"({"input": "x"})", "response"), nullptr, "");
+    expect_described("ResponsesRequest", notes.names());
+  }
+  {
+    const FieldNotes notes;
+    const Json message = parse_json(
+        R"({"max_tokens": 1, "messages": [{"role": "user", "content": "x"}]})", "message");
+    chat_of_messages(message, false);
+    expect_described("MessagesRequest", notes.names());
   }
   {
     const FieldNotes notes;

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 
+#include "api/generation_job.h"
 #include "api/response_store.h"
 #include "api/service.h"
 #include "base/clock.h"
@@ -38,12 +39,27 @@ struct RouteContext {
       0;  // makes the engine's request ids unique, whatever clients choose
 };
 
+// What a job is told of its request.
+JobContext job_context(RouteContext& context, const HttpRequest& request);
+// The job that `make` makes of the body, which is taken: bodies may be large. Slow.
+template <typename Job>
+Job make_job(Job (*make)(const Json&, const JobContext&),
+             RouteContext& context,
+             HttpRequest& request) {
+  const std::string body = std::move(request.body);
+  return make(parse_json(body, "request body"), job_context(context, request));
+}
+// Fields that no reader knew and that look like none it knows.
+void log_ignored(const std::string& id, const std::vector<std::string>& fields);
+
 // The context must outlive the router.
 void add_info_routes(
     Router& router,
     RouteContext& context);  // health, models, version, metrics, tokenize, detokenize
 // Chat completions, completions, responses, messages; each also as …/render.
 void add_generation_routes(Router& router, RouteContext& context);
+// Embeddings, classes, scores and rankings.
+void add_pooling_routes(Router& router, RouteContext& context);
 // What is kept of /v1/responses.
 void add_response_routes(Router& router, RouteContext& context);
 

@@ -32,6 +32,7 @@ class FamilyKeys {
   std::vector<int64_t> integers(std::string_view rest) const {
     return metadata_.integers(key(rest));
   }
+  std::optional<bool> boolean(std::string_view rest) const { return metadata_.boolean(key(rest)); }
 
   // One number, or an array of equal ones, one for each layer.
   std::optional<int64_t> integer(std::string_view rest) const {
@@ -184,6 +185,18 @@ void put_token_ids(Json& out, const GgufMetadata& metadata) {
     out["pad_token_id"] = *id;
 }
 
+// What llama.cpp's converters write into embedding models, in the words of pooling_files.h.
+void put_pooling(Json& out, const FamilyKeys& keys) {
+  constexpr std::string_view kTypes[] = {"", "MEAN", "CLS", "LAST", "RANK"};
+  if (const auto causal = keys.boolean("attention.causal")) out["is_causal"] = *causal;
+  const auto type = keys.integer("pooling_type");
+  if (!type || *type == 0) return;
+  if (*type < 0 || *type >= static_cast<int64_t>(std::size(kTypes)))
+    fail(
+        ErrorCode::unsupported, "{}: {}: this build knows 0 to 4", keys.key("pooling_type"), *type);
+  out["gguf_pooling_type"] = kTypes[static_cast<size_t>(*type)];
+}
+
 }  // namespace
 
 Json gguf_config_json(const GgufFamily& family,
@@ -194,6 +207,7 @@ Json gguf_config_json(const GgufFamily& family,
   put_sizes(out, keys);
   put_rope(out, keys);
   put_experts(out, keys);
+  put_pooling(out, keys);
   out["vocab_size"] = vocabulary_size(keys, metadata, tensors);
   put_from_tensors(out, tensors);
   put_token_ids(out, metadata);

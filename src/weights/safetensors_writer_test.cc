@@ -6,9 +6,8 @@
 
 #include <filesystem>
 
-#include "base/error.h"
+#include "base/error_of.h"
 #include "base/file.h"
-#include "base/function_ref.h"
 
 namespace quern {
 namespace {
@@ -16,15 +15,6 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Pair;
-
-std::string error_of(FunctionRef<void()> action) {
-  try {
-    action();
-  } catch (const Error& e) {
-    return format("{}: {}", name_of(e.code()), e.what());
-  }
-  return "nothing was thrown";
-}
 
 std::span<const std::byte> bytes_of(const std::string& text) {
   return std::as_bytes(std::span(text));

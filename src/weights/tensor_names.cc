@@ -12,6 +12,9 @@ std::string canonical_name(std::string_view stored) {
       {"language_model.model.", "model."},
       {"language_model.lm_head.", "lm_head."},
       {"model.visual.", "visual."},
+      {"embed_tokens.", "model.embed_tokens."},
+      {"layers.", "model.layers."},
+      {"norm.", "model.norm."},
   };
   for (const Rule& rule : kRules)
     if (stored.starts_with(rule.from))

@@ -14,6 +14,11 @@ namespace quern {
 //   language_model.lm_head.X -> lm_head.X
 //   model.visual.X -> visual.X
 //
+// A decoder that was saved without anything behind it (Qwen2Model: embedding models) lacks the
+// first word:
+//
+//   embed_tokens.X, layers.X, norm.X -> model. in front
+//
 // Other names stay as they are.
 std::string canonical_name(std::string_view stored);
 

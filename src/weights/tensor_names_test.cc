@@ -14,6 +14,12 @@ TEST(TensorNames, NewerPrefixesBecomeThePublishedOnes) {
   EXPECT_EQ(canonical_name("model.visual.blocks.1.attn.qkv.bias"), "visual.blocks.1.attn.qkv.bias");
 }
 
+TEST(TensorNames, ABareDecoderGetsItsFirstWord) {
+  EXPECT_EQ(canonical_name("layers.0.mlp.up_proj.weight"), "model.layers.0.mlp.up_proj.weight");
+  EXPECT_EQ(canonical_name("embed_tokens.weight"), "model.embed_tokens.weight");
+  EXPECT_EQ(canonical_name("norm.weight"), "model.norm.weight");
+}
+
 TEST(TensorNames, CanonicalNamesStay) {
   for (const char* name : {"model.layers.0.mlp.up_proj.weight",
                            "lm_head.weight",

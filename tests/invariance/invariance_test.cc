@@ -27,8 +27,9 @@ struct Setup {
   int max_num_seqs = kStreams;
   bool prefix_cache = false;
   int threads = 1;
-  int drafts = 0;       // tokens of a draft; looked up by one or two tokens
-  bool scores = false;  // the prompts' log-probabilities are asked for too
+  int drafts = 0;                           // tokens of a draft; looked up by one or two tokens
+  bool scores = false;                      // the prompts' log-probabilities are asked for too
+  std::optional<PoolingType> pooling = {};  // vectors in place of text; of a model that has them
 };
 
 struct Step {
@@ -45,19 +46,25 @@ class Subject {
       : Subject(
             path, activation, tokens, activation == Activation::f32 ? DType::f32 : DType::bf16) {}
 
-  Subject(const std::string& path, Activation activation, int tokens, DType kv_dtype)
+  Subject(const std::string& path,
+          Activation activation,
+          int tokens,
+          DType kv_dtype,
+          Output output = Output::logits)
       : tokens_(tokens),
         kv_dtype_(kv_dtype),
         activation_(activation),
         checkpoint_(open_checkpoint(path)),
         prompts_(PromptBuilder::open(path, *checkpoint_)),
         loader_({.threads = 2, .isa = probe_topology().isa, .activation = activation}),
-        model_(make_model(Builder(checkpoint_, loader_.ctx()))) {}
+        model_(make_model(Builder(checkpoint_, loader_.ctx(), {}, {.output = output}))) {}
 
   const PromptBuilder& prompts() const { return *prompts_; }
   int tokens() const { return tokens_; }
   // Of the last run's prompts, where they were asked for.
   const std::vector<Scores>& scores() const { return scores_; }
+  // Of the last run, where it pooled.
+  const std::vector<std::vector<float>>& vectors() const { return vectors_; }
 
   // All prompts at once, with the parameters of streams first, first + 1, …; stats as they are when
   // the last stream has ended.
@@ -74,6 +81,7 @@ class Subject {
     config.max_num_batched_tokens = setup.chunk;
     config.max_num_seqs = setup.max_num_seqs;
     config.enable_prefix_caching = setup.prefix_cache;
+    config.pooling = setup.pooling;
     config.speculation = {.tokens = setup.drafts, .lookup_min = 1, .lookup_max = 2};
     const MonotonicClock clock;
     Engine engine(
@@ -93,7 +101,7 @@ class Subject {
       request.prompt = prompts[i];
       request.params.temperature = (first + i) % 2 == 0 ? 0.0 : 1.0;
       request.params.seed = first + i;
-      request.params.max_tokens = tokens_;
+      request.params.max_tokens = setup.pooling ? 0 : tokens_;
       request.params.ignore_eos = true;
       request.hash_logits = true;
       if (setup.scores) request.params.prompt_logprobs = 2;
@@ -101,16 +109,17 @@ class Subject {
     }
     std::vector<Stream> out;
     scores_.clear();
+    vectors_.clear();
     for (const auto& stream : streams) {
       Scores& scores = scores_.emplace_back();
-      out.push_back(collect(*stream, scores));
+      out.push_back(collect(*stream, scores, vectors_.emplace_back()));
     }
     if (stats != nullptr) *stats = engine.stats();
     return out;
   }
 
  private:
-  static Stream collect(EventStream& stream, Scores& scores) {
+  static Stream collect(EventStream& stream, Scores& scores, std::vector<float>& vector) {
     Stream out;
     TokenEvent event;
     while (!stream.is_finished()) {
@@ -120,12 +129,15 @@ class Subject {
         out.push_back({event.token, event.logits_hash});
       else if (event.finish == FinishReason::none)
         scores = std::move(event.prompt_logprobs);
+      else
+        vector = std::move(event.pooled);
     }
     return out;
   }
 
   int tokens_;  // of each stream
   std::vector<Scores> scores_;
+  std::vector<std::vector<float>> vectors_;
   DType kv_dtype_;
   Activation activation_;
   std::shared_ptr<const Checkpoint> checkpoint_;
@@ -209,7 +221,10 @@ int64_t tight_pool(const std::vector<std::shared_ptr<const Prompt>>& prompts,
   return std::max(longest + 1, all / 3);
 }
 
-void expect_invariant(Subject& subject, const std::vector<std::shared_ptr<const Prompt>>& prompts) {
+// `preempts`: the prompts are short enough that streams grow out of a tight pool.
+void expect_invariant(Subject& subject,
+                      const std::vector<std::shared_ptr<const Prompt>>& prompts,
+                      bool preempts = true) {
   std::vector<Stream> alone;
   for (size_t i = 0; i < prompts.size(); ++i) {
     alone.push_back(subject.run({}, std::span(prompts).subspan(i, 1), i).front());
@@ -236,6 +251,7 @@ void expect_invariant(Subject& subject, const std::vector<std::shared_ptr<const 
     // Whether sequences meet in the tight pool depends on when each arrives: that one is tried
     // again until they do.
     const bool is_tight = std::string_view(name) == "preemption";
+    if (is_tight && !preempts) continue;
     EngineStats stats;
     for (int attempt = 0; attempt < (is_tight ? 10 : 1) && stats.preemptions == 0; ++attempt) {
       const std::vector<Stream> together = subject.run(setup, prompts, 0, &stats);
@@ -271,6 +287,33 @@ void expect_same_scores(Subject& subject,
   }
 }
 
+// A prompt's vector is its own too.
+void expect_same_vectors(Subject& subject, PoolingType type) {
+  const auto prompts = texts(subject);
+  std::vector<std::vector<float>> alone;
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    subject.run({.pooling = type}, std::span(prompts).subspan(i, 1), i);
+    alone.push_back(subject.vectors().front());
+    ASSERT_FALSE(alone.back().empty());
+  }
+  const std::pair<const char*, Setup> setups[] = {
+      {"all at once", {.pooling = type}},
+      {"small chunks", {.chunk = kStreams + 3, .pooling = type}},
+      {"blocks of 7, three at a time, prefix cache, two threads",
+       {.block_size = 7, .max_num_seqs = 3, .prefix_cache = true, .threads = 2, .pooling = type}},
+      {"few blocks",
+       {.block_size = 4,
+        .num_blocks = tight_pool(prompts, 0, 4),
+        .chunk = 23,
+        .prefix_cache = true,
+        .pooling = type}}};
+  for (const auto& [name, setup] : setups) {
+    subject.run(setup, prompts, 0);
+    for (size_t i = 0; i < prompts.size(); ++i)
+      EXPECT_EQ(subject.vectors()[i], alone[i]) << name << ", prompt " << i;
+  }
+}
+
 class Invariance : public ::testing::TestWithParam<Activation> {};
 
 TEST_P(Invariance, Llama) {
@@ -279,12 +322,32 @@ TEST_P(Invariance, Llama) {
   expect_same_scores(subject, texts(subject));
 }
 
+TEST_P(Invariance, VectorsOfPrompts) {
+  Subject subject(kGolden + "llama3", GetParam(), 0, DType::bf16, Output::hidden);
+  for (const PoolingType type : {PoolingType::last, PoolingType::mean, PoolingType::cls})
+    expect_same_vectors(subject, type);
+}
+
 TEST_P(Invariance, CachesOf8Bits) {
   for (const DType kv_dtype : {DType::i8, DType::f8_e4m3}) {
     SCOPED_TRACE(name_of(kv_dtype));
     Subject subject(kGolden + "llama3", GetParam(), 20, kv_dtype);
     expect_invariant(subject, texts(subject));
   }
+}
+
+// Experts see other tokens in every company, and the latent cache is one row for all heads.
+TEST_P(Invariance, ExpertsAndLatentCache) {
+  for (const char* golden : {"deepseek_v3", "kimi_k2_int4"}) {
+    SCOPED_TRACE(golden);
+    Subject subject(kGolden + golden, GetParam(), 12);
+    expect_invariant(subject, texts(subject), false);
+  }
+}
+
+TEST_P(Invariance, LatentCacheOf8Bits) {
+  Subject subject(kGolden + "kimi_k2", GetParam(), 12, DType::f8_e4m3);
+  expect_invariant(subject, texts(subject), false);
 }
 
 TEST_P(Invariance, QwenWithPictures) {

@@ -14,6 +14,8 @@ namespace quern {
 
 using EncodedImage = std::span<const std::byte>;
 
+// Throws exhausted if there are more bytes than a picture may have.
+void check_encoded_size(EncodedImage bytes, const ImageLimits& limits);
 // Throws exhausted, naming both numbers, if a picture of this size is over the limit; data_loss if
 // it has no pixels.
 void check_image_size(std::string_view format,

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "media/image/header.h"
 #include "media/image/image.h"
 
 namespace quern {
@@ -74,6 +75,27 @@ INSTANTIATE_TEST_SUITE_P(
         if (c == '.') c = '_';
       return name;
     });
+
+TEST_P(DecodeTest, TheHeaderSaysTheSameSize) {
+  const std::string bytes = file_bytes(GetParam().file);
+  const ImageHeader header = read_image_header(std::as_bytes(std::span(bytes)));
+  EXPECT_EQ(header.width, GetParam().width);
+  EXPECT_EQ(header.height, GetParam().height);
+}
+
+// What a header lets pass is for the decoder to refuse, never the other way round.
+TEST_P(DecodeTest, AHeaderThatIsCutOffIsNeverReadPastItsEnd) {
+  const std::string bytes = file_bytes(GetParam().file);
+  for (size_t size = 0; size < bytes.size(); ++size) {
+    const std::string cut = bytes.substr(0, size);
+    try {
+      read_image_header(std::as_bytes(std::span(cut)));
+    } catch (const Error& e) {
+      EXPECT_NE(e.code(), ErrorCode::internal);
+      EXPECT_THROW(decode(cut), Error) << size;
+    }
+  }
+}
 
 TEST(Decode, DeepGreyIsClippedAndDeepColoursLoseTheirLowByte) {
   const Image grey = decode(file_bytes("grey16.png"));

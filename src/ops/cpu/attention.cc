@@ -10,14 +10,17 @@
 namespace quern::ops::cpu {
 namespace {
 
-// The mode alone decides, never a shape: a row must meet the same kernels in every step.
-const AttentionKernels& kernels_for(const Ctx& ctx) {
+// The mode and the model decide, never the shape of a step: a row must meet the same kernels in
+// every one.
+const AttentionKernels& kernels_for(const Ctx& ctx, bool is_wide = false) {
   const bool rounds = ctx.activation == Activation::bf16 || ctx.activation == Activation::int8;
-  if (rounds && ctx.isa >= Isa::avx512_bf16) return kAttentionAvx512Bf16;
-  return ctx.isa >= Isa::avx512 ? kAttentionAvx512 : kAttentionAvx2;
+  if (rounds && ctx.isa >= Isa::avx512_bf16)
+    return is_wide ? kWideAttentionAvx512Bf16 : kAttentionAvx512Bf16;
+  if (ctx.isa >= Isa::avx512) return is_wide ? kWideAttentionAvx512 : kAttentionAvx512;
+  return is_wide ? kWideAttentionAvx2 : kAttentionAvx2;
 }
 
-alignas(64) constexpr std::byte kZeros[kMostSize * 4]{};
+alignas(64) constexpr std::byte kZeros[kWideSize * 4]{};
 
 // Where the keys of one sequence and KV head lie.
 class KeySource {
@@ -31,17 +34,21 @@ class KeySource {
     s.v_step_ = v.stride(0);
     return s;
   }
-  // Blocks of a cache; `widening` reads its rows where they are codes.
+  // Blocks of a cache; `widening` reads its rows where they are codes. A value is the last
+  // `value_size` elements of its row.
   static KeySource blocks(const PagedKv& kv,
                           const int32_t* table,
                           int64_t head,
+                          int64_t value_size,
                           const RowKernels& widening) {
     KeySource s(kv.k, kv.v, kv.k.dim(3));
+    s.value_size_ = value_size;
     s.codes_ = is_coded(kv) ? &kv : nullptr;
     s.widening_ = &widening;
     s.block_size_ = kv.k.dim(2);
     s.block_step_ = kv.k.dim(1) * s.block_size_ * s.size_;
-    s.k_first_ = s.v_first_ = head * s.block_size_ * s.size_;
+    s.k_first_ = head * s.block_size_ * s.size_;
+    s.v_first_ = s.k_first_ + s.size_ - value_size;
     s.k_step_ = s.v_step_ = s.size_;
     s.table_ = table;
     return s;
@@ -51,15 +58,16 @@ class KeySource {
   void find(int64_t begin, int count, KeyRows& rows) const {
     rows.count = count;
     rows.size = static_cast<int>(size_);
+    rows.value_size = static_cast<int>(value_size_);
     rows.dtype = k_.dtype();
     if (table_ == nullptr) {
       point(k_first_ + begin * k_step_, v_first_ + begin * v_step_, 0, count, rows);
     } else {
       int64_t block = begin / block_size_, inside = begin % block_size_;
       for (int at = 0; at < count; inside = 0, ++block) {
-        const int64_t element = table_[block] * block_step_ + k_first_ + inside * size_;
+        const int64_t element = table_[block] * block_step_ + inside * size_;
         const auto here = static_cast<int>(std::min<int64_t>(count - at, block_size_ - inside));
-        point(element, element, at, at + here, rows);
+        point(element + k_first_, element + v_first_, at, at + here, rows);
         at += here;
       }
     }
@@ -70,11 +78,13 @@ class KeySource {
   // Rows that were found, as the kernels read them: codes are written to `ws` as float32.
   void widen(KeyRows& rows, Workspace& ws) const {
     if (codes_ == nullptr) return;
+    const bool is_shared = k_.raw() == v_.raw();  // keys hold the values
     for (int i = 0; i < rows.count; ++i) {
       const int64_t row = (rows.key[i] - k_.raw()) / size_;
-      float *key = ws.wide_k + i * size_, *value = ws.wide_v + i * size_;
+      float* key = ws.widened + i * size_;
+      float* value = is_shared ? key + size_ - value_size_ : key + kSplit * size_;
       load_kv_row(*widening_, k_, codes_->k_scale, row, key);
-      load_kv_row(*widening_, v_, codes_->v_scale, row, value);
+      if (!is_shared) load_kv_row(*widening_, v_, codes_->v_scale, row, value);
       rows.key[i] = reinterpret_cast<const std::byte*>(key);
       rows.value[i] = reinterpret_cast<const std::byte*>(value);
     }
@@ -82,7 +92,8 @@ class KeySource {
   }
 
  private:
-  KeySource(const Tensor& k, const Tensor& v, int64_t size) : k_(k), v_(v), size_(size) {}
+  KeySource(const Tensor& k, const Tensor& v, int64_t size)
+      : k_(k), v_(v), size_(size), value_size_(size) {}
 
   // Rows [at, end) lie in even steps from these elements on.
   void point(int64_t k, int64_t v, int at, int end, KeyRows& rows) const {
@@ -95,7 +106,7 @@ class KeySource {
   }
 
   const Tensor &k_, &v_;
-  int64_t size_, k_first_ = 0, v_first_ = 0, k_step_ = 0, v_step_ = 0;
+  int64_t size_, value_size_, k_first_ = 0, v_first_ = 0, k_step_ = 0, v_step_ = 0;
   int64_t block_size_ = 0, block_step_ = 0;
   const int32_t* table_ = nullptr;
   const PagedKv* codes_ = nullptr;  // null: rows that the kernels read as they lie
@@ -108,14 +119,16 @@ struct Queries {
   const Tensor& q;
   int64_t first, count;
   int64_t head, group;  // the first query head, and how many share the KV head
+  int64_t values;       // elements of a value
 
   int rows() const { return static_cast<int>(count * group); }
   int size() const { return static_cast<int>(q.dim(2)); }
+  int value_size() const { return static_cast<int>(values); }
   const float* row(int r) const {
     return q.data<float>() + (first + r / group) * q.stride(0) + (head + r % group) * q.dim(2);
   }
   float* row_of(const Tensor& out, int r) const {
-    return out.data<float>() + ((first + r / group) * q.dim(1) + head + r % group) * q.dim(2);
+    return out.data<float>() + ((first + r / group) * q.dim(1) + head + r % group) * values;
   }
 };
 
@@ -165,7 +178,7 @@ struct Walk {
   // All splits and the result.
   void run(float scale, const Tensor& out, Workspace& ws) const {
     alignas(64) float totals[kRows * kMostRecord];
-    open_records(totals, queries.rows(), queries.size());
+    open_records(totals, queries.rows(), queries.value_size());
     load(scale, ws);
     KeyRows rows;
     for (int64_t split = 0; split < splits_of(keys()); ++split) {
@@ -173,9 +186,9 @@ struct Walk {
       source.widen(rows, ws);
       attend(split, rows, nullptr, totals, ws);
     }
-    const int64_t step = record_size(queries.size());
+    const int64_t step = record_size(queries.value_size());
     for (int r = 0; r < queries.rows(); ++r)
-      kernels.finish(totals + r * step, queries.size(), queries.row_of(out, r));
+      kernels.finish(totals + r * step, queries.value_size(), queries.row_of(out, r));
   }
 };
 
@@ -206,8 +219,8 @@ constexpr int64_t kStripRows = 64;
 constexpr int64_t kTasksPerThread = 8;
 
 // How many step rows make a tile, of `rows` query rows in all: whichever, the bits are the same.
-int64_t tile_rows(int64_t rows, int64_t group, int threads) {
-  const int64_t share = std::clamp<int64_t>(rows / (kTasksPerThread * threads), kStripRows, kRows);
+int64_t tile_rows(int64_t rows, int64_t group, int threads, int64_t most = kRows) {
+  const int64_t share = std::clamp<int64_t>(rows / (kTasksPerThread * threads), kStripRows, most);
   return std::max<int64_t>(1, share / group);
 }
 
@@ -230,7 +243,8 @@ void cut_strips(const Strip& whole, int64_t rows, int64_t chunk, std::vector<Str
                       whole.records + piece * rows});
 }
 
-Plan make_plan(const PagedBatch& batch, int64_t heads, int64_t group, int threads) {
+Plan make_plan(
+    const PagedBatch& batch, int64_t heads, int64_t group, int threads, int64_t most_rows) {
   Plan plan;
   int64_t pieces = 0;
   std::vector<Tile> many;
@@ -248,7 +262,8 @@ Plan make_plan(const PagedBatch& batch, int64_t heads, int64_t group, int thread
   }
   int64_t rows = 0;
   for (const Tile& whole : many) rows += whole.count * group;
-  for (const Tile& whole : many) cut_tiles(whole, tile_rows(rows, group, threads), plan.tiles);
+  for (const Tile& whole : many)
+    cut_tiles(whole, tile_rows(rows, group, threads, most_rows), plan.tiles);
   const int64_t share = std::max<int64_t>(1, pieces / (kTasksPerThread * threads));
   const int64_t chunk = share < heads ? share : share / heads * heads;
   for (const Strip& whole : plan.merges) {
@@ -267,19 +282,21 @@ struct PagedRun {
   const PagedAttention& in;
   const Tensor& out;
   float* records;
+  int64_t groups;  // of query heads; those of one share a KV head
 
-  int64_t heads() const { return kv.k.dim(1); }
-  float* record(int64_t index) const { return records + index * record_size(q.dim(2)); }
+  int64_t heads() const { return groups; }
+  float* record(int64_t index) const { return records + index * record_size(in.value_size); }
 
   Walk walk(const Tile& tile) const {
     const int64_t group = q.dim(1) / heads();
     const int32_t* table = in.batch.block_tables.data() + tile.sequence * in.batch.blocks_per_row;
     const auto s = static_cast<size_t>(tile.sequence);
     const int64_t after = in.batch.offsets[s + 1] - tile.first;  // rows from the tile's first on
-    return {kernels,
-            {q, tile.first, tile.count, tile.head * group, group},
-            KeySource::blocks(kv, table, tile.head, widening),
-            {in.batch.context_lengths[s] - after + 1, true}};
+    return {
+        kernels,
+        {q, tile.first, tile.count, tile.head * group, group, in.value_size},
+        KeySource::blocks(kv, table, tile.head * kv.k.dim(1) / heads(), in.value_size, widening),
+        {in.batch.context_lengths[s] - after + 1, true}};
   }
   // All rows of a sequence.
   Walk walk(int64_t sequence, int64_t head) const {
@@ -308,9 +325,9 @@ struct PagedRun {
       here.source.widen(rows[piece % 2], ws);
       if (is_coded(kv)) next = nullptr;  // the kernels ask early for the rows that they read
       here.load(in.scale, ws);
-      open_records(totals, here.queries.rows(), q.dim(2));
+      open_records(totals, here.queries.rows(), in.value_size);
       here.attend(piece / heads(), rows[piece % 2], next, totals, ws);
-      totals += here.queries.rows() * record_size(q.dim(2));
+      totals += here.queries.rows() * record_size(in.value_size);
     }
   }
 
@@ -321,8 +338,8 @@ struct PagedRun {
       return record(whole.records + piece * queries.rows() + r);
     };
     for (int64_t piece = head + heads(); piece < whole.pieces.end; piece += heads())
-      kernels.merge(at(piece), queries.size(), at(head));
-    kernels.finish(at(head), queries.size(), queries.row_of(out, r));
+      kernels.merge(at(piece), queries.value_size(), at(head));
+    kernels.finish(at(head), queries.value_size(), queries.row_of(out, r));
   }
 };
 
@@ -333,25 +350,53 @@ void for_each(ThreadPool& pool, size_t count, const Run& run) {
   });
 }
 
-}  // namespace
-
-void paged_attention(
-    Ctx& ctx, const Tensor& q, const PagedKv& kv, const PagedAttention& in, const Tensor& out) {
-  const int64_t heads = kv.k.dim(1), group = q.dim(1) / heads;
-  const Plan plan = make_plan(in.batch, heads, group, ctx.device.is_meta() ? 1 : ctx.pool->size());
-  const Tensor records = ctx.empty({plan.records, record_size(q.dim(2))});
+// Query heads in `groups` groups, each of which reads one KV head.
+void attend_paged(Ctx& ctx, PagedRun run, int64_t most_rows) {
+  const int64_t groups = run.groups, group = run.q.dim(1) / groups;
+  const PagedAttention& in = run.in;
+  const Plan plan =
+      make_plan(in.batch, groups, group, ctx.device.is_meta() ? 1 : ctx.pool->size(), most_rows);
+  const Tensor records = ctx.empty({plan.records, record_size(in.value_size)});
   if (ctx.device.is_meta()) return;
-  const PagedRun run{kernels_for(ctx), row_kernels(ctx.isa), q, kv, in, out, records.data<float>()};
+  run.records = records.data<float>();
   const size_t tiles = plan.tiles.size();
   for_each(*ctx.pool, tiles + plan.strips.size(), [&](size_t i) {
     i < tiles ? run.run(plan.tiles[i]) : run.run(plan.strips[i - tiles]);
   });
-  for_each(*ctx.pool, plan.merges.size() * static_cast<size_t>(heads), [&](size_t i) {
-    const Strip& whole = plan.merges[i / static_cast<size_t>(heads)];
+  for_each(*ctx.pool, plan.merges.size() * static_cast<size_t>(groups), [&](size_t i) {
+    const Strip& whole = plan.merges[i / static_cast<size_t>(groups)];
     const auto s = static_cast<size_t>(whole.sequence);
     const auto rows = static_cast<int>((in.batch.offsets[s + 1] - in.batch.offsets[s]) * group);
-    for (int r = 0; r < rows; ++r) run.merge(whole, static_cast<int64_t>(i) % heads, r);
+    for (int r = 0; r < rows; ++r) run.merge(whole, static_cast<int64_t>(i) % groups, r);
   });
+}
+
+}  // namespace
+
+void paged_attention(
+    Ctx& ctx, const Tensor& q, const PagedKv& kv, const PagedAttention& in, const Tensor& out) {
+  attend_paged(
+      ctx, {kernels_for(ctx), row_kernels(ctx.isa), q, kv, in, out, nullptr, kv.k.dim(1)}, kRows);
+}
+
+int64_t latent_groups(int64_t heads) {
+  int64_t groups = (heads + kWideHeads - 1) / kWideHeads;
+  while (groups > 1 && heads % groups != 0) --groups;
+  return std::max<int64_t>(groups, 1);
+}
+
+void latent_attention(
+    Ctx& ctx, const Tensor& q, const PagedKv& kv, const PagedAttention& in, const Tensor& out) {
+  attend_paged(ctx,
+               {kernels_for(ctx, true),
+                row_kernels(ctx.isa),
+                q,
+                kv,
+                in,
+                out,
+                nullptr,
+                latent_groups(q.dim(1))},
+               kWideRows);
 }
 
 void segment_attention(Ctx& ctx, const SegmentInputs& in, const Tensor& out) {
@@ -371,7 +416,7 @@ void segment_attention(Ctx& ctx, const SegmentInputs& in, const Tensor& out) {
     const int64_t first = in.segments[static_cast<size_t>(t.sequence)];
     const int64_t keys = in.segments[static_cast<size_t>(t.sequence) + 1] - first;
     const Walk walk{kernels,
-                    {in.q, t.first, t.count, t.head * group, group},
+                    {in.q, t.first, t.count, t.head * group, group, in.q.dim(2)},
                     KeySource::rows(in.k, in.v, first, t.head),
                     {keys, false}};
     walk.run(in.scale, out, ws);

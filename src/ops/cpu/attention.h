@@ -35,6 +35,10 @@ constexpr int kSplit = 256;     // keys; a multiple of every panel
 constexpr int kMostSize = 256;  // head size
 constexpr int kGroup = 16;      // at least the height of any register tile
 constexpr int kQStride = kMostSize + 16, kScoreStride = kSplit + 16;
+// Latent rows (MLA) are wider, one for all heads: fewer query rows to a task.
+constexpr int kWideRows = 288, kWideSize = 640, kWideStride = kWideSize + 16;
+// Query heads that share a task over latent rows, about: more tasks than one for few tokens.
+constexpr int64_t kWideHeads = 16;
 // Stands for "no score yet": finite, so that differences of it are no NaN, and below any score.
 constexpr float kNoScore = -1e30f;
 
@@ -54,19 +58,23 @@ struct alignas(64) Merging {
 // The memory of one task, on its stack. Elements of 32 bits: float32, or pairs of bf16.
 struct alignas(64) Workspace {
   std::byte q[kRows * kQStride * 4];  // scaled, zero beyond E
-  std::byte k[kSplit * kMostSize * 4], v[kSplit * kMostSize * 4];
-  float wide_k[kSplit * kMostSize], wide_v[kSplit * kMostSize];  // a split of codes, widened
+  std::byte k[kSplit * kWideSize * 4], v[kSplit * kWideSize * 4];
+  float widened[kSplit * kWideSize];  // a split of codes: keys, then values unless keys hold them
   float scores[kGroup * kScoreStride];
   std::byte p[kGroup * kScoreStride * 4];
   Merging merging;
   int32_t limit[kRows];  // how many keys of the split a row sees; no row fewer than one before it
 };
 
-// Where the keys and values of one split lie: `count` rows of `size` elements, then rows of zeros.
+static_assert(kWideRows * kWideStride <= kRows * kQStride && 2 * kMostSize <= kWideSize &&
+              kWideRows * (kRecordHead + kWideSize) <= kRows * kMostRecord);
+
+// Where the keys and values of one split lie: `count` rows of `size` and `value_size` elements,
+// then rows of zeros.
 struct KeyRows {
   const std::byte *key[kSplit], *value[kSplit];
   int count;
-  int size;
+  int size, value_size;
   DType dtype;
 };
 
@@ -81,13 +89,21 @@ struct AttentionKernels {
 
 // The last rounds q, k, v and p to bf16.
 extern const AttentionKernels kAttentionAvx2, kAttentionAvx512, kAttentionAvx512Bf16;
+extern const AttentionKernels kWideAttentionAvx2, kWideAttentionAvx512, kWideAttentionAvx512Bf16;
 
 // Whether these kernels carry `group` query heads of this size for each KV head.
 inline bool accepts_heads(int64_t group, int64_t size) {
   return group <= kRows && size <= kMostSize;
 }
+// How many groups of query heads share the one latent row, group by group: a divisor of `heads`.
+int64_t latent_groups(int64_t heads);
+inline bool accepts_latent(int64_t heads, int64_t size) {
+  return heads / latent_groups(heads) <= kWideRows && size <= kWideSize;
+}
 
 void paged_attention(
+    Ctx& ctx, const Tensor& q, const PagedKv& kv, const PagedAttention& in, const Tensor& out);
+void latent_attention(
     Ctx& ctx, const Tensor& q, const PagedKv& kv, const PagedAttention& in, const Tensor& out);
 void segment_attention(Ctx& ctx, const SegmentInputs& in, const Tensor& out);
 

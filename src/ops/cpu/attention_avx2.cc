@@ -18,5 +18,6 @@ namespace {
 }  // namespace
 
 const AttentionKernels kAttentionAvx2 = kKernels<F32>;
+const AttentionKernels kWideAttentionAvx2 = kKernels<Wide<F32>>;
 
 }  // namespace quern::ops::cpu

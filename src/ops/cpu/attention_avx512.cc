@@ -18,5 +18,6 @@ namespace {
 }  // namespace
 
 const AttentionKernels kAttentionAvx512 = kKernels<F32>;
+const AttentionKernels kWideAttentionAvx512 = kKernels<Wide<F32>>;
 
 }  // namespace quern::ops::cpu

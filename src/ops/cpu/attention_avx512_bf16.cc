@@ -78,5 +78,6 @@ struct Dot {
 }  // namespace
 
 const AttentionKernels kAttentionAvx512Bf16 = kKernels<Dot>;
+const AttentionKernels kWideAttentionAvx512Bf16 = kKernels<Wide<Dot>>;
 
 }  // namespace quern::ops::cpu

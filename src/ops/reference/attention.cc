@@ -30,14 +30,14 @@ float element(const Tensor& t, const Tensor& scales, int64_t index) {
 struct Keys {
   const PagedKv& kv;
   int64_t count;
-  int64_t size;
+  int64_t size, value_size;
 };
 
 // Softmax of scale * (q . k) over all keys, then the weighted sum of values.
 template <typename Key, typename Value>
 void attend(const float* q, const Keys& keys, Key key, Value value, float scale, float* out) {
   std::vector<double> weights(static_cast<size_t>(keys.count)),
-      sums(static_cast<size_t>(keys.size));
+      sums(static_cast<size_t>(keys.value_size));
   for (int64_t j = 0; j < keys.count; ++j) {
     double dot = 0;
     for (int64_t e = 0; e < keys.size; ++e)
@@ -49,10 +49,10 @@ void attend(const float* q, const Keys& keys, Key key, Value value, float scale,
   for (int64_t j = 0; j < keys.count; ++j) {
     const double weight = std::exp(weights[static_cast<size_t>(j)] - largest);
     total += weight;
-    for (int64_t e = 0; e < keys.size; ++e)
+    for (int64_t e = 0; e < keys.value_size; ++e)
       sums[static_cast<size_t>(e)] += weight * element(keys.kv.v, keys.kv.v_scale, value(j) + e);
   }
-  for (int64_t e = 0; e < keys.size; ++e)
+  for (int64_t e = 0; e < keys.value_size; ++e)
     out[e] = static_cast<float>(sums[static_cast<size_t>(e)] / total);
 }
 
@@ -72,14 +72,15 @@ void paged_attention(
       const auto at = [&](int64_t j) {
         return ((table[j / block_size] * kv_heads + g) * block_size + j % block_size) * size;
       };
+      const auto value_at = [&](int64_t j) { return at(j) + size - in.value_size; };
       for (int64_t t = first; t < last; ++t) {
         const int64_t count = in.batch.context_lengths[static_cast<size_t>(s)] - (last - t) + 1;
         attend(q.data<float>() + t * q.stride(0) + h * size,
-               {kv, count, size},
+               {kv, count, size, in.value_size},
                at,
-               at,
+               value_at,
                in.scale,
-               out.data<float>() + (t * heads + h) * size);
+               out.data<float>() + (t * heads + h) * in.value_size);
       }
     }
   });
@@ -98,7 +99,7 @@ void segment_attention(Ctx& ctx, const SegmentInputs& in, const Tensor& out) {
       const auto value = [&](int64_t j) { return (first + j) * in.v.stride(0) + g * size; };
       for (int64_t p = first; p < last; ++p)
         attend(in.q.data<float>() + p * in.q.stride(0) + h * size,
-               {rows, last - first, size},
+               {rows, last - first, size, size},
                key,
                value,
                in.scale,

@@ -19,7 +19,7 @@ std::unique_ptr<PackedWeight> pack_weight(const Ctx& ctx,
                                           const std::vector<QuantMatrix>& parts,
                                           const std::optional<CodeSpec>& spec);
 
-// What ops/attention.h says; out [T, H * E].
+// What ops/attention.h says; out [T, H * in.value_size]. Latent rows too, as keys and values.
 void paged_attention(
     Ctx& ctx, const Tensor& q, const PagedKv& kv, const PagedAttention& in, const Tensor& out);
 void segment_attention(Ctx& ctx, const SegmentInputs& in, const Tensor& out);

@@ -176,6 +176,23 @@ void append_template_ids(const Json& json,
     ids.push_back(id_value(id, max_id, "post_processor: " + name));
 }
 
+// nullopt where the file says nothing, or names the texts in another order than one after the
+// other.
+std::optional<PairTemplate> pair_of(const Json& json, int32_t max_id) {
+  if (!find_field(json, "pair")) return std::nullopt;
+  PairTemplate out;
+  std::string seen;
+  for (const Json& part : array_field(json, "pair")) {
+    if (const Json* token = find_field(part, "SpecialToken")) {
+      auto& place = seen.empty() ? out.before : seen == "A" ? out.between : out.after;
+      append_template_ids(json, string_field(*token, "id"), max_id, place);
+    } else if (const Json* text = find_field(part, "Sequence")) {
+      seen += string_field(*text, "id");
+    }
+  }
+  return seen == "AB" ? std::optional(std::move(out)) : std::nullopt;
+}
+
 TokenTemplate template_of(const Json& json, int32_t max_id) {
   TokenTemplate out;
   int sequences = 0;
@@ -194,6 +211,7 @@ TokenTemplate template_of(const Json& json, int32_t max_id) {
     fail(ErrorCode::unsupported,
          "post_processor: 'single' has the text {} times, expected once",
          sequences);
+  out.pair = pair_of(json, max_id);
   return out;
 }
 
@@ -205,7 +223,7 @@ TokenTemplate classifier_template(const Json& json, int32_t max_id) {
       fail(ErrorCode::data_loss, "post_processor: '{}' is not a name and an id", key);
     return id_value(pair[1], max_id, key);
   };
-  return {{id_of("cls")}, {id_of("sep")}};
+  return {.before = {id_of("cls")}, .after = {id_of("sep")}};
 }
 
 }  // namespace

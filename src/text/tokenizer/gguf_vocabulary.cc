@@ -5,10 +5,12 @@
 // that is done, so that a GGUF file and its origin give equal ids.
 #include "text/tokenizer/gguf_vocabulary.h"
 
+#include <nlohmann/json.hpp>
 #include <span>
 #include <utility>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "text/tokenizer/tokenizer.h"
 #include "text/tokenizer/tokenizer_parts.h"
 
@@ -149,6 +151,33 @@ TokenTemplate template_of(const GgufVocabulary& vocabulary,
   return around;
 }
 
+// What stands around a text, by the name of each token.
+Json post_processor_json(const GgufVocabulary& vocabulary,
+                         const TokenTemplate& around,
+                         const Json& bytes) {
+  if (around.before.empty() && around.after.empty()) return bytes;
+  Json single = Json::array(), tokens = Json::object();
+  const auto add = [&](const std::vector<int32_t>& ids) {
+    for (const int32_t id : ids) {
+      const std::string& name = vocabulary.tokens[static_cast<size_t>(id)];
+      single.push_back({{"SpecialToken", {{"id", name}, {"type_id", 0}}}});
+      tokens[name] = {{"id", name}, {"ids", {id}}, {"tokens", {name}}};
+    }
+  };
+  add(around.before);
+  single.push_back({{"Sequence", {{"id", "A"}, {"type_id", 0}}}});
+  add(around.after);
+  Json pair = single;
+  pair.push_back({{"Sequence", {{"id", "B"}, {"type_id", 1}}}});
+  return {{"type", "Sequence"},
+          {"processors",
+           {bytes,
+            {{"type", "TemplateProcessing"},
+             {"single", std::move(single)},
+             {"pair", std::move(pair)},
+             {"special_tokens", std::move(tokens)}}}}};
+}
+
 }  // namespace
 
 Tokenizer Tokenizer::from_gguf_vocabulary(const GgufVocabulary& vocabulary) {
@@ -166,6 +195,65 @@ Tokenizer Tokenizer::from_gguf_vocabulary(const GgufVocabulary& vocabulary) {
   parts.pad = checked_id(vocabulary.pad, count, "padding_token_id");
   parts.post_processor.add(template_of(vocabulary, family, parts));
   return Tokenizer(std::move(parts));
+}
+
+std::string tokenizer_json_of(const GgufVocabulary& vocabulary) {
+  check_sizes(vocabulary);
+  const Family& family = find_family(vocabulary.pre);
+  TokenizerParts parts;  // for its checks of ids and merges
+  read_tokens(vocabulary, parts);
+  read_merges(vocabulary, parts);
+  const size_t count = vocabulary.tokens.size();
+  parts.bos = checked_id(vocabulary.bos, count, "bos_token_id");
+  parts.eos = checked_id(vocabulary.eos, count, "eos_token_id");
+  const TokenTemplate around = template_of(vocabulary, family, parts);
+
+  Json words = Json::array();
+  for (const std::string_view split : family.splits)
+    words.push_back({{"type", "Split"},
+                     {"pattern", {{"Regex", split}}},
+                     {"behavior", "Isolated"},
+                     {"invert", false}});
+  const Json bytes = {{"type", "ByteLevel"},
+                      {"add_prefix_space", false},
+                      {"trim_offsets", true},
+                      {"use_regex", false}};
+  words.push_back(bytes);
+  Json added = Json::array();
+  for (size_t id = 0; id < count; ++id) {
+    const TokenType type = type_of(vocabulary, id);
+    const bool is_added =
+        type == TokenType::unknown || type == TokenType::control || type == TokenType::user_defined;
+    if (vocabulary.tokens[id].empty() || !is_added) continue;
+    added.push_back({{"id", id},
+                     {"content", vocabulary.tokens[id]},
+                     {"single_word", false},
+                     {"lstrip", false},
+                     {"rstrip", false},
+                     {"normalized", false},
+                     {"special", type != TokenType::user_defined}});
+  }
+  const Json head = {{"version", "1.0"},
+                     {"truncation", nullptr},
+                     {"padding", nullptr},
+                     {"added_tokens", std::move(added)},
+                     {"normalizer", family.composes ? Json{{"type", "NFC"}} : Json()},
+                     {"pre_tokenizer", {{"type", "Sequence"}, {"pretokenizers", words}}},
+                     {"post_processor", post_processor_json(vocabulary, around, bytes)},
+                     {"decoder", bytes}};
+  // Large objects are written as text: inserting keys into Json is quadratic.
+  std::string out = head.dump();
+  out.pop_back();
+  out += format(
+      R"(,"model":{{"type":"BPE","dropout":null,"unk_token":null,"continuing_subword_prefix":null,"end_of_word_suffix":null,"fuse_unk":false,"byte_fallback":false,"ignore_merges":{},"vocab":{{)",
+      family.ignores_merges);
+  bool is_first = true;
+  for (size_t id = 0; id < count; ++id) {
+    if (vocabulary.tokens[id].empty()) continue;
+    out += format("{}{}:{}", is_first ? "" : ",", Json(vocabulary.tokens[id]).dump(), id);
+    is_first = false;
+  }
+  return out + format(R"(}},"merges":{}}}}})", Json(vocabulary.merges).dump());
 }
 
 }  // namespace quern

@@ -23,4 +23,8 @@ struct GgufVocabulary {
       add_eos;  // tokenizer.ggml.add_{bos,eos}_token; absent: what `pre` usually does
 };
 
+// The tokenizer.json of the tokenizers library that gives the same ids. Throws as
+// Tokenizer::from_gguf_vocabulary does.
+std::string tokenizer_json_of(const GgufVocabulary& vocabulary);
+
 }  // namespace quern

@@ -145,6 +145,13 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, const EncodeOption
   return ids;
 }
 
+std::vector<int32_t> Tokenizer::encode_pair(std::string_view first, std::string_view second) const {
+  const EncodeOptions bare{.add_special_tokens = false};
+  std::vector<int32_t> ids = encode(first, bare);
+  state_->post_processor.join(ids, encode(second, bare));
+  return ids;
+}
+
 std::string Tokenizer::decode(std::span<const int32_t> ids, const DecodeOptions& options) const {
   std::string bytes;
   for (const int32_t id : ids)

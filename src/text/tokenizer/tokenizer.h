@@ -52,6 +52,9 @@ class Tokenizer {
   // Throws invalid_argument if `text` is not valid UTF-8 or longer than 256 MiB; exhausted if a
   // split pattern that is not one of the known ones goes back too often on it.
   std::vector<int32_t> encode(std::string_view text, const EncodeOptions& options = {}) const;
+  // Two texts in one prompt, with the special tokens that the reference puts around and between
+  // them. Throws what encode throws; unsupported where the tokenizer's files say nothing of pairs.
+  std::vector<int32_t> encode_pair(std::string_view first, std::string_view second) const;
   // The text of `ids`: valid UTF-8, with U+FFFD for each maximal bad part. Ids that do not exist
   // give nothing.
   std::string decode(std::span<const int32_t> ids, const DecodeOptions& options = {}) const;

@@ -105,6 +105,10 @@ void apply_tokenizer_config(const TokenizerConfig& config, TokenizerParts& parts
   TokenTemplate around;
   if (config.add_bos.value_or(false) && parts.bos) around.before.push_back(*parts.bos);
   if (config.add_eos.value_or(false) && parts.eos) around.after.push_back(*parts.eos);
+  // The second text gets the same around it as the first.
+  std::vector<int32_t> between = around.after;
+  between.insert(between.end(), around.before.begin(), around.before.end());
+  around.pair = PairTemplate{around.before, std::move(between), around.after};
   parts.post_processor.clear();
   parts.post_processor.add(std::move(around));
 }

@@ -46,6 +46,37 @@ TEST(AddedTokens, NormalizedOnesAreSoughtInNormalizedText) {
   EXPECT_EQ(with_added(R"(, "normalized": false)", lower).encode("A<X>"), (Ids{0}));
 }
 
+Ids pair(const char* post_processor, const char* config = "") {
+  return Tokenizer::from_json(
+             std::string(
+                 R"({"model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "<s>": 2, "</s>": 3},
+      "merges": []}, "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false},
+      "decoder": {"type": "ByteLevel"}, "normalizer": null, "added_tokens": [
+      {"id": 2, "content": "<s>", "special": true}, {"id": 3, "content": "</s>", "special": true}],
+      "post_processor": )") +
+                 post_processor + "}",
+             config)
+      .encode_pair("ab", "b");
+}
+
+TEST(Pairs, AreJoinedAsTheFilesSay) {
+  EXPECT_EQ(pair("null"), (Ids{0, 1, 1}));
+  EXPECT_EQ(pair(R"({"type": "ByteLevel"})"), (Ids{0, 1, 1}));
+  const std::string single = R"({"type": "TemplateProcessing", "single": [
+      {"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+      "special_tokens": {"<s>": {"id": "<s>", "ids": [2], "tokens": ["<s>"]}}, "pair": [)";
+  const std::string s = R"({"SpecialToken": {"id": "<s>", "type_id": 0}}, )",
+                    a = R"({"Sequence": {"id": "A", "type_id": 0}})",
+                    b = R"({"Sequence": {"id": "B", "type_id": 1}})";
+  EXPECT_EQ(pair((single + s + a + ", " + s + b + "]}").c_str()), (Ids{2, 0, 1, 2, 1}));
+  EXPECT_EQ(pair((single + a + ", " + b + "]}").c_str()), (Ids{0, 1, 1}));
+  EXPECT_THROW(pair((single + b + ", " + a + "]}").c_str()), Error);
+  EXPECT_EQ(pair("null",
+                 R"({"bos_token": "<s>", "eos_token": "</s>", "add_bos_token": true,
+                     "add_eos_token": true})"),
+            (Ids{2, 0, 1, 3, 2, 1, 3}));
+}
+
 TEST(Tokenizer, NamesAndBytesOfIds) {
   const Tokenizer t = with_added(R"(, "special": true)");
   EXPECT_EQ(t.vocab_size(), 5);

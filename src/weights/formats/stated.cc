@@ -89,19 +89,22 @@ int64_t cells(int64_t length, int64_t block) {
 
 }  // namespace
 
+QuantMatrix stated_floats(const Checkpoint& checkpoint, const Shape& part) {
+  const DType dtype = stated_dtype(checkpoint.config());
+  QuantMatrix out;
+  out.codes = Tensor::empty(part, dtype, Device::meta());
+  out.code_bits = bits_of(dtype);
+  return out;
+}
+
 QuantMatrix stated_matrix(const Checkpoint& checkpoint,
                           std::string_view prefix,
                           const Shape& part,
                           int64_t whole_cols) {
   const Form form = form_of(checkpoint, prefix);
   const Device meta = Device::meta();
+  if (form.bits == 0) return stated_floats(checkpoint, part);
   QuantMatrix out;
-  if (form.bits == 0) {
-    const DType dtype = stated_dtype(checkpoint.config());
-    out.codes = Tensor::empty(part, dtype, meta);
-    out.code_bits = bits_of(dtype);
-    return out;
-  }
   const bool is_one_group = form.group == 0 || form.group >= whole_cols;
   out.coding = form.is_float8 ? Coding::plain : Coding::integer;
   out.code_bits = form.bits;

@@ -13,6 +13,8 @@ QuantMatrix stated_matrix(const Checkpoint& checkpoint,
                           std::string_view prefix,
                           const Shape& part,
                           int64_t whole_cols);
+// The same for what no tool quantizes: in the float type of config.json.
+QuantMatrix stated_floats(const Checkpoint& checkpoint, const Shape& part);
 // Where that form can be cut.
 Granule stated_granule(const Checkpoint& checkpoint, std::string_view prefix);
 

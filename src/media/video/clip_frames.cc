@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Source: qwen_vl_utils/vision_process.py of QwenLM/Qwen2-VL (smart_nframes, fetch_video);
 // transformers 5.23, video_processing_glm4v.py.
-#include "prompt/clip_frames.h"
+#include "media/video/clip_frames.h"
 
 #include <algorithm>
 #include <cmath>
@@ -10,17 +10,27 @@
 namespace quern {
 namespace {
 
-constexpr double kTargetFps = 2.0;
-constexpr int64_t kFrameFactor = 2, kMinFrames = 4, kMaxFrames = 768;
+constexpr int64_t kFrameFactor = 2;
 constexpr int64_t kTokenPixels = 28 * 28;
 
-int64_t count_frames(int64_t total, double fps) {
-  const double wanted = static_cast<double>(total) / fps * kTargetFps;
-  const auto most = static_cast<double>(std::min(kMaxFrames, total));
-  const double clamped = std::min(std::max(wanted, static_cast<double>(kMinFrames)), most);
+int64_t count_frames(int64_t total, double fps, const FrameRule& rule) {
+  const double wanted = rule.num_frames > 0 ? static_cast<double>(rule.num_frames)
+                                            : static_cast<double>(total) / fps * rule.fps;
+  const auto most = static_cast<double>(std::min(rule.max_frames, total));
+  const double least = rule.num_frames > 0 ? 1 : static_cast<double>(rule.min_frames);
+  const double clamped = std::min(std::max(wanted, least), most);
   // Half to even; a single frame stays.
   const auto even = static_cast<int64_t>(std::nearbyint(clamped / kFrameFactor)) * kFrameFactor;
   return std::clamp<int64_t>(even, 1, total);
+}
+
+bool takes_all(int64_t total, double fps, const FrameRule& rule) {
+  if (total > rule.max_frames) return false;
+  return rule.num_frames > 0 ? total <= rule.num_frames : fps <= rule.fps;
+}
+
+bool is_glm4v(const FrameRule& rule) {
+  return rule.max_duration > 0 && rule.num_frames == 0;
 }
 
 }  // namespace
@@ -31,10 +41,20 @@ ClipFrames all_frames(int64_t total, double fps) {
   return all;
 }
 
-ClipFrames choose_frames(int64_t total, double fps) {
-  if (fps <= kTargetFps && total <= kMaxFrames) return all_frames(total, fps);
+ClipFrames choose_frames(int64_t total, double fps, const FrameRule& rule) {
+  if (is_glm4v(rule)) return choose_glm4v_frames(total, fps, rule.fps, rule.max_duration);
+  return takes_all(total, fps, rule) ? all_frames(total, fps) : sample_frames(total, fps, rule);
+}
+
+ClipFrames sample_frames(int64_t total, double fps, const FrameRule& rule) {
+  if (is_glm4v(rule)) {
+    ClipFrames chosen = choose_glm4v_frames(total, fps, rule.fps, rule.max_duration);
+    const double duration = static_cast<double>(total) / fps;
+    chosen.fps = std::min(fps, rule.fps * std::min(1.0, rule.max_duration / duration));
+    return chosen;
+  }
   ClipFrames chosen;
-  const int64_t count = count_frames(total, fps);
+  const int64_t count = count_frames(total, fps, rule);
   for (int64_t i = 0; i < count; ++i) {
     const double at = count == 1 ? 0
                                  : static_cast<double>(total - 1) * static_cast<double>(i) /

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "quantize/int4_layer.h"
+#include "quantize/int_layer.h"
 
 #include <algorithm>
 #include <array>
@@ -13,38 +13,46 @@
 namespace quern {
 namespace {
 
-constexpr int kMiddle = 8;  // the code that means 0 where there are no zero points
+constexpr int kMiddle = 8;  // of 4 bits
 // AutoAWQ's order: nibble i of a word holds output kAwqOrder[i] of its eight.
 constexpr std::array<int, 8> kAwqOrder = {0, 2, 4, 6, 1, 3, 5, 7};
 constexpr std::array<int, 8> kPlainOrder = {0, 1, 2, 3, 4, 5, 6, 7};
 
-// A matrix of nibbles that is read by (row, column).
+// The codes of one word, lowest bits first; `at(i)` is its i-th code.
 template <typename At>
-std::vector<std::byte> pack_words(int64_t rows,
-                                  int64_t words,
-                                  const std::array<int, 8>& order,
-                                  At at) {
-  std::vector<std::byte> out(static_cast<size_t>(rows * words) * 4);
+uint32_t word_of(int bits, At at) {
+  const uint32_t mask = (uint32_t{1} << bits) - 1;
+  uint32_t word = 0;
+  for (int i = 0; i < 32 / bits; ++i) word |= (static_cast<uint32_t>(at(i)) & mask) << (bits * i);
+  return word;
+}
+
+// A matrix of codes that is read by (row, column), packed along its rows. `order`: which of its
+// columns each code of a word is.
+template <typename At>
+std::vector<std::byte> pack_words(
+    int bits, int64_t rows, int64_t cols, At at, const std::array<int, 8>& order = kPlainOrder) {
+  const int count = 32 / bits;
+  std::vector<std::byte> out(static_cast<size_t>(rows * cols / count) * 4);
   std::byte* to = out.data();
   for (int64_t r = 0; r < rows; ++r)
-    for (int64_t w = 0; w < words; ++w, to += 4) {
-      uint32_t word = 0;
-      for (int i = 0; i < 8; ++i)
-        word |= static_cast<uint32_t>(at(r, 8 * w + order[static_cast<size_t>(i)]) & 15) << (4 * i);
+    for (int64_t c = 0; c < cols; c += count, to += 4) {
+      const uint32_t word =
+          word_of(bits, [&](int i) { return at(r, c + order[static_cast<size_t>(i)]); });
       std::memcpy(to, &word, 4);
     }
   return out;
 }
 
-// Eight rows to a word, lowest bits first: [rows / 8, cols].
+// Several rows to a word: [rows bits / 32, cols].
 template <typename At>
-std::vector<std::byte> pack_downwards(int64_t rows, int64_t cols, At at) {
-  std::vector<std::byte> out(static_cast<size_t>(rows / 8 * cols) * 4);
+std::vector<std::byte> pack_downwards(int bits, int64_t rows, int64_t cols, At at) {
+  const int count = 32 / bits;
+  std::vector<std::byte> out(static_cast<size_t>(rows / count * cols) * 4);
   std::byte* to = out.data();
-  for (int64_t r = 0; r < rows; r += 8)
+  for (int64_t r = 0; r < rows; r += count)
     for (int64_t c = 0; c < cols; ++c, to += 4) {
-      uint32_t word = 0;
-      for (int i = 0; i < 8; ++i) word |= static_cast<uint32_t>(at(r + i, c) & 15) << (4 * i);
+      const uint32_t word = word_of(bits, [&](int i) { return at(r + i, c); });
       std::memcpy(to, &word, 4);
     }
   return out;
@@ -58,7 +66,7 @@ std::vector<std::byte> bytes_of(const std::vector<T>& values) {
 }
 
 // Scales as f16; [groups, rows] if `turned`.
-std::vector<std::byte> half_scales(const Int4Layer& l, const std::string& prefix, bool turned) {
+std::vector<std::byte> half_scales(const IntLayer& l, const std::string& prefix, bool turned) {
   const Tensor values = to_f32(l.scales);
   std::vector<uint16_t> out(static_cast<size_t>(values.numel()));
   for (int64_t n = 0; n < l.rows; ++n)
@@ -75,7 +83,7 @@ std::vector<std::byte> half_scales(const Int4Layer& l, const std::string& prefix
   return bytes_of(out);
 }
 
-void expect_whole_words(const Int4Layer& l, const std::string& prefix, int64_t rows, int64_t cols) {
+void expect_whole_words(const IntLayer& l, const std::string& prefix, int64_t rows, int64_t cols) {
   if (l.rows % rows == 0 && l.cols % cols == 0) return;
   fail(ErrorCode::unsupported,
        "{}: [{}, {}] does not fill whole words of this layout",
@@ -84,7 +92,8 @@ void expect_whole_words(const Int4Layer& l, const std::string& prefix, int64_t r
        l.cols);
 }
 
-std::vector<NamedTensor> as_awq(const Int4Layer& l, const std::string& prefix) {
+std::vector<NamedTensor> as_awq(const IntLayer& l, const std::string& prefix) {
+  if (l.bits != 4) fail(ErrorCode::unsupported, "{}: AWQ has no codes of {} bits", prefix, l.bits);
   expect_whole_words(l, prefix, 8, 1);
   const auto code = [&](int64_t k, int64_t n) {
     return l.codes[static_cast<size_t>(n * l.cols + k)];
@@ -95,17 +104,18 @@ std::vector<NamedTensor> as_awq(const Int4Layer& l, const std::string& prefix) {
   return {{prefix + ".qweight",
            Stored::i32,
            {l.cols, l.rows / 8},
-           pack_words(l.cols, l.rows / 8, kAwqOrder, code)},
+           pack_words(4, l.cols, l.rows, code, kAwqOrder)},
           {prefix + ".qzeros",
            Stored::i32,
            {l.groups, l.rows / 8},
-           pack_words(l.groups, l.rows / 8, kAwqOrder, zero)},
+           pack_words(4, l.groups, l.rows, zero, kAwqOrder)},
           {prefix + ".scales", Stored::f16, {l.groups, l.rows}, half_scales(l, prefix, true)}};
 }
 
 // Version 1 stores zero points less 1, version 2 as they are.
-std::vector<NamedTensor> as_gptq(const Int4Layer& l, const std::string& prefix, bool is_v1) {
-  expect_whole_words(l, prefix, 8, 8);
+std::vector<NamedTensor> as_gptq(const IntLayer& l, const std::string& prefix, bool is_v1) {
+  const int count = 32 / l.bits;
+  expect_whole_words(l, prefix, count, count);
   const auto code = [&](int64_t k, int64_t n) {
     return l.codes[static_cast<size_t>(n * l.cols + k)];
   };
@@ -117,20 +127,21 @@ std::vector<NamedTensor> as_gptq(const Int4Layer& l, const std::string& prefix, 
     for (int64_t k = 0; k < l.cols; ++k) of_group.push_back(static_cast<int32_t>(k / l.group));
   return {{prefix + ".qweight",
            Stored::i32,
-           {l.cols / 8, l.rows},
-           pack_downwards(l.cols, l.rows, code)},
+           {l.cols / count, l.rows},
+           pack_downwards(l.bits, l.cols, l.rows, code)},
           {prefix + ".qzeros",
            Stored::i32,
-           {l.groups, l.rows / 8},
-           pack_words(l.groups, l.rows / 8, kPlainOrder, zero)},
+           {l.groups, l.rows / count},
+           pack_words(l.bits, l.groups, l.rows, zero)},
           {prefix + ".scales", Stored::f16, {l.groups, l.rows}, half_scales(l, prefix, true)},
           {prefix + ".g_idx", Stored::i32, {l.cols}, bytes_of(of_group)}};
 }
 
-std::vector<NamedTensor> as_compressed(const Int4Layer& l,
+std::vector<NamedTensor> as_compressed(const IntLayer& l,
                                        const std::string& prefix,
                                        bool has_zeros) {
-  expect_whole_words(l, prefix, has_zeros ? 8 : 1, 8);
+  const int count = 32 / l.bits;
+  expect_whole_words(l, prefix, has_zeros ? count : 1, count);
   const auto code = [&](int64_t n, int64_t k) {
     return l.codes[static_cast<size_t>(n * l.cols + k)];
   };
@@ -142,8 +153,8 @@ std::vector<NamedTensor> as_compressed(const Int4Layer& l,
   std::vector<NamedTensor> out = {
       {prefix + ".weight_packed",
        Stored::i32,
-       {l.rows, l.cols / 8},
-       pack_words(l.rows, l.cols / 8, kPlainOrder, code)},
+       {l.rows, l.cols / count},
+       pack_words(l.bits, l.rows, l.cols, code)},
       {prefix + ".weight_scale",
        is_half ? Stored::f16 : Stored::bf16,
        {l.rows, l.groups},
@@ -152,14 +163,14 @@ std::vector<NamedTensor> as_compressed(const Int4Layer& l,
   if (has_zeros)
     out.push_back({prefix + ".weight_zero_point",
                    Stored::i32,
-                   {l.rows / 8, l.groups},
-                   pack_downwards(l.rows, l.groups, zero)});
+                   {l.rows / count, l.groups},
+                   pack_downwards(l.bits, l.rows, l.groups, zero)});
   if (!l.of_group.empty())
     out.push_back({prefix + ".weight_g_idx", Stored::i32, {l.cols}, bytes_of(l.of_group)});
   return out;
 }
 
-void read_codes(const QuantMatrix& w, Int4Layer& out) {
+void read_codes(const QuantMatrix& w, IntLayer& out) {
   const bool is_signed = w.codes.dtype() == DType::i8;
   out.codes.resize(static_cast<size_t>(out.rows * out.cols));
   for (int64_t n = 0; n < out.rows; ++n)
@@ -177,7 +188,7 @@ void read_codes(const QuantMatrix& w, Int4Layer& out) {
         static_cast<int32_t>(c / out.group);
 }
 
-void read_zeros(const QuantMatrix& w, Int4Layer& out) {
+void read_zeros(const QuantMatrix& w, IntLayer& out) {
   out.zeros.assign(static_cast<size_t>(out.rows * out.groups), kMiddle);
   if (w.offset == Offset::none) return;
   const bool is_signed = w.codes.dtype() == DType::i8;
@@ -189,18 +200,18 @@ void read_zeros(const QuantMatrix& w, Int4Layer& out) {
 
 }  // namespace
 
-Int4Layout parse_layout(std::string_view name) {
-  if (name == "awq") return Int4Layout::awq;
-  if (name == "gptq") return Int4Layout::gptq;
-  if (name == "compressed-tensors") return Int4Layout::compressed_tensors;
+IntLayout parse_layout(std::string_view name) {
+  if (name == "awq") return IntLayout::awq;
+  if (name == "gptq") return IntLayout::gptq;
+  if (name == "compressed-tensors") return IntLayout::compressed_tensors;
   fail(ErrorCode::invalid_argument, "--to {}: expected awq, gptq or compressed-tensors", name);
 }
 
-bool Int4Layer::is_symmetric() const {
-  return std::ranges::all_of(zeros, [](uint8_t z) { return z == kMiddle; });
+bool IntLayer::is_symmetric() const {
+  return std::ranges::all_of(zeros, [&](uint8_t z) { return z == middle(); });
 }
 
-Int4Layer read_int4(const Checkpoint& checkpoint, const std::string& prefix) {
+IntLayer read_int4(const Checkpoint& checkpoint, const std::string& prefix) {
   const QuantMatrix w = read_matrix(checkpoint, prefix);
   const bool is_known = w.coding == Coding::integer && w.code_bits == 4 && w.block_rows == 1 &&
                         (w.offset == Offset::none || w.offset == Offset::zero_point) &&
@@ -211,7 +222,7 @@ Int4Layer read_int4(const Checkpoint& checkpoint, const std::string& prefix) {
          "layout exactly",
          prefix,
          format_of(checkpoint, prefix).name());
-  Int4Layer out;
+  IntLayer out;
   out.rows = w.rows();
   out.cols = w.cols();
   out.group = w.block_cols > 0 ? w.block_cols : out.cols;
@@ -222,7 +233,8 @@ Int4Layer read_int4(const Checkpoint& checkpoint, const std::string& prefix) {
   return out;
 }
 
-void Int4Needs::add(const Int4Layer& layer) {
+void IntNeeds::add(const IntLayer& layer) {
+  bits = layer.bits;
   has_zeros |= !layer.is_symmetric();
   for (const uint8_t z : layer.zeros) {
     lowest_zero = std::min<int>(lowest_zero, z);
@@ -232,30 +244,31 @@ void Int4Needs::add(const Int4Layer& layer) {
   group = group == 0 || group == layer.group ? layer.group : -1;
 }
 
-void expect_exact(Int4Layout layout, const Int4Needs& needs) {
+void expect_exact(IntLayout layout, const IntNeeds& needs) {
   const auto refuse = [](std::string_view what) {
     fail(ErrorCode::unsupported, "not exact, so nothing is written: {}", what);
   };
   if (needs.group < 0)
     refuse("layers have groups of different sizes, the config of a layout states one");
-  if (layout == Int4Layout::awq && needs.has_order)
+  if (layout == IntLayout::awq && needs.has_order)
     refuse("groups are formed in order of importance (desc_act), which AWQ cannot say");
-  if (layout != Int4Layout::gptq && needs.highest_zero > 15)
+  if (needs.bits == 4 && layout != IntLayout::gptq && needs.highest_zero > 15)
     refuse("some zero point is 16, which only GPTQ's version 1 can say");
-  if (layout == Int4Layout::gptq && needs.highest_zero > 15 && needs.lowest_zero < 1)
+  if (needs.bits == 4 && layout == IntLayout::gptq && needs.highest_zero > 15 &&
+      needs.lowest_zero < 1)
     refuse("zero points range from 0 to 16: GPTQ's version 1 has no 0, its version 2 no 16");
 }
 
-std::vector<NamedTensor> write_int4(const Int4Layer& layer,
-                                    const std::string& prefix,
-                                    Int4Layout layout,
-                                    const Int4Needs& needs) {
+std::vector<NamedTensor> write_int_layer(const IntLayer& layer,
+                                         const std::string& prefix,
+                                         IntLayout layout,
+                                         const IntNeeds& needs) {
   switch (layout) {
-    case Int4Layout::awq:
+    case IntLayout::awq:
       return as_awq(layer, prefix);
-    case Int4Layout::gptq:
+    case IntLayout::gptq:
       return as_gptq(layer, prefix, needs.lowest_zero >= 1);
-    case Int4Layout::compressed_tensors:
+    case IntLayout::compressed_tensors:
       return as_compressed(layer, prefix, needs.has_zeros);
   }
   return {};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "prompt/clip_frames.h"
+#include "media/video/clip_frames.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -13,6 +13,17 @@ TEST(ChooseFrames, TakesListsAtTwoFramesPerSecondWhole) {
   EXPECT_THAT(choose_frames(5, 2.0).indices, ElementsAre(0, 1, 2, 3, 4));
   EXPECT_THAT(choose_frames(1, 0.5).indices, ElementsAre(0));
   EXPECT_EQ(choose_frames(3, 1.0).fps, 1.0);
+}
+
+TEST(ClipFrames, ARuleSaysHowMany) {
+  EXPECT_EQ(choose_frames(40, 4.0, {.fps = 1.0}).indices.size(), 10u);
+  EXPECT_EQ(choose_frames(40, 4.0, {.fps = 4.0}).indices.size(), 40u);
+  EXPECT_EQ(choose_frames(40, 4.0, {.fps = 4.0, .max_frames = 12}).indices.size(), 12u);
+  EXPECT_EQ(choose_frames(40, 8.0, {.min_frames = 16}).indices.size(), 16u);
+  EXPECT_EQ(choose_frames(40, 4.0, {.num_frames = 6}).indices.size(), 6u);
+  EXPECT_EQ(choose_frames(5, 4.0, {.num_frames = 6}).indices.size(), 5u);
+  EXPECT_EQ(choose_frames(40, 4.0, {.max_frames = 4, .num_frames = 6}).indices.size(), 4u);
+  EXPECT_EQ(choose_frames(40, 4.0, {.num_frames = 6}).fps, 6.0 / 40 * 4);
 }
 
 TEST(ChooseFrames, ThinsOutDenseClips) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "quantize/int4_layer.h"
+#include "quantize/int_layer.h"
 
 #include <gtest/gtest.h>
 
@@ -11,8 +11,8 @@
 namespace quern {
 namespace {
 
-Int4Layer layer_with_zeros(std::vector<uint8_t> zeros, float scale = 0.5f) {
-  Int4Layer out;
+IntLayer layer_with_zeros(std::vector<uint8_t> zeros, float scale = 0.5f) {
+  IntLayer out;
   out.rows = 8;
   out.cols = 16;
   out.group = 8;
@@ -24,8 +24,8 @@ Int4Layer layer_with_zeros(std::vector<uint8_t> zeros, float scale = 0.5f) {
   return out;
 }
 
-Int4Needs needs_of(const Int4Layer& layer) {
-  Int4Needs out;
+IntNeeds needs_of(const IntLayer& layer) {
+  IntNeeds out;
   out.add(layer);
   return out;
 }
@@ -36,9 +36,9 @@ std::vector<uint8_t> zeros_from(uint8_t first, uint8_t second) {
   return out;
 }
 
-TEST(Int4Layer, StopsWhereALayoutCannotSayIt) {
-  using enum Int4Layout;
-  const auto refuses = [](Int4Layout layout, const Int4Needs& needs) {
+TEST(IntLayer, StopsWhereALayoutCannotSayIt) {
+  using enum IntLayout;
+  const auto refuses = [](IntLayout layout, const IntNeeds& needs) {
     try {
       expect_exact(layout, needs);
       return false;
@@ -47,29 +47,29 @@ TEST(Int4Layer, StopsWhereALayoutCannotSayIt) {
       return true;
     }
   };
-  const Int4Needs usual = needs_of(layer_with_zeros(zeros_from(3, 15))),
+  const IntNeeds usual = needs_of(layer_with_zeros(zeros_from(3, 15))),
                   sixteen = needs_of(layer_with_zeros(zeros_from(1, 16))),
                   both = needs_of(layer_with_zeros(zeros_from(0, 16)));
-  for (const Int4Layout layout : {awq, gptq, compressed_tensors})
+  for (const IntLayout layout : {awq, gptq, compressed_tensors})
     EXPECT_FALSE(refuses(layout, usual));
   EXPECT_TRUE(refuses(awq, sixteen));
   EXPECT_TRUE(refuses(compressed_tensors, sixteen));
   EXPECT_FALSE(refuses(gptq, sixteen));
   EXPECT_TRUE(refuses(gptq, both));
-  Int4Layer ordered = layer_with_zeros(zeros_from(8, 8));
+  IntLayer ordered = layer_with_zeros(zeros_from(8, 8));
   ordered.of_group = {0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1};
   EXPECT_TRUE(refuses(awq, needs_of(ordered)));
   EXPECT_FALSE(refuses(compressed_tensors, needs_of(ordered)));
 }
 
-TEST(Int4Layer, RoundsNoScale) {
-  const Int4Layer wide = layer_with_zeros(zeros_from(8, 8), 1e6f);  // beyond float16
-  EXPECT_THROW(write_int4(wide, "p", Int4Layout::awq, needs_of(wide)), Error);
-  EXPECT_EQ(write_int4(wide, "p", Int4Layout::compressed_tensors, needs_of(wide)).size(), 3);
+TEST(IntLayer, RoundsNoScale) {
+  const IntLayer wide = layer_with_zeros(zeros_from(8, 8), 1e6f);  // beyond float16
+  EXPECT_THROW(write_int_layer(wide, "p", IntLayout::awq, needs_of(wide)), Error);
+  EXPECT_EQ(write_int_layer(wide, "p", IntLayout::compressed_tensors, needs_of(wide)).size(), 3);
 }
 
-TEST(Int4Layer, PacksEightToAWord) {
-  const Int4Layer layer = layer_with_zeros(zeros_from(3, 15));
+TEST(IntLayer, PacksEightToAWord) {
+  const IntLayer layer = layer_with_zeros(zeros_from(3, 15));
   const auto word = [](const NamedTensor& t, size_t i) {
     uint32_t out = 0;
     std::memcpy(&out, t.bytes.data() + 4 * i, 4);
@@ -77,9 +77,9 @@ TEST(Int4Layer, PacksEightToAWord) {
   };
   // codes[n, k] = k: AWQ's first word holds input 1 of eight outputs after the first; GPTQ's first
   // word inputs 0 to 7 of output 0.
-  EXPECT_EQ(word(write_int4(layer, "p", Int4Layout::awq, needs_of(layer))[0], 1), 0x11111111u);
-  EXPECT_EQ(word(write_int4(layer, "p", Int4Layout::gptq, needs_of(layer))[0], 0), 0x76543210u);
-  EXPECT_EQ(word(write_int4(layer, "p", Int4Layout::gptq, needs_of(layer))[1], 1), 0xeeeeeeeeu);
+  EXPECT_EQ(word(write_int_layer(layer, "p", IntLayout::awq, needs_of(layer))[0], 1), 0x11111111u);
+  EXPECT_EQ(word(write_int_layer(layer, "p", IntLayout::gptq, needs_of(layer))[0], 0), 0x76543210u);
+  EXPECT_EQ(word(write_int_layer(layer, "p", IntLayout::gptq, needs_of(layer))[1], 1), 0xeeeeeeeeu);
 }
 
 }  // namespace

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// The texts that a quantizer runs a model on, as token ids.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "prompt/prompt_builder.h"
+
+namespace quern {
+
+struct CalibrationChoice {
+  std::string file;       // empty: the set that is built in
+  int64_t tokens = 8192;  // at most
+  int64_t length = 512;   // tokens of a sequence, at most
+  uint64_t seed = 0;      // of the order in which documents are taken
+};
+
+// Documents of a file: a text file is one; of a JSONL file ("*.jsonl") each line is one, {"text":
+// …} or {"messages": […]} through the model's chat template. They are shuffled, put one behind the
+// other and cut into sequences. Throws not_found, or invalid_argument naming the line; and where
+// there are too few tokens to be of use.
+std::vector<std::vector<int32_t>> read_calibration(const PromptBuilder& prompts,
+                                                   const CalibrationChoice& choice);
+
+// The built-in set: prose, code, mathematics, conversations, several languages; documents divided
+// by a line of "====".
+std::string_view built_in_calibration();
+
+}  // namespace quern

@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""quern quantize as a user types it: every scheme loads and says what its source says, interruptions leave no trace in the bits, and what is wrong is said."""
+import filecmp
+import json
+import os
+import resource
+import shutil
+import subprocess
+import time
+
+import numpy as np
+import pytest
+
+from conftest import GOLDEN, QUERN, ROOT
+
+SCHEMES = ["rtn-int4", "rtn-int8", "fp8-dynamic", "fp8-block", "gptq-int4", "gptq-int8", "awq-int4"]
+FORMATS = [("rtn-int4", "awq"), ("rtn-int4", "gptq"), ("rtn-int8", "gptq"), ("gptq-int4", "compressed-tensors"), ("awq-int4", "compressed-tensors")]
+GROUPED = ["--group-size", "32"]  # the tiny models are 64 and 96 wide
+
+
+def quantize(*arguments, **options):
+    return subprocess.run([QUERN, "quantize", *map(str, arguments)], capture_output=True, text=True, timeout=300, **options)
+
+
+def flags(scheme):
+    return ["--scheme", scheme, *([] if scheme.startswith("fp8") else GROUPED)]
+
+
+def same_files(a, b):
+    names = sorted(p.name for p in a.iterdir())
+    return names == sorted(p.name for p in b.iterdir()) and filecmp.cmpfiles(a, b, names, shallow=False)[0] == names
+
+
+def tensors(path):
+    """{name: (dtype, shape, bytes)} of one safetensors file, and its metadata."""
+    data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:8 + length])
+    meta = header.pop("__metadata__", {})
+    return {n: (t["dtype"], t["shape"], data[8 + length + t["data_offsets"][0]:8 + length + t["data_offsets"][1]]) for n, t in header.items()}, meta
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    path = tmp_path_factory.mktemp("text") / "text.txt"
+    path.write_text("The old harbour lay quiet under the snow, and nobody came down to the boats before noon. " * 12)
+    return path
+
+
+def perplexity(model, text, *more):
+    done = subprocess.run([QUERN, "eval", str(model), "--text", str(text), "--dtype", "float32", "--json", *map(str, more)], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_every_scheme_is_written_and_loads(scheme, text, tmp_path):
+    source, out = GOLDEN / "qwen2_untied", tmp_path / "out"
+    done = quantize(source, out, *flags(scheme), "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert len(report["layers"]) % 7 == 0
+    config = json.loads((out / "config.json").read_text())
+    assert config["quantization_config"] == report["quantization_config"]
+    assert not (tmp_path / "out.part").exists()
+    limit = 0.4 if "int4" in scheme else 0.05
+    before, after = perplexity(source, text)["perplexity"], perplexity(out, text)["perplexity"]
+    assert abs(np.log(after / before)) < limit
+    assert max(layer["weight_error"] for layer in report["layers"].values()) < (0.05 if "int4" in scheme else 2e-3)
+
+
+@pytest.mark.parametrize("scheme,layout", FORMATS)
+def test_other_formats(scheme, layout, text, tmp_path):
+    out = tmp_path / "out"
+    done = quantize(GOLDEN / "qwen2_tied", out, *flags(scheme), "--format", layout)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((out / "config.json").read_text())["quantization_config"]["quant_method"] == layout
+    assert perplexity(out, text)["perplexity"] > 1
+
+
+def test_asymmetric_gptq_has_zero_points_and_is_version_2(text, tmp_path):
+    out = tmp_path / "out"
+    done = quantize(GOLDEN / "qwen2_tied", out, "--scheme", "gptq-int4", *GROUPED, "--asymmetric", "--act-order")
+    assert done.returncode == 0, done.stderr
+    stated = json.loads((out / "config.json").read_text())["quantization_config"]
+    assert stated["checkpoint_format"] == "gptq_v2" and stated["sym"] is False and stated["desc_act"] is False
+    assert perplexity(out, text)["perplexity"] > 1
+
+
+def test_a_vision_tower_keeps_its_floats(tmp_path):
+    source, out = GOLDEN / "qwen2_vl", tmp_path / "out"
+    done = quantize(source, out, "--scheme", "fp8-dynamic")
+    assert done.returncode == 0, done.stderr
+    made, _ = tensors(out / "model.safetensors")
+    before = {name: t for path in source.glob("model-*.safetensors") for name, t in tensors(path)[0].items()}
+    assert any("visual" in name for name in before)
+    for name, tensor in before.items():
+        if "visual" in name:
+            assert made[name] == tensor
+    ignored = json.loads((out / "config.json").read_text())["quantization_config"]["ignore"]
+    assert "lm_head" in ignored and any("visual" in name for name in ignored)
+
+
+def test_what_is_ignored_stays_as_it_was(tmp_path):
+    source, out = GOLDEN / "qwen2_untied", tmp_path / "out"
+    done = quantize(source, out, *flags("gptq-int4"), "--ignore", "layers.0", "--ignore", "re:.*down_proj")
+    assert done.returncode == 0, done.stderr
+    made, _ = tensors(out / "model.safetensors")
+    before, _ = tensors(source / "model.safetensors")
+    for name, tensor in before.items():
+        if "layers.0." in name or "down_proj" in name or "lm_head" in name or "norm" in name:
+            assert made[name] == tensor, name
+    assert "model.layers.1.mlp.up_proj.qweight" in made
+    wrong = quantize(source, tmp_path / "no", *flags("gptq-int4"), "--ignore", "layers.7")
+    assert wrong.returncode != 0
+    assert "no linear layer has such a name" in wrong.stderr and not (tmp_path / "no").exists()
+
+
+@pytest.mark.parametrize("scheme", ["rtn-int4", "gptq-int4", "awq-int4"])
+def test_the_same_bits_for_any_number_of_threads(scheme, tmp_path):
+    source = GOLDEN / "qwen2_untied"
+    for threads in (1, 3):
+        assert quantize(source, tmp_path / str(threads), *flags(scheme), "--threads", threads).returncode == 0
+    assert same_files(tmp_path / "1", tmp_path / "3")
+
+
+@pytest.mark.parametrize("scheme", ["rtn-int8", "gptq-int4", "awq-int4"])
+def test_a_run_killed_at_any_time_ends_in_the_same_bits(scheme, tmp_path):
+    source, out, whole = GOLDEN / "qwen2_untied", tmp_path / "out", tmp_path / "whole"
+    assert quantize(source, whole, *flags(scheme)).returncode == 0
+    went_on = 0
+    for milliseconds in (20, 40, 60, 90, 120, 160, 200, 260):
+        process = subprocess.Popen([QUERN, "quantize", source, out, *flags(scheme)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        time.sleep(milliseconds / 1000)
+        process.kill()
+        process.wait()
+        if not out.exists():
+            went_on += any((tmp_path / "out.part").glob("model*.safetensors"))
+            again = quantize(source, out, *flags(scheme), "--log-level", "info")
+            assert again.returncode == 0, again.stderr
+        assert same_files(out, whole)
+        shutil.rmtree(out)
+    if went_on == 0:
+        pytest.skip("no run was killed between two files")
+
+
+def test_a_full_disk_leaves_no_folder_and_the_next_run_goes_on(tmp_path):
+    source, out = GOLDEN / "qwen2_untied", tmp_path / "out"
+    limit = (source / "model.safetensors").stat().st_size // 4
+    full = quantize(source, out, *flags("rtn-int8"), preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+    assert full.returncode == 4 and "make room" in full.stderr
+    assert not out.exists()
+    assert quantize(source, out, *flags("rtn-int8"), "--resume").returncode == 0
+    assert quantize(source, out, *flags("rtn-int8")).returncode != 0  # exists already
+    nothing = quantize(source, tmp_path / "new", *flags("rtn-int8"), "--resume")
+    assert nothing.returncode != 0 and "there is no" in nothing.stderr
+
+
+def test_a_weight_that_is_no_number_is_named(tmp_path):
+    source = tmp_path / "model"
+    shutil.copytree(GOLDEN / "qwen2_untied", source)
+    path = source / "model.safetensors"
+    data = bytearray(path.read_bytes())
+    length = int.from_bytes(data[:8], "little")
+    entry = json.loads(data[8:8 + length])["model.layers.1.mlp.up_proj.weight"]
+    width = {"F32": 4, "BF16": 2, "F16": 2}[entry["dtype"]]
+    at = 8 + length + entry["data_offsets"][0] + width * (entry["shape"][1] + 3)
+    data[at:at + width] = b"\xff" * width
+    path.write_bytes(data)
+    for scheme in ("rtn-int4", "awq-int4"):
+        done = quantize(source, tmp_path / "out", *flags(scheme))
+        assert done.returncode == 3 and "model.layers.1.mlp.up_proj: the weight at [1, 3] is" in done.stderr, done.stderr
+        assert not (tmp_path / "out").exists() and not (tmp_path / "out.part").exists()
+
+
+@pytest.mark.parametrize("arguments,said", [
+    (["--scheme", "rtn-int4", "--group-size", "48"], "expected 32, 64, 128 or -1"),
+    (["--scheme", "rtn-int8", "--format", "awq", "--group-size", "32"], "codes of 4 bits only"),
+    (["--scheme", "fp8-block", "--symmetric"], "its form is fixed"),
+    (["--scheme", "rtn-int4", "--calibration", "x.txt", "--group-size", "32"], "looks at weights alone"),
+    (["--scheme", "gptq-int4", "--calibration", "/no/such.jsonl", "--group-size", "32"], "/no/such.jsonl"),
+    (["--scheme", "gptq-int4", "--max-memory", "10k", "--group-size", "32"], "are allowed"),
+    (["--scheme", "rtn-int4", "--max-memory", "10k", "--group-size", "32"], "are allowed"),
+])
+def test_what_cannot_be_done_is_said(arguments, said, tmp_path):
+    done = quantize(GOLDEN / "qwen2_untied", tmp_path / "out", *arguments)
+    assert done.returncode != 0 and said in done.stderr, done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_groups_that_do_not_fit_are_said_with_those_that_do(tmp_path):
+    done = quantize("smollm2-135m", tmp_path / "out", "--scheme", "rtn-int4", cwd=ROOT)  # 576 wide
+    assert done.returncode != 0 and "576 inputs, which are not whole groups: use --group-size 64" in done.stderr, done.stderr
+    assert not (tmp_path / "out.part").exists()
+
+
+def test_calibration_from_lines_of_json(tmp_path):
+    lines = [{"text": "A short text about nothing in particular, told twice. " * 20}, {"text": "Another. " * 60}]
+    good, bad = tmp_path / "set.jsonl", tmp_path / "bad.jsonl"
+    good.write_text("\n".join(map(json.dumps, lines)))
+    bad.write_text(json.dumps(lines[0]) + '\n{"words": 3}\n')
+    source = GOLDEN / "qwen2_untied"
+    done = quantize(source, tmp_path / "out", *flags("gptq-int4"), "--calibration", good, "--calibration-tokens", 300, "--calibration-length", 100, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["calibration_tokens"] == 300
+    wrong = quantize(source, tmp_path / "no", *flags("gptq-int4"), "--calibration", bad)
+    assert wrong.returncode != 0 and "line 2" in wrong.stderr
+
+
+def test_gguf_becomes_a_folder_with_a_tokenizer(text, tmp_path):
+    out = tmp_path / "out"
+    done = quantize("smollm2-135m", out, "--scheme", "fp8-dynamic", cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert {p.name for p in out.iterdir()} >= {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "generation_config.json"}
+    said = [subprocess.run([QUERN, "tokenize", str(m), "Ça va? 12 345 tokens!\n\n def f(x): <|im_start|>", "--json"], capture_output=True, text=True, cwd=ROOT).stdout
+            for m in ("smollm2-135m", out)]
+    assert said[0] and said[0] == said[1]
+    a, b = perplexity("smollm2-135m", text)["perplexity"], perplexity(out, text)["perplexity"]
+    assert abs(np.log(b / a)) < 0.03
+    assert os.path.getsize(out / "model.safetensors") < 175e6
