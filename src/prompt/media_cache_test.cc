@@ -111,12 +111,16 @@ TEST(MediaCache, AnErrorIsForAllWhoWaitAndIsNotKept) {
 TEST(SharedMedia, ValuesAreSharedWhileSomebodyHoldsThem) {
   const MediaCache::Value shared = medium(10);
   int packed = 0;
-  const auto pack = [&](const ResizedMedia&) { return ++packed, MediaInput(); };
-  auto held = shared->input(pack);
-  EXPECT_EQ(shared->input(pack), held);
+  const auto pack = [&](const ResizedMedia&) {
+    ++packed;
+    return std::vector<MediaPiece>{{.input = std::make_shared<const MediaInput>()},
+                                   {.input = std::make_shared<const MediaInput>()}};
+  };
+  std::shared_ptr<const MediaInput> second = shared->pieces(pack)[1].input;  // holds both
+  EXPECT_EQ(shared->pieces(pack)[1].input, second);
   EXPECT_EQ(packed, 1);
-  held.reset();
-  shared->input(pack);
+  second.reset();
+  shared->pieces(pack);
   EXPECT_EQ(packed, 2);
 }
 
