@@ -15,6 +15,7 @@ std::unique_ptr<Model> make_qwen2(const Builder& b);
 std::unique_ptr<Model> make_qwen2_vl(const Builder& b);
 std::unique_ptr<Model> make_qwen2_5_vl(const Builder& b);
 std::unique_ptr<Model> make_glm4v(const Builder& b);
+std::unique_ptr<Model> make_glm4v_moe(const Builder& b);
 std::unique_ptr<Model> make_hunyuan_vl(const Builder& b);
 
 }  // namespace quern

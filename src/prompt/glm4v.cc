@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// GLM-4.1V and AutoGLM-Phone: pictures of any shape as 2 x 2 cells of 14 x 14 patches; a clip as
+// GLM-4.1V, AutoGLM-Phone, GLM-4.5V and GLM-4.6V: pictures of any shape as 2 x 2 cells of 14 x 14 patches; a clip as
 // one picture for each pair of frames, with the second it was taken at behind it. Sources: arXiv
 // 2507.01006; transformers 5.23, processing_glm4v.py, image_processing_glm4v.py,
 // video_processing_glm4v.py, get_rope_index of modeling_glm4v.py.
@@ -28,19 +28,21 @@ constexpr const char *kBeginImage = "<|begin_of_image|>", *kEndImage = "<|end_of
 
 struct TokenRule {
   const char *key, *text;
-  int32_t published;
+  int32_t published, published_moe;  // by the dense models and by those with experts
 };
-constexpr TokenRule kImage{"image_token_id", "<|image|>", 151343},
-    kVideo{"video_token_id", "<|video|>", 151344};
+constexpr TokenRule kImage{"image_token_id", "<|image|>", 151343, 151363},
+    kVideo{"video_token_id", "<|video|>", 151344, 151364};
 constexpr TokenRule kTokens[] = {kImage,
                                  kVideo,
-                                 {"image_start_token_id", kBeginImage, 151339},
-                                 {"image_end_token_id", kEndImage, 151340},
-                                 {"video_start_token_id", "<|begin_of_video|>", 151341},
-                                 {"video_end_token_id", "<|end_of_video|>", 151342}};
+                                 {"image_start_token_id", kBeginImage, 151339, 151339},
+                                 {"image_end_token_id", kEndImage, 151340, 151340},
+                                 {"video_start_token_id", "<|begin_of_video|>", 151341, 151341},
+                                 {"video_end_token_id", "<|end_of_video|>", 151342, 151342}};
 
 int32_t id_in(const Config& config, const TokenRule& rule) {
-  return static_cast<int32_t>(config.integer_or(rule.key, rule.published, 0, INT32_MAX));
+  const bool is_moe = config.string_or("model_type", "") == "glm4v_moe";
+  const int32_t published = is_moe ? rule.published_moe : rule.published;
+  return static_cast<int32_t>(config.integer_or(rule.key, published, 0, INT32_MAX));
 }
 
 // Which frames, at which size.

@@ -17,7 +17,7 @@ namespace {
 namespace fs = std::filesystem;
 
 const std::set<std::string> kModelTypes{
-    "llama", "qwen2", "qwen2_vl", "qwen2_5_vl", "glm4v", "hunyuan_vl"};
+    "llama", "qwen2", "qwen2_vl", "qwen2_5_vl", "glm4v", "glm4v_moe", "hunyuan_vl"};
 
 std::vector<fs::path> cases() {
   std::vector<fs::path> found;

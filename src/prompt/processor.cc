@@ -19,6 +19,7 @@ constexpr ProcessorEntry kProcessors[] = {
     {"qwen2_vl", open_qwen2_vl},
     {"qwen2_5_vl", open_qwen2_vl},
     {"glm4v", open_glm4v},
+    {"glm4v_moe", open_glm4v},
     {"hunyuan_vl", open_hunyuan_vl},
 };
 

@@ -274,7 +274,7 @@ TEST(PromptBuilder, AGivenTemplateReplacesTheModels) {
 }
 
 TEST(PromptBuilder, UnknownMediaModelsAreUnsupported) {
-  EXPECT_EQ(error_of([] { open_model("glm46v_moe"); }).code(), ErrorCode::unsupported);
+  EXPECT_EQ(error_of([] { open_model("glmasr"); }).code(), ErrorCode::unsupported);
 }
 
 }  // namespace

@@ -338,7 +338,7 @@ TEST_P(Invariance, CachesOf8Bits) {
 
 // Experts see other tokens in every company, and the latent cache is one row for all heads.
 TEST_P(Invariance, ExpertsAndLatentCache) {
-  for (const char* golden : {"deepseek_v3", "kimi_k2_int4"}) {
+  for (const char* golden : {"deepseek_v3", "kimi_k2_int4", "glm46v_moe_fp8_channel"}) {
     SCOPED_TRACE(golden);
     Subject subject(kGolden + golden, GetParam(), 12);
     expect_invariant(subject, texts(subject), false);
