@@ -42,7 +42,9 @@ void check_text(const Builder& b,
     fail(ErrorCode::unsupported,
          "{}: use_qk_norm: this family does not norm queries and keys",
          text.path());
-  for (const std::string_view name : {"self_attn.o_proj.bias", "self_attn.q_norm.weight", other_mlp})
+  const std::string_view foreign[] = {
+      "self_attn.o_proj.bias", "self_attn.q_norm.weight", other_mlp};
+  for (const std::string_view name : foreign)
     if ((b / "model.layers.0").has(name))
       fail(ErrorCode::unsupported,
            "model.layers.0.{}: {} has no such tensor; is this another model?",
@@ -78,8 +80,8 @@ std::unique_ptr<Model> make(const Builder& b,
                             int64_t rotary_size,
                             int32_t image_token) {
   const Config text = b.config().sub_or_self("text_config");
-  auto model = std::make_unique<DecoderModel>(
-      b, family, c, Rope::from(b, text, rotary_size, kRopeDefaults));
+  auto model =
+      std::make_unique<DecoderModel>(b, family, c, Rope::from(b, text, rotary_size, kRopeDefaults));
   model->take_pictures(
       b, make_glm4v_tower(b, c.hidden), glm4v_media_tokens(b.config(), c.vocab, image_token));
   return model;

@@ -23,12 +23,14 @@ class Ranks : public ::testing::TestWithParam<std::string> {
   }
   // The same without an output matrix: its rows are hidden states.
   std::unique_ptr<Model> hidden_on(const Degrees& degrees) {
+    BuilderOptions options = case_.building();
+    options.output = Output::hidden;
     return std::make_unique<ThreadRanks>(
         case_.checkpoint(),
         OwnedCtx::Options{.threads = 1, .isa = kIsa},
         degrees,
         [](const Builder& b) { return make_model(b); },
-        BuilderOptions{.output = Output::hidden});
+        options);
   }
   // The logits of each prompt, media encoded by this model.
   std::vector<std::vector<float>> logits(const Model& model) {

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// GLM-4.1V, AutoGLM-Phone, GLM-4.5V and GLM-4.6V: pictures of any shape as 2 x 2 cells of 14 x 14 patches; a clip as
-// one picture for each pair of frames, with the second it was taken at behind it. Sources: arXiv
-// 2507.01006; transformers 5.23, processing_glm4v.py, image_processing_glm4v.py,
-// video_processing_glm4v.py, get_rope_index of modeling_glm4v.py.
+// GLM-4.1V, AutoGLM-Phone, GLM-4.5V and GLM-4.6V: pictures of any shape as 2 x 2 cells of 14 x 14
+// patches; a clip as one picture for each pair of frames, with the second it was taken at behind
+// it. GLM-4.6V has other stamps and chooses other frames: its files name Glm46VProcessor. Sources:
+// arXiv 2507.01006; transformers 5.23, processing_glm4v.py, processing_glm46v.py,
+// image_processing_glm4v.py, video_processing_glm4v.py, get_rope_index of modeling_glm4v.py.
 //
 //   <|begin_of_video|><|video|><|end_of_video|>, four frames at two a second, two tokens each,
 //   becomes
 //   <|begin_of_video|>
 //     <|begin_of_image|><|image|><|image|><|end_of_image|>0
-//     <|begin_of_image|><|image|><|image|><|end_of_image|>1
+//     <|begin_of_image|><|image|><|image|><|end_of_image|>1        (GLM-4.6V: "1.0 seconds")
 //   <|end_of_video|>
 #include <algorithm>
 
@@ -24,6 +25,7 @@ namespace {
 // Of all frames together; a picture counts as two.
 constexpr PixelRange kImageDefaults{112 * 112, 28 * 28 * 15000},
     kVideoDefaults{112 * 112, 28 * 28 * 2 * 30000};
+constexpr int64_t kMostFrames = 640;  // of a clip, GLM-4.6V
 constexpr const char *kBeginImage = "<|begin_of_image|>", *kEndImage = "<|end_of_image|>";
 
 struct TokenRule {
@@ -61,6 +63,8 @@ class Glm4v : public Processor {
             folder, config, {.pixels = kImageDefaults}, {.pixels = kVideoDefaults})) {
     image_token_ = id_in(config, kImage);
     video_token_ = id_in(config, kVideo);
+    for (const auto& file : {find_image_config(folder), find_video_config(folder)})
+      is_46v_ = is_46v_ || (file && file->string_or("processor_class", "") == "Glm46VProcessor");
     if (const auto file = find_video_config(folder)) {
       fps_ = file->number_or("fps", fps_);
       max_duration_ = file->number_or("max_duration", max_duration_);
@@ -95,10 +99,15 @@ class Glm4v : public Processor {
     return kind == MediaKind::video ? formats_.video : formats_.image;
   }
   Plan plan(const OpenedMedia& media, const PromptRules& rules) const;
+  std::string stamp(double seconds) const {
+    return is_46v_ ? quern::format("{:.1f} seconds", seconds)
+                   : std::to_string(static_cast<int64_t>(seconds));
+  }
 
   Config config_;
   ProcessorOptions options_;
   int32_t image_token_ = 0, video_token_ = 0;
+  bool is_46v_ = false;
   PictureFormats formats_;
   double fps_ = 2, max_duration_ = 300;  // of a clip: frames a second, seconds at that rate
 };
@@ -123,12 +132,16 @@ void Glm4v::check(const Tokenizer& tokenizer) const {
 
 // `max_frames` is a duration here: that of so many frames.
 FrameRule Glm4v::frame_rule(const ProcessorOptions& asked) const {
-  FrameRule rule{.fps = fps_, .max_duration = max_duration_};
+  FrameRule rule{.fps = fps_,
+                 .max_frames = is_46v_ ? kMostFrames : FrameRule().max_frames,
+                 .choice = is_46v_ ? FrameChoice::by_tick : FrameChoice::by_second,
+                 .max_duration = max_duration_};
   for (const ProcessorOptions& options : {options_, asked}) {
     if (options.min_frames > 0)
       fail(ErrorCode::unsupported,
            "min_frames: this model takes frames by the second; state fps or num_frames");
-    if (options.fps > 0) rule.fps = options.fps, rule.num_frames = 0;
+    if (options.fps > 0)
+      rule.fps = options.fps, rule.num_frames = 0, rule.choice = FrameChoice::by_second;
     if (options.num_frames > 0) rule.num_frames = options.num_frames;
     if (options.max_frames > 0)
       rule.max_frames = std::min(rule.max_frames, options.max_frames),
@@ -152,8 +165,8 @@ Plan Glm4v::plan(const OpenedMedia& media, const PromptRules& rules) const {
   plan.times = (frames + temporal - 1) / temporal;
   plan.size = {media.frames[0].height, media.frames[0].width};
   const int64_t counted = is_clip ? frames : temporal;
-  const PixelRange range = narrowed_range(
-      replaced_range(f.file.pixels, options_, counted), media.options, counted);
+  const PixelRange range =
+      narrowed_range(replaced_range(f.file.pixels, options_, counted), media.options, counted);
   if (f.file.do_resize)
     plan.size = smart_resize_clip(counted, plan.size, f.cell(), range, temporal);
   check_unresized(plan.size, f.cell());
@@ -192,8 +205,7 @@ std::vector<MediaPiece> Glm4v::pack(const ResizedMedia& media) const {
     input->parts = static_cast<int32_t>(times);
     // The times of every second frame, as the reference takes them; the last one where they end.
     const size_t stamped = std::min(2 * t, (frames.size() - 1) / 2 * 2);
-    const auto second = static_cast<int64_t>(media.seconds[stamped]);
-    pieces.push_back({std::move(input), kBeginImage, kEndImage + std::to_string(second)});
+    pieces.push_back({std::move(input), kBeginImage, kEndImage + stamp(media.seconds[stamped])});
   }
   return pieces;
 }

@@ -10,6 +10,7 @@
 #include <fstream>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <numeric>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -82,16 +83,49 @@ TEST(Glm4vFrames, AreChosenAsTheReferenceDoes) {
   EXPECT_EQ(chosen(500, 1).size(), 500u);
 }
 
+// Computed by transformers 5.23, Glm46VVideoProcessor.sample_frames.
+TEST(Glm46vFrames, AreChosenAsTheReferenceDoes) {
+  struct Case {
+    int64_t total;
+    double fps;
+    size_t count;
+    int64_t second, last, sum;
+  };
+  const Case cases[] = {{1, 2, 2, 0, 0, 0},
+                        {5, 1, 6, 1, 4, 14},
+                        {7, 2, 8, 1, 6, 27},
+                        {30, 30, 6, 5, 25, 75},
+                        {100, 30, 20, 4, 90, 891},
+                        {900, 30, 180, 5, 896, 80636},
+                        {901, 30, 60, 15, 885, 26550},
+                        {250, 25, 60, 5, 246, 7404},
+                        {8000, 10, 640, 12, 7999, 2559361},
+                        {700, 2, 350, 2, 698, 122150},
+                        {9000, 30, 600, 15, 8985, 2695500},
+                        {64, 4, 64, 1, 63, 2016},
+                        {33, 8, 24, 1, 32, 373},
+                        {75000, 30, 640, 117, 74999, 23999361}};
+  for (const Case& c : cases) {
+    SCOPED_TRACE(format("{} frames at {}", c.total, c.fps));
+    const std::vector<int64_t> got = choose_glm46v_frames(c.total, c.fps).indices;
+    ASSERT_EQ(got.size(), c.count);
+    EXPECT_EQ(got[1], c.second);
+    EXPECT_EQ(got.back(), c.last);
+    EXPECT_EQ(std::accumulate(got.begin(), got.end(), int64_t{0}), c.sum);
+  }
+  EXPECT_EQ(choose_glm46v_frames(8000, 10, 16).indices.size(), 16u);
+}
+
 TEST(Glm4vFrames, AreTakenFromAVideoFileAtTheRateThatTheirStampsNeed) {
-  const FrameRule rule{.fps = 2, .max_duration = 300};
+  const FrameRule rule{.fps = 2, .choice = FrameChoice::by_second, .max_duration = 300};
   const ClipFrames second = sample_frames(100, 30, rule), long_clip = sample_frames(8000, 10, rule),
                    sparse = sample_frames(10, 1, rule);
   EXPECT_EQ(second.indices, choose_glm4v_frames(100, 30, 2, 300).indices);
-  EXPECT_EQ(second.fps, 2);
-  EXPECT_EQ(long_clip.fps, 0.75);  // 600 frames of 800 seconds
+  EXPECT_NEAR(second.fps, 2, 1e-9);
+  EXPECT_NEAR(long_clip.fps, 0.75, 0.01);  // 600 frames of 800 seconds
   EXPECT_EQ(sparse.fps, 1);
   // A number of frames is spread over the whole clip.
-  EXPECT_THAT(sample_frames(100, 30, {.num_frames = 4, .max_duration = 300}).indices,
+  EXPECT_THAT(sample_frames(100, 30, {.num_frames = 4, .choice = FrameChoice::by_second}).indices,
               ElementsAre(0, 33, 66, 99));
 }
 

@@ -27,6 +27,8 @@ class AnswerWriter {
   // Blanks behind text wait until more text follows: in front of a call or of the end they are
   // layout.
   void content(std::string_view text);
+  // What comes next closes the text: blanks in front of it are layout.
+  void drop_blanks() { content_space_.clear(); }
   // Line breaks beside the tags are the template's, not the text's.
   void reasoning(std::string_view text);
   void end_reasoning();

@@ -64,6 +64,7 @@ bool DialectParser::takes_answer_tag(std::string_view tag) {
   const bool is_begin = tag == kAnswerBegin;
   const bool is_due = is_begin ? !has_answer_begun_ && !out_.has_content() : has_answer_begun_;
   if (is_begin && is_due) has_answer_begun_ = true;
+  if (!is_begin && is_due) out_.drop_blanks();
   return is_due;
 }
 

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Source: qwen_vl_utils/vision_process.py of QwenLM/Qwen2-VL (smart_nframes, fetch_video);
-// transformers 5.23, video_processing_glm4v.py.
+// transformers 5.23, video_processing_glm4v.py, video_processing_glm46v.py.
 #include "media/video/clip_frames.h"
 
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <set>
 
 namespace quern {
 namespace {
@@ -29,8 +30,37 @@ bool takes_all(int64_t total, double fps, const FrameRule& rule) {
   return rule.num_frames > 0 ? total <= rule.num_frames : fps <= rule.fps;
 }
 
-bool is_glm4v(const FrameRule& rule) {
-  return rule.max_duration > 0 && rule.num_frames == 0;
+// `count` indices from first to last, evenly, cut to integers.
+std::vector<int64_t> spread(int64_t first, int64_t last, int64_t count) {
+  std::vector<int64_t> out;
+  const double step =
+      static_cast<double>(last - first) / static_cast<double>(std::max<int64_t>(count - 1, 1));
+  for (int64_t i = 0; i < count; ++i)
+    out.push_back(i + 1 == count && i > 0 ? last
+                                          : static_cast<int64_t>(static_cast<double>(first) +
+                                                                 static_cast<double>(i) * step));
+  return out;
+}
+
+void repeat_odd_end(std::vector<int64_t>& indices) {
+  if (indices.size() % 2 != 0) indices.push_back(indices.back());
+}
+
+bool is_even_choice(const FrameRule& rule) {
+  return rule.num_frames > 0 || rule.choice == FrameChoice::evenly;
+}
+
+ClipFrames choose_glm(int64_t total, double fps, const FrameRule& rule) {
+  return rule.choice == FrameChoice::by_tick
+             ? choose_glm46v_frames(total, fps, rule.max_frames)
+             : choose_glm4v_frames(total, fps, rule.fps, rule.max_duration);
+}
+
+// Frames a second that are left of `fps` where these are taken.
+double mean_rate(const std::vector<int64_t>& indices, double fps) {
+  const auto different = static_cast<double>(std::set(indices.begin(), indices.end()).size());
+  const auto passed = static_cast<double>(indices.back() - indices.front());
+  return passed > 0 ? (different - 1) / passed * fps : fps;
 }
 
 }  // namespace
@@ -42,16 +72,15 @@ ClipFrames all_frames(int64_t total, double fps) {
 }
 
 ClipFrames choose_frames(int64_t total, double fps, const FrameRule& rule) {
-  if (is_glm4v(rule)) return choose_glm4v_frames(total, fps, rule.fps, rule.max_duration);
+  if (!is_even_choice(rule)) return choose_glm(total, fps, rule);
   return takes_all(total, fps, rule) ? all_frames(total, fps) : sample_frames(total, fps, rule);
 }
 
 ClipFrames sample_frames(int64_t total, double fps, const FrameRule& rule) {
-  if (is_glm4v(rule)) {
-    ClipFrames chosen = choose_glm4v_frames(total, fps, rule.fps, rule.max_duration);
-    const double duration = static_cast<double>(total) / fps;
-    chosen.fps = std::min(fps, rule.fps * std::min(1.0, rule.max_duration / duration));
-    return chosen;
+  if (!is_even_choice(rule)) {
+    ClipFrames taken = choose_glm(total, fps, rule);
+    taken.fps = mean_rate(taken.indices, fps);
+    return taken;
   }
   ClipFrames chosen;
   const int64_t count = count_frames(total, fps, rule);
@@ -82,7 +111,29 @@ ClipFrames choose_glm4v_frames(int64_t total, double fps, double target, double 
     for (int64_t i = 0; i < count; ++i)
       add((i + 1 == count && i > 0 ? duration : static_cast<double>(i) * step) * fps);
   }
-  if (out.indices.size() % 2 != 0) out.indices.push_back(out.indices.back());
+  repeat_odd_end(out.indices);
+  return out;
+}
+
+ClipFrames choose_glm46v_frames(int64_t total, double fps, int64_t most) {
+  constexpr double kMaxDuration = 2400;
+  const double duration = static_cast<double>(total) / fps,
+               counted = std::min(duration, kMaxDuration);
+  const double rate = counted <= 30 ? 6 : counted <= 300 ? 2 : 1;
+  const int64_t wanted = std::clamp<int64_t>(static_cast<int64_t>(counted * rate), 1, most);
+  ClipFrames out = all_frames(total, fps);
+  if (total >= wanted) {
+    std::vector<int64_t> taken;
+    double tick = 0;
+    for (int64_t i = 0; i < total && (taken.empty() || tick < std::floor(duration)); ++i)
+      if (static_cast<double>(i) * (1 / fps) >= tick) taken.push_back(i), tick += 1 / rate;
+    const auto count = static_cast<int64_t>(taken.size());
+    if (count < wanted) taken = spread(taken.front(), taken.back(), wanted);
+    if (count > wanted) taken = spread(0, total - 1, wanted);
+    taken.erase(std::unique(taken.begin(), taken.end()), taken.end());
+    out.indices = std::move(taken);
+  }
+  repeat_odd_end(out.indices);
   return out;
 }
 
