@@ -66,6 +66,22 @@ TEST(Plan, CountsExpertsAndWhatATokenReadsOfThem) {
   EXPECT_EQ(plan_deployment(request("kimi-k2-thinking", "7x h100")).ranks[0].experts, 55);
 }
 
+// 109.9 GB as stored (FP8 with a scale for each row; tables, router and tower in bf16), of which the
+// tower's float32 norms and packed panels make little more.
+TEST(Plan, WeighsAnFp8ModelWithExpertsAndATower) {
+  const Deployment one = plan_deployment(request("glm-4.6v-fp8", "8x h100"));
+  int64_t weights = 0;
+  for (const RankPlan& r : one.ranks) {
+    weights += r.bytes.weights();
+    EXPECT_EQ(r.heads, 12);
+    EXPECT_EQ(r.experts, 16);  // 1408 units are 11 granules of 128: whole experts are more even
+    EXPECT_GT(r.bytes.tower, 0);
+  }
+  EXPECT_GT(weights, int64_t{102} << 30);
+  EXPECT_LT(weights, int64_t{104} << 30);
+  EXPECT_EQ(plan_deployment(request("glm-4.6v-fp8", "16x h100")).ranks[0].expert_ffn, 88);
+}
+
 TEST(Plan, NamesWhatOthersRefuse) {
   const ModelAxes odd = request(kOdd, "a100-80g").axes;
   EXPECT_EQ(odd.group, 128);

@@ -132,8 +132,8 @@ def test_environment_and_config_file(tmp_path):
 
 
 def test_verify_says_what_it_cannot_judge(tmp_path):
-    code, out, err = run("verify", GOLDEN / "glm4v")
-    assert code == 3 and "Glm4v" in out + err
+    code, out, err = run("verify", GOLDEN / "glmasr")
+    assert code == 3 and "GlmAsr" in out + err
     assert run("verify", tmp_path)[0] == 3
 
 
