@@ -37,11 +37,10 @@ void require_string(const Config& c, std::string_view key, std::string_view expe
 
 // A wrong base or ramp still gives fluent text: these keys have no default.
 std::optional<Yarn> yarn_of(const Config& c) {
-  std::optional<Config> scaling = c.find("rope_parameters");
-  if (!scaling) scaling = c.find("rope_scaling");
+  const std::optional<Config> scaling = rope_settings(c);
   if (!scaling || !scaling->has("rope_theta")) (void)c.number("rope_theta");
   if (!scaling) return std::nullopt;
-  const std::string type = scaling->string_or("rope_type", scaling->string_or("type", "default"));
+  const std::string type = rope_type(*scaling);
   if (type == "default") return std::nullopt;
   if (type != "yarn")
     fail(ErrorCode::unsupported,

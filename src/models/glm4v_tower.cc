@@ -32,16 +32,6 @@ struct VisionConfig {
   static VisionConfig from(const Config& vision, int64_t decoder_width);
 };
 
-double theta_of(const Config& vision) {
-  const double outer = vision.number_or("rope_theta", kTowerTheta);
-  const auto rope = vision.find("rope_parameters");
-  const double theta = rope ? rope->number_or("rope_theta", outer) : outer;
-  if (!(theta > 1))
-    fail(
-        ErrorCode::data_loss, "{}: rope_theta: expected more than 1, got {}", vision.path(), theta);
-  return theta;
-}
-
 VisionConfig VisionConfig::from(const Config& vision, int64_t decoder_width) {
   require_silu(vision.string_or("hidden_act", "silu"), vision.path());
   VisionConfig c;
@@ -52,18 +42,13 @@ VisionConfig VisionConfig::from(const Config& vision, int64_t decoder_width) {
   c.merger = vision.integer_or("intermediate_size", 13696, 1, 1 << 24);
   c.out = vision.integer_or("out_hidden_size", 4096, 1, 1 << 24);
   c.eps = norm_eps_in(vision, "rms_norm_eps", 1e-5);
-  c.theta = theta_of(vision);
+  c.theta = rope_theta(vision, vision.find("rope_parameters"), kTowerTheta);
   c.qkv_bias = vision.boolean_or("attention_bias", false) ? Bias::present : Bias::none;
   const int64_t side = vision.integer_or("patch_size", 14, 1, 1024);
   c.patch_values = vision.integer_or("in_channels", 3, 1, 64) *
                    vision.integer_or("temporal_patch_size", 2, 1, 64) * side * side;
   c.positions = vision.integer_or("image_size", 336, side, 1 << 16) / side;
-  if (c.width % c.heads != 0 || c.width / c.heads % 4 != 0)
-    fail(ErrorCode::data_loss,
-         "{}: {} heads over a width of {}: expected heads of a multiple of 4",
-         vision.path(),
-         c.heads,
-         c.width);
+  check_rotated_heads(vision, c.heads, c.width);
   if (c.out != decoder_width)
     fail(ErrorCode::data_loss,
          "{}: out_hidden_size {}: the text model's hidden_size is {}",

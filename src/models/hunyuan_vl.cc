@@ -82,8 +82,8 @@ void require_boolean(const Config& config, std::string_view key, bool expected) 
 // The rotary settings of the decoder, in either spelling.
 Config rope_of(const Config& root) {
   const Config text = root.sub_or_self("text_config");
-  if (const auto rope = text.find("rope_parameters")) return *rope;
-  return text.sub("rope_scaling");
+  if (const auto rope = rope_settings(text)) return *rope;
+  return text.sub("rope_scaling");  // throws, naming it
 }
 
 // Where the authors' own file and transformers differ, a checkpoint is run as those ran it who made
@@ -316,10 +316,8 @@ std::vector<int64_t> sections_of(const Config& rope, int64_t pairs) {
 
 // The base that NTK scaling by a fixed alpha gives; it does not depend on the length.
 double theta_of(const Config& text, const Config& rope, int64_t head_size) {
-  const double theta = rope.number_or("rope_theta", text.number_or("rope_theta", 10000));
-  const std::string type = rope.string_or("rope_type", rope.string_or("type", "default"));
-  if (!(theta > 1))
-    fail(ErrorCode::data_loss, "{}: rope_theta: expected more than 1, got {}", text.path(), theta);
+  const double theta = rope_theta(text, rope, 10000);
+  const std::string type = rope_type(rope);
   if (type == "default") return theta;
   if (type != "xdrope" && type != "dynamic" && type != "ntk_alpha")
     fail(ErrorCode::unsupported,

@@ -55,12 +55,7 @@ struct VisionConfig {
            "{}: window_size: expected at least {}",
            vision.path(),
            c.merge * side);
-    if (c.width % c.heads != 0 || c.width / c.heads % 4 != 0)
-      fail(ErrorCode::data_loss,
-           "{}: {} heads over a width of {}: expected heads of a multiple of 4",
-           vision.path(),
-           c.heads,
-           c.width);
+    check_rotated_heads(vision, c.heads, c.width);
     return c;
   }
 };

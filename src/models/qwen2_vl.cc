@@ -43,12 +43,7 @@ struct VisionConfig {
     c.patch_values = channels * vision.integer_or("temporal_patch_size", 2, 1, 64) * side * side;
     c.out = decoder_width;
     c.act = activation_op(vision.string_or("hidden_act", "quick_gelu"), vision.path());
-    if (c.width % c.heads != 0 || c.width / c.heads % 4 != 0)
-      fail(ErrorCode::data_loss,
-           "{}: {} heads over a width of {}: expected heads of a multiple of 4",
-           vision.path(),
-           c.heads,
-           c.width);
+    check_rotated_heads(vision, c.heads, c.width);
     return c;
   }
 };

@@ -44,12 +44,8 @@ void scale_llama3(std::vector<float>& frequencies, const Config& scaling) {
   }
 }
 
-std::string type_of(const Config& scaling) {
-  return scaling.string_or("rope_type", scaling.string_or("type", "default"));
-}
-
 void scale(std::vector<float>& frequencies, const Config& scaling) {
-  const std::string type = type_of(scaling);
+  const std::string type = rope_type(scaling);
   if (type == "default" || type == "mrope") return;
   if (type == "linear") {
     const double factor = scaling.number("factor");
@@ -86,6 +82,23 @@ std::vector<uint8_t> axes_of_pairs(const std::vector<int64_t>& lengths,
 
 }  // namespace
 
+std::optional<Config> rope_settings(const Config& text) {
+  const std::optional<Config> newer = text.find("rope_parameters");
+  return newer ? newer : text.find("rope_scaling");
+}
+
+std::string rope_type(const Config& settings) {
+  return settings.string_or("rope_type", settings.string_or("type", "default"));
+}
+
+double rope_theta(const Config& text, const std::optional<Config>& settings, double silent) {
+  const double outer = text.number_or("rope_theta", silent);
+  const double theta = settings ? settings->number_or("rope_theta", outer) : outer;
+  if (!(theta > 1))
+    fail(ErrorCode::data_loss, "{}: rope_theta: expected more than 1, got {}", text.path(), theta);
+  return theta;
+}
+
 Rope Rope::plain(int64_t rotary_size, double theta) {
   Rope rope;
   rope.frequencies_ = base_frequencies(rotary_size, theta);
@@ -97,14 +110,10 @@ Rope Rope::from(const Builder& b,
                 const Config& text,
                 int64_t rotary_size,
                 const RopeDefaults& defaults) {
-  std::optional<Config> scaling = text.find("rope_parameters");
-  if (!scaling) scaling = text.find("rope_scaling");
-  const double outer = text.number_or("rope_theta", defaults.theta);
-  const double theta = scaling ? scaling->number_or("rope_theta", outer) : outer;
-  if (!(theta > 1))
-    fail(ErrorCode::data_loss, "{}: rope_theta: expected more than 1, got {}", text.path(), theta);
+  const std::optional<Config> scaling = rope_settings(text);
+  const double theta = rope_theta(text, scaling, defaults.theta);
   Rope rope = plain(rotary_size, theta);
-  if (scaling && type_of(*scaling) == "yarn") {
+  if (scaling && rope_type(*scaling) == "yarn") {
     const Yarn yarn = Yarn::from(*scaling, text.integer_or("max_position_embeddings", 2048, 1));
     rope.frequencies_ = yarn.frequencies(rotary_size, theta);
     rope.table_scale_ = yarn.table_scale();

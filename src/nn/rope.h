@@ -4,7 +4,9 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "nn/builder.h"
@@ -26,6 +28,13 @@ struct RopeDefaults {
   double theta = 10000.0;
   std::vector<int64_t> sections = {};
 };
+
+// The rotary settings of a config, in either spelling: rope_parameters, else rope_scaling.
+std::optional<Config> rope_settings(const Config& text);
+// "default", "yarn", …: rope_type, in older files type.
+std::string rope_type(const Config& settings);
+// rope_theta of the settings, else of `text`, else `silent`. Throws data_loss unless it is above 1.
+double rope_theta(const Config& text, const std::optional<Config>& settings, double silent);
 
 class Rope {
  public:

@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "base/error.h"
 #include "ops/attention.h"
 
 namespace quern {
@@ -23,6 +24,15 @@ Linear stacked_qkv(const Builder& b, const VisionAttentionConfig& c, const HeadL
 }
 
 }  // namespace
+
+void check_rotated_heads(const Config& vision, int64_t heads, int64_t width) {
+  if (width % heads != 0 || width / heads % 4 != 0)
+    fail(ErrorCode::data_loss,
+         "{}: {} heads over a width of {}: expected heads of a multiple of 4",
+         vision.path(),
+         heads,
+         width);
+}
 
 VisionAttention::VisionAttention(const Builder& b, const VisionAttentionConfig& c)
     : layout_(b.shard(), {c.heads, c.heads, c.hidden / c.heads}),

@@ -19,6 +19,10 @@ struct VisionAttentionConfig {
   std::string_view out_name = "proj";  // [D, D]
 };
 
+// Rows and columns turn a half of each head, in pairs. Throws data_loss where `heads` of `width` do
+// not fall into such.
+void check_rotated_heads(const Config& vision, int64_t heads, int64_t width);
+
 class VisionAttention {
  public:
   // b stands at the layer ("attn").
