@@ -47,13 +47,6 @@ int32_t id_in(const Config& config, const TokenRule& rule) {
   return static_cast<int32_t>(config.integer_or(rule.key, published, 0, INT32_MAX));
 }
 
-// Which frames, at which size.
-struct Plan {
-  ClipFrames frames;
-  ImageSize size;
-  int64_t times = 1;  // temporal patches
-};
-
 class Glm4v : public Processor {
  public:
   Glm4v(const std::string& folder, const Config& config, const ProcessorOptions& options)
@@ -63,8 +56,8 @@ class Glm4v : public Processor {
             folder, config, {.pixels = kImageDefaults}, {.pixels = kVideoDefaults})) {
     image_token_ = id_in(config, kImage);
     video_token_ = id_in(config, kVideo);
-    for (const auto& file : {find_image_config(folder), find_video_config(folder)})
-      is_46v_ = is_46v_ || (file && file->string_or("processor_class", "") == "Glm46VProcessor");
+    for (const PictureFormat* format : {&formats_.image, &formats_.video})
+      is_46v_ = is_46v_ || format->file.processor_class == "Glm46VProcessor";
     if (const auto file = find_video_config(folder)) {
       fps_ = file->number_or("fps", fps_);
       max_duration_ = file->number_or("max_duration", max_duration_);
@@ -85,7 +78,9 @@ class Glm4v : public Processor {
   int32_t row_token(MediaKind) const override { return image_token_; }
   void check(const Tokenizer& tokenizer) const override;
   FrameRule frame_rule(const ProcessorOptions& asked) const override;
-  int64_t count_tokens(const OpenedMedia& media, const PromptRules& rules) const override;
+  int64_t count_tokens(const OpenedMedia& media, const PromptRules& rules) const override {
+    return plan(media, rules).tokens;
+  }
   ResizedMedia resize(const OpenedMedia& media, const PromptRules& rules) const override;
   std::vector<MediaPiece> pack(const ResizedMedia& media) const override;
   MediaInput largest_picture(int64_t max_tokens) const override;
@@ -98,7 +93,7 @@ class Glm4v : public Processor {
   const PictureFormat& format(MediaKind kind) const {
     return kind == MediaKind::video ? formats_.video : formats_.image;
   }
-  Plan plan(const OpenedMedia& media, const PromptRules& rules) const;
+  PicturePlan plan(const OpenedMedia& media, const PromptRules& rules) const;
   std::string stamp(double seconds) const {
     return is_46v_ ? quern::format("{:.1f} seconds", seconds)
                    : std::to_string(static_cast<int64_t>(seconds));
@@ -151,18 +146,17 @@ FrameRule Glm4v::frame_rule(const ProcessorOptions& asked) const {
   return rule;
 }
 
-Plan Glm4v::plan(const OpenedMedia& media, const PromptRules& rules) const {
+PicturePlan Glm4v::plan(const OpenedMedia& media, const PromptRules& rules) const {
   check_frames(media);
   const PictureFormat& f = format(media.kind);
   const auto count = static_cast<int64_t>(media.frames.size());
   const int64_t temporal = f.file.shape.temporal;
   const bool is_clip = media.kind == MediaKind::video;
-  Plan plan;
+  PicturePlan plan;
   plan.frames = is_clip && rules.sample_frames && !media.is_sampled
                     ? choose_frames(count, media.fps, frame_rule(media.options))
                     : all_frames(count, media.fps);
   const auto frames = static_cast<int64_t>(plan.frames.indices.size());
-  plan.times = (frames + temporal - 1) / temporal;
   plan.size = {media.frames[0].height, media.frames[0].width};
   const int64_t counted = is_clip ? frames : temporal;
   const PixelRange range =
@@ -170,21 +164,15 @@ Plan Glm4v::plan(const OpenedMedia& media, const PromptRules& rules) const {
   if (f.file.do_resize)
     plan.size = smart_resize_clip(counted, plan.size, f.cell(), range, temporal);
   check_unresized(plan.size, f.cell());
+  plan.tokens = count_cells(count_times(frames, f), plan.size, f);
   return plan;
 }
 
-int64_t Glm4v::count_tokens(const OpenedMedia& media, const PromptRules& rules) const {
-  const Plan p = plan(media, rules);
-  const int64_t cell = format(media.kind).cell();
-  return p.times * (p.size.height / cell) * (p.size.width / cell);
-}
-
 ResizedMedia Glm4v::resize(const OpenedMedia& media, const PromptRules& rules) const {
-  const Plan p = plan(media, rules);
-  ResizedMedia out = resized_frames(media, p.frames, p.size, rules.resize);
+  const PicturePlan p = plan(media, rules);
+  ResizedMedia out = resized_frames(media, p, rules.resize);
   for (const int64_t index : p.frames.indices)
     out.seconds.push_back(static_cast<double>(index) / media.fps);
-  out.tokens = count_tokens(media, rules);
   return out;
 }
 
@@ -196,7 +184,7 @@ std::vector<MediaPiece> Glm4v::pack(const ResizedMedia& media) const {
         {.input = std::make_shared<const MediaInput>(make_picture_input(media.kind, frames, f))}};
   std::vector<MediaPiece> pieces;
   const auto temporal = static_cast<size_t>(f.file.shape.temporal);
-  const size_t times = (frames.size() + temporal - 1) / temporal;
+  const auto times = static_cast<size_t>(count_times(static_cast<int64_t>(frames.size()), f));
   for (size_t t = 0; t < times; ++t) {
     const size_t first = t * temporal, count = std::min(temporal, frames.size() - first);
     auto input = std::make_shared<MediaInput>(

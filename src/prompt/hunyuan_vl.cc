@@ -13,6 +13,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "prompt/mrope.h"
 #include "prompt/picture_input.h"
 #include "prompt/processor.h"
 
@@ -38,14 +39,10 @@ int32_t id_in(const Config& config, const char* key, const char* other, int32_t 
 }
 
 int axes_in(const Config& config) {
-  const Config text = config.sub_or_self("text_config");
-  for (const char* part : {"rope_parameters", "rope_scaling"})
-    if (const auto rope = text.find(part))
-      for (const char* key : {"xdrope_section", "mrope_section"})
-        if (rope->has(key)) return static_cast<int>(rope->numbers(key).size());
+  if (const auto axes = rotary_axes(config)) return *axes;
   fail(ErrorCode::data_loss,
        "{}: rope_scaling: xdrope_section is missing: expected 3 or 4 numbers",
-       text.path());
+       config.sub_or_self("text_config").path());
 }
 
 class HunyuanVl : public Processor {
@@ -72,15 +69,11 @@ class HunyuanVl : public Processor {
     return image_;
   }
   int64_t count_tokens(const OpenedMedia& media, const PromptRules&) const override {
-    const ImageSize size = size_of(media);
-    return tokens(size.height / format_.cell(), size.width / format_.cell());
+    return plan(media).tokens;
   }
   FrameRule frame_rule(const ProcessorOptions&) const override { return {}; }  // no clips
   ResizedMedia resize(const OpenedMedia& media, const PromptRules& rules) const override {
-    ResizedMedia out =
-        resized_frames(media, all_frames(1, media.fps), size_of(media), rules.resize);
-    out.tokens = count_tokens(media, rules);
-    return out;
+    return resized_frames(media, plan(media), rules.resize);
   }
   std::vector<MediaPiece> pack(const ResizedMedia& media) const override {
     auto input = std::make_shared<MediaInput>(make_picture_input(media.kind, media.frames, rows_));
@@ -97,7 +90,7 @@ class HunyuanVl : public Processor {
                                            .is_filter_ignored = true};
 
   static int64_t tokens(int64_t rows, int64_t columns) { return rows * (columns + 1) + 2; }
-  ImageSize size_of(const OpenedMedia& media) const;
+  PicturePlan plan(const OpenedMedia& media) const;
   void check_marks(const Prompt& prompt, const MediaSpan& span) const;
 
   PictureFormat format_, rows_;  // as the files say; with patches that are cut row by row
@@ -105,7 +98,7 @@ class HunyuanVl : public Processor {
   int32_t image_, start_, end_;
 };
 
-ImageSize HunyuanVl::size_of(const OpenedMedia& media) const {
+PicturePlan HunyuanVl::plan(const OpenedMedia& media) const {
   if (media.kind != MediaKind::image)
     fail(ErrorCode::invalid_argument, "a clip: this model sees pictures; send frames as pictures");
   check_frames(media);
@@ -113,7 +106,9 @@ ImageSize HunyuanVl::size_of(const OpenedMedia& media) const {
   if (format_.file.do_resize)
     size = smart_resize(size, format_.cell(), narrowed_range(format_.file.pixels, media.options));
   check_unresized(size, format_.cell());
-  return size;
+  return {all_frames(1, media.fps),
+          size,
+          tokens(size.height / format_.cell(), size.width / format_.cell())};
 }
 
 MediaInput HunyuanVl::largest_picture(int64_t max_tokens) const {

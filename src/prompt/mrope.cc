@@ -71,4 +71,13 @@ void place_mrope(Prompt& prompt, const MropeRule& rule) {
       static_cast<int32_t>(walk.largest() + 1 - static_cast<int64_t>(prompt.ids.size()));
 }
 
+std::optional<int> rotary_axes(const Config& root) {
+  const Config text = root.sub_or_self("text_config");
+  for (const char* key : {"rope_scaling", "rope_parameters"})
+    if (const auto rope = text.find(key))
+      for (const char* sections : {"mrope_section", "xdrope_section"})
+        if (rope->has(sections)) return static_cast<int>(rope->numbers(sections).size());
+  return std::nullopt;
+}
+
 }  // namespace quern

@@ -2,7 +2,10 @@
 // Positions on three axes (time, row, column), as the Qwen2-VL line counts them.
 #pragma once
 
+#include <optional>
+
 #include "prompt/prompt.h"
+#include "weights/config.h"
 
 namespace quern {
 
@@ -22,5 +25,9 @@ struct MropeRule {
 //                                                 row     0 1 | 2 2 3 3 2 2 3 3 | 4
 //                                                 column  0 1 | 2 3 2 3 2 3 2 3 | 4
 void place_mrope(Prompt& prompt, const MropeRule& rule);
+
+// How many axes the config shares its frequencies out among (mrope_section, xdrope_section); empty
+// where it does not.
+std::optional<int> rotary_axes(const Config& root);
 
 }  // namespace quern

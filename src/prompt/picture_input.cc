@@ -99,15 +99,21 @@ PixelRange narrowed_range(PixelRange range, const ProcessorOptions& asked, int64
   return range;
 }
 
-ResizedMedia resized_frames(const OpenedMedia& media,
-                            const ClipFrames& frames,
-                            ImageSize size,
-                            ResizeRule rule) {
-  ResizedMedia out{.kind = media.kind, .frames = {}, .fps = frames.fps};
-  out.frames.reserve(frames.indices.size());
-  for (const int64_t index : frames.indices)
-    out.frames.push_back(
-        resize_bicubic(media.frames[static_cast<size_t>(index)], size.width, size.height, rule));
+int64_t count_times(int64_t frames, const PictureFormat& format) {
+  const int64_t temporal = format.file.shape.temporal;
+  return (frames + temporal - 1) / temporal;
+}
+
+int64_t count_cells(int64_t times, ImageSize size, const PictureFormat& format) {
+  return times * (size.height / format.cell()) * (size.width / format.cell());
+}
+
+ResizedMedia resized_frames(const OpenedMedia& media, const PicturePlan& plan, ResizeRule rule) {
+  ResizedMedia out{.kind = media.kind, .frames = {}, .fps = plan.frames.fps, .tokens = plan.tokens};
+  out.frames.reserve(plan.frames.indices.size());
+  for (const int64_t index : plan.frames.indices)
+    out.frames.push_back(resize_bicubic(
+        media.frames[static_cast<size_t>(index)], plan.size.width, plan.size.height, rule));
   return out;
 }
 
@@ -118,7 +124,7 @@ MediaInput make_picture_input(MediaKind kind,
   const PatchShape& shape = format.file.shape;
   MediaInput input;
   input.kind = kind;
-  input.grid_t = (static_cast<int64_t>(frames.size()) + shape.temporal - 1) / shape.temporal;
+  input.grid_t = count_times(static_cast<int64_t>(frames.size()), format);
   input.grid_h = frames[0].height / shape.size;
   input.grid_w = frames[0].width / shape.size;
   input.seconds_per_grid = seconds_per_grid;

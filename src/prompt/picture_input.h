@@ -45,11 +45,19 @@ PixelRange replaced_range(PixelRange range, const ProcessorOptions& stated, int6
 // `range`, narrowed by what a message states, likewise.
 PixelRange narrowed_range(PixelRange range, const ProcessorOptions& asked, int64_t times = 1);
 
-// Frames `frames.indices` of a medium, resized; `tokens` is left to the caller.
-ResizedMedia resized_frames(const OpenedMedia& media,
-                            const ClipFrames& frames,
-                            ImageSize size,
-                            ResizeRule rule);
+// What becomes of a medium: which frames, at which size.
+struct PicturePlan {
+  ClipFrames frames;
+  ImageSize size;
+  int64_t tokens = 0;  // decoder tokens
+};
+
+// Temporal patches of so many frames.
+int64_t count_times(int64_t frames, const PictureFormat& format);
+// Cells of `times` temporal patches of one size.
+int64_t count_cells(int64_t times, ImageSize size, const PictureFormat& format);
+// The frames of a plan, resized.
+ResizedMedia resized_frames(const OpenedMedia& media, const PicturePlan& plan, ResizeRule rule);
 // Values, grid and hash of frames of one size; a token for every cell.
 MediaInput make_picture_input(MediaKind kind,
                               std::span<const Image> frames,

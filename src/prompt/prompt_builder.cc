@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "prompt/conversation.h"
+#include "prompt/mrope.h"
 #include "prompt/processor.h"
 #include "prompt/template_files.h"
 #include "weights/gguf.h"
@@ -208,8 +209,7 @@ Prompt Builder::from_text(std::string_view text,
   for (const OpenedMedia& medium : opened) {
     tokens += parts_.processor->count_tokens(medium, rules);
     check_context(tokens);
-    media.push_back(
-        {medium.kind, parts_.processor->pack(parts_.processor->resize(medium, rules))});
+    media.push_back({medium.kind, parts_.processor->pack(parts_.processor->resize(medium, rules))});
   }
   return assemble(std::string(text), add_special_tokens, media, rules);
 }
@@ -323,13 +323,7 @@ int64_t context_of(const Config& config) {
 }
 
 int axes_of(const Config& config) {
-  const Config text = config.sub_or_self("text_config");
-  for (const char* key : {"rope_scaling", "rope_parameters"})
-    if (const auto scaling = text.find(key))
-      for (const char* sections : {"mrope_section", "xdrope_section"})
-        if (scaling->has(sections))
-          return std::clamp(static_cast<int>(scaling->numbers(sections).size()), 1, 8);
-  return 1;
+  return std::clamp(rotary_axes(config).value_or(1), 1, 8);
 }
 
 Json special_tokens_of(const Tokenizer& tokenizer) {

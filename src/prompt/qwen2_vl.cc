@@ -18,20 +18,15 @@ constexpr PixelRange kImageDefaults{56 * 56, 28 * 28 * 1280},
 // Qwen2.5-VL's class says 4 where the file says nothing; every published file says 2.
 constexpr double kDefaultTokensPerSecond = 4;
 
-// What becomes of a medium: which frames, at which size.
-struct Plan {
-  ClipFrames frames;
-  ImageSize size;
-  int64_t times = 1;  // temporal patches
-};
-
 class Qwen2Vl : public Processor {
  public:
   Qwen2Vl(const std::string& folder, const Config& config, const ProcessorOptions& options);
 
   std::optional<int32_t> placeholder(MediaKind kind) const override;
   FrameRule frame_rule(const ProcessorOptions& asked) const override;
-  int64_t count_tokens(const OpenedMedia& media, const PromptRules& rules) const override;
+  int64_t count_tokens(const OpenedMedia& media, const PromptRules& rules) const override {
+    return plan(media, rules).tokens;
+  }
   ResizedMedia resize(const OpenedMedia& media, const PromptRules& rules) const override;
   std::vector<MediaPiece> pack(const ResizedMedia& media) const override;
   MediaInput largest_picture(int64_t max_tokens) const override;
@@ -42,7 +37,7 @@ class Qwen2Vl : public Processor {
     return kind == MediaKind::video ? formats_.video : formats_.image;
   }
   PixelRange pixels(const OpenedMedia& media, int64_t frames, const PromptRules& rules) const;
-  Plan plan(const OpenedMedia& media, const PromptRules& rules) const;
+  PicturePlan plan(const OpenedMedia& media, const PromptRules& rules) const;
 
   int32_t image_token_ = 0, video_token_ = 0;
   PictureFormats formats_;
@@ -101,34 +96,24 @@ PixelRange Qwen2Vl::pixels(const OpenedMedia& media,
   return narrowed_range(range, media.options);
 }
 
-Plan Qwen2Vl::plan(const OpenedMedia& media, const PromptRules& rules) const {
+PicturePlan Qwen2Vl::plan(const OpenedMedia& media, const PromptRules& rules) const {
   check_frames(media);
-  const VisionFile& file = format(media.kind).file;
+  const PictureFormat& f = format(media.kind);
   const auto count = static_cast<int64_t>(media.frames.size());
-  Plan plan;
+  PicturePlan plan;
   plan.frames = media.kind == MediaKind::video && rules.sample_frames && !media.is_sampled
                     ? choose_frames(count, media.fps, frame_rule(media.options))
                     : all_frames(count, media.fps);
   const auto frames = static_cast<int64_t>(plan.frames.indices.size());
-  plan.times = (frames + file.shape.temporal - 1) / file.shape.temporal;
-  const int64_t cell = format(media.kind).cell();
   plan.size = {media.frames[0].height, media.frames[0].width};
-  if (file.do_resize) plan.size = smart_resize(plan.size, cell, pixels(media, frames, rules));
-  check_unresized(plan.size, cell);
+  if (f.file.do_resize) plan.size = smart_resize(plan.size, f.cell(), pixels(media, frames, rules));
+  check_unresized(plan.size, f.cell());
+  plan.tokens = count_cells(count_times(frames, f), plan.size, f);
   return plan;
 }
 
-int64_t Qwen2Vl::count_tokens(const OpenedMedia& media, const PromptRules& rules) const {
-  const Plan p = plan(media, rules);
-  const int64_t cell = format(media.kind).cell();
-  return p.times * (p.size.height / cell) * (p.size.width / cell);
-}
-
 ResizedMedia Qwen2Vl::resize(const OpenedMedia& media, const PromptRules& rules) const {
-  const Plan p = plan(media, rules);
-  ResizedMedia out = resized_frames(media, p.frames, p.size, rules.resize);
-  out.tokens = count_tokens(media, rules);
-  return out;
+  return resized_frames(media, plan(media, rules), rules.resize);
 }
 
 std::vector<MediaPiece> Qwen2Vl::pack(const ResizedMedia& media) const {

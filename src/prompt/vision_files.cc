@@ -82,6 +82,7 @@ VisionFile read_vision_file(const Config& config, const VisionFile& defaults) {
   file.shape.merge = config.integer_or("merge_size", file.shape.merge, 1, 64);
   file.scaling = read_scaling(config);
   file.pixels = read_pixels(config, defaults.pixels);
+  file.processor_class = config.string_or("processor_class", "");
   file.do_resize = config.boolean_or("do_resize", true);
   const int64_t filter = config.integer_or("resample", kBicubic);
   if (filter != kBicubic && !file.is_filter_ignored)

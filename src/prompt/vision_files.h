@@ -16,6 +16,7 @@ struct VisionFile {
   PixelScaling scaling = {};
   PixelRange pixels = {};  // of a resized picture, or of one frame
   bool do_resize = true;
+  std::string processor_class = {};
   bool is_filter_ignored = false;  // the file's resample; bicubic whatever it says
 };
 

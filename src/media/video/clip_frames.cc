@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
-#include <set>
 
 namespace quern {
 namespace {
@@ -56,11 +55,11 @@ ClipFrames choose_glm(int64_t total, double fps, const FrameRule& rule) {
              : choose_glm4v_frames(total, fps, rule.fps, rule.max_duration);
 }
 
-// Frames a second that are left of `fps` where these are taken.
-double mean_rate(const std::vector<int64_t>& indices, double fps) {
-  const auto different = static_cast<double>(std::set(indices.begin(), indices.end()).size());
-  const auto passed = static_cast<double>(indices.back() - indices.front());
-  return passed > 0 ? (different - 1) / passed * fps : fps;
+// Frames a second that are left of `fps` where these, ascending, are taken.
+double mean_rate(std::vector<int64_t> indices, double fps) {
+  indices.erase(std::unique(indices.begin(), indices.end()), indices.end());  // a repeated last one
+  const auto steps = static_cast<double>(indices.size() - 1);
+  return steps > 0 ? steps / static_cast<double>(indices.back() - indices.front()) * fps : fps;
 }
 
 }  // namespace
