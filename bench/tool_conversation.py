@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""One conversation of 300 tool calls in a row, on a tiny shape with random weights and a context of 128K.
+"""One conversation of 300 tool calls in a row, on a tiny shape with random weights and a long context.
 
-    python bench/tool_conversation.py [--calls 300] [--quern build/release/quern]
+    python bench/tool_conversation.py [--shape qwen2|kimi_k2] [--calls 300] [--quern build/release/quern]
 
-Each turn forces a call (tool_choice "required"), checks its form and its arguments, answers it and goes on. Prints, for every 50th turn, the
-length of the prompt, the tokens of it that the prefix cache had and the time; ends with 1 if a turn broke the form or found nothing in the cache.
+Each turn forces a call (tool_choice "required"), checks its form and its arguments (Kimi: that its id counts up), answers it and goes on. Prints, for
+every 50th turn, the length of the prompt, the tokens of it that the prefix cache had, and the time of the last turns; ends with 1 if a turn broke
+the form or found nothing in the cache.
 """
 import argparse
 import json
@@ -25,11 +26,14 @@ TOOLS = [{"type": "function", "function": {"name": "get_weather", "parameters": 
                    "note": {"type": "string", "maxLength": 12}}}}}]
 
 
-def model_folder(folder):
-    """The tied Qwen2 of the goldens, told that its context is longer: rotary positions need no weights."""
-    shutil.copytree(GOLDEN / "qwen2_tied", folder, dirs_exist_ok=True)
+# Golden models, told that their context is longer (rotary positions need no weights): folder, template, positions.
+SHAPES = {"qwen2": ("qwen2_tied", "chat_qwen2_5", 131072), "kimi_k2": ("kimi_k2_int4", "chat_kimi_k2", 65536)}
+
+
+def model_folder(folder, shape):
+    shutil.copytree(GOLDEN / SHAPES[shape][0], folder, dirs_exist_ok=True)
     config = json.loads((folder / "config.json").read_text())
-    config["max_position_embeddings"] = 131072
+    config["max_position_embeddings"] = SHAPES[shape][2]
     (folder / "config.json").write_text(json.dumps(config))
     return folder
 
@@ -42,12 +46,14 @@ def ask(url, messages, turn):
         return json.load(answer)
 
 
-def problem_of(choice):
+def problem_of(choice, wanted_id):
     if choice["finish_reason"] != "tool_calls":
         return f"finish_reason {choice['finish_reason']}"
     calls = choice["message"].get("tool_calls") or []
     if len(calls) != 1 or choice["message"]["content"]:
         return f"{len(calls)} calls, content {choice['message']['content']!r}"
+    if wanted_id and calls[0]["id"] != wanted_id:
+        return f"id {calls[0]['id']}, not {wanted_id}"
     try:
         arguments = json.loads(calls[0]["function"]["arguments"])
     except ValueError as error:
@@ -57,19 +63,23 @@ def problem_of(choice):
     return None if right else f"arguments {arguments}"
 
 
-def converse(url, calls):
+def converse(url, calls, has_numbers):
     messages, failures, without_hits = [{"role": "user", "content": "Watch the weather."}], [], 0
-    begin = time.monotonic()
+    begin = mark = time.monotonic()
+    tokens = 0
     for turn in range(calls):
         answer = ask(url, messages, turn)
         choice, usage = answer["choices"][0], answer["usage"]
         cached = usage["prompt_tokens_details"]["cached_tokens"]
-        if problem := problem_of(choice):
+        tokens += usage["completion_tokens"]
+        if problem := problem_of(choice, f"functions.get_weather:{turn}" if has_numbers else None):
             failures.append(f"turn {turn}: {problem}")
             break
         without_hits += turn > 0 and cached == 0
         if turn % 50 == 0 or turn == calls - 1:
-            print(f"turn {turn}: {usage['prompt_tokens']} prompt tokens, {cached} of them cached, {time.monotonic() - begin:.1f} s", flush=True)
+            print(f"turn {turn}: {usage['prompt_tokens']} prompt tokens, {cached} of them cached; since the last line {tokens} tokens written, "
+                  f"{time.monotonic() - mark:.2f} s", flush=True)
+            mark, tokens = time.monotonic(), 0
         messages += [{"role": "assistant", "content": None, "tool_calls": choice["message"]["tool_calls"]},
                      {"role": "tool", "tool_call_id": choice["message"]["tool_calls"][0]["id"], "content": json.dumps({"rain": turn % 2 == 0})}]
     print(f"{turn + 1 - len(failures)} calls in form, {len(failures)} not; turns behind the first without a cached token: {without_hits}; "
@@ -80,16 +90,17 @@ def converse(url, calls):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shape", choices=SHAPES, default="qwen2")
     parser.add_argument("--calls", type=int, default=300)
     parser.add_argument("--quern", default=str(ROOT / "build/release/quern"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        model = model_folder(pathlib.Path(folder) / "model")
-        server = subprocess.Popen([options.quern, "serve", str(model), "--port", "0", "--max-model-len", "131072", "--chat-template",
-                                   str(GOLDEN / "chat_qwen2_5/chat_template.jinja")], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        model = model_folder(pathlib.Path(folder) / "model", options.shape)
+        server = subprocess.Popen([options.quern, "serve", str(model), "--port", "0", "--max-model-len", str(SHAPES[options.shape][2]),
+                                   "--chat-template", str(GOLDEN / SHAPES[options.shape][1] / "chat_template.jinja")], stdout=subprocess.PIPE, text=True, cwd=ROOT)
         try:
             ready = json.loads(server.stdout.readline())
-            return converse(f"http://127.0.0.1:{ready['port']}", options.calls)
+            return converse(f"http://127.0.0.1:{ready['port']}", options.calls, options.shape == "kimi_k2")
         finally:
             server.terminate()
             server.wait()

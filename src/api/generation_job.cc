@@ -91,7 +91,8 @@ AnswerReading read_answers(GenerationJob& job,
                                       .use = request.tool_use,
                                       .tools = request.chat.tools,
                                       .prompt = *job.prompts.at(0),
-                                      .id = context.id});
+                                      .id = context.id,
+                                      .calls_before = tool_calls_in(*request.chat.messages)});
   job.make_parser = reading.make_parser;
   job.text.shown_special_ids = reading.shown_special_ids;
   if (!reading.constraint) return reading;

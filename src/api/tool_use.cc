@@ -94,7 +94,9 @@ AnswerReading reading_of(const ReadingRequest& request) {
                                              .choice = choice,
                                              .is_parallel = use.is_parallel,
                                              .has_reasoning = has_reasoning,
-                                             .prompt = options.prompt});
+                                             .prompt = options.prompt,
+                                             .special_tokens = dialects.tool_markers,
+                                             .calls_before = request.calls_before});
     dialect = constraint && !constraint->is_in_dialect ? dialects.fallback : dialects.tools;
     if (constraint) out.constraint = constraint->spec;
     if (choice.is_forced() && !has_reasoning) options.prompt = PromptThinking::closed;
@@ -107,8 +109,7 @@ AnswerReading reading_of(const ReadingRequest& request) {
     dialect = dialects.tools;
   if (options.reasoning) out.shown_special_ids = dialects.reasoning_markers;
   if (dialect)
-    out.shown_special_ids.insert(
-        out.shown_special_ids.end(), dialects.tool_markers.begin(), dialects.tool_markers.end());
+    for (const auto& [text, id] : dialects.tool_markers) out.shown_special_ids.push_back(id);
   out.has_reasoning = options.reasoning.has_value();
   if (!dialect && !options.reasoning) return out;
   out.make_parser = [options, dialect, id = request.id](int index) {
@@ -118,6 +119,14 @@ AnswerReading reading_of(const ReadingRequest& request) {
     return std::make_unique<DialectParser>(std::move(own));
   };
   return out;
+}
+
+int64_t tool_calls_in(const Json& messages) {
+  int64_t count = 0;
+  for (const Json& message : messages)
+    if (const auto calls = message.find("tool_calls"); calls != message.end() && calls->is_array())
+      count += static_cast<int64_t>(calls->size());
+  return count;
 }
 
 }  // namespace quern

@@ -43,8 +43,12 @@ struct ReadingRequest {
   const ToolUse& use;
   std::shared_ptr<const Json> tools;  // null: none
   const Prompt& prompt;
-  std::string id;  // ids of tool calls depend on it
+  std::string id;            // ids of tool calls depend on it
+  int64_t calls_before = 0;  // tool calls of the conversation so far
 };
 AnswerReading reading_of(const ReadingRequest& request);
+
+// How many calls the assistant made in these messages.
+int64_t tool_calls_in(const Json& messages);
 
 }  // namespace quern

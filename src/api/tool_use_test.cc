@@ -183,27 +183,5 @@ TEST_F(ToolUseTest, WrongChoicesAreRefused) {
   EXPECT_EQ(param_of(R"(, "tools": [{"function": {"name": "f", "parameters": []}}])"), "tools");
 }
 
-TEST(ToolConstraint, IsWrittenInTheDialectWhereItCanBe) {
-  const Json tools = parse_json(
-      R"([{"type": "function", "function": {"name": "f", "strict": true, "parameters": {"type": "object"}}}])",
-      "tools");
-  ToolChoice choice{ToolChoice::Mode::required, {}};
-  const ToolConstraintRequest request{.tools = tools, .choice = choice};
-  const auto hermes = tool_constraint("hermes", request);
-  ASSERT_TRUE(hermes.has_value());
-  EXPECT_TRUE(hermes->is_in_dialect);
-  EXPECT_NE(hermes->spec.text.find("<tool_call>"), std::string::npos);
-  for (const char* other : {"none", "glm45", "kimi_k2", "pythonic"}) {
-    const auto json = tool_constraint(other, request);
-    ASSERT_TRUE(json.has_value());
-    EXPECT_FALSE(json->is_in_dialect) << other;
-  }
-  choice.mode = ToolChoice::Mode::automatic;
-  EXPECT_TRUE(tool_constraint("hermes", request).has_value());  // strict
-  EXPECT_FALSE(tool_constraint("glm45", request).has_value());
-  choice.mode = ToolChoice::Mode::none;
-  EXPECT_FALSE(tool_constraint("hermes", request).has_value());
-}
-
 }  // namespace
 }  // namespace quern

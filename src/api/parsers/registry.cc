@@ -146,7 +146,8 @@ AnswerDialects AnswerDialects::choose(std::string_view tool_parser,
   if (out.tools) {
     std::vector<std::string> texts = out.tools->markers();
     for (std::string& text : out.tools->inner_markers()) texts.push_back(std::move(text));
-    out.tool_markers = special_ids_of(texts, tokenizer);
+    for (const std::string& text : texts)
+      for (const int32_t id : special_ids_of({text}, tokenizer)) out.tool_markers[text] = id;
   }
   if (out.reasoning)
     out.reasoning_markers =

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -30,6 +31,9 @@ std::optional<ReasoningFamily> reasoning_family_of(std::string_view name);
 std::string_view tool_parser_in(std::string_view chat_template);
 std::string_view reasoning_parser_in(std::string_view chat_template);
 
+// Strings of a dialect that are special tokens of the vocabulary, and their ids.
+using SpecialTokens = std::map<std::string, int32_t, std::less<>>;
+
 // What one server reads answers with. Immutable, shared by its requests.
 struct AnswerDialects {
   std::string tool_parser = std::string(kNoParser), reasoning_parser = std::string(kNoParser);
@@ -38,7 +42,8 @@ struct AnswerDialects {
       fallback;  // reads what an answer is constrained to without one
   std::optional<ReasoningFamily> reasoning;
   // Special tokens that the dialects consist of: decoded where special tokens are left out.
-  std::vector<int32_t> tool_markers, reasoning_markers;
+  SpecialTokens tool_markers;
+  std::vector<int32_t> reasoning_markers;
 
   // `tool_parser` and `reasoning_parser` are names, "auto" or "none".
   static AnswerDialects choose(std::string_view tool_parser,

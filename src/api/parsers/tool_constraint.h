@@ -32,6 +32,8 @@ struct ToolConstraintRequest {
   // The answer may, or will, begin with reasoning: in front of the calls.
   bool has_reasoning = false;
   PromptThinking prompt = PromptThinking::unsaid;
+  const SpecialTokens& special_tokens;  // of the dialect
+  int64_t calls_before = 0;             // of the conversation, where a dialect numbers its calls
 };
 
 // Nothing where nothing is asked: tool_choice "auto" without strict tools, or a dialect that cannot
