@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "api/batch_line.h"
+#include "api/pooling_run.h"
 #include "api/random_id.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -119,6 +120,21 @@ std::string answer_of(GenerationJob& job, Service& service, const std::string& i
   return is_interrupted ? "" : job.format->whole(answers, generation->usage());
 }
 
+// The whole answer of a request for vectors. A queue that is full of others is waited for.
+std::string answer_of(const PoolingJob& job, Service& service, const std::string& id) {
+  const auto bell = std::make_shared<Bell>();
+  PoolingRun run(service, id, job, [bell] { bell->ring(); });
+  while (!run.is_finished() && !is_interrupted) {
+    try {
+      run.poll();
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::exhausted || service.stats().waiting == 0) throw;
+    }
+    if (!run.is_finished()) bell->wait();
+  }
+  return is_interrupted ? "" : job.body(run.take(), run.usage());
+}
+
 class BatchRun {
  public:
   BatchRun(const BatchOptions& options,
@@ -184,14 +200,14 @@ class BatchRun {
   }
 
   std::string body_of(const BatchLine& line, const std::string& id) {
-    GenerationJob job = batch_job(line,
-                                  {.service = service_,
-                                   .id = id,
-                                   .created = std::time(nullptr),
-                                   .seed = std::hash<std::string>()(line.custom_id),
-                                   .responses = nullptr,
-                                   .owner = {}});
-    return answer_of(job, service_, id);
+    BatchJob job = batch_job(line,
+                             {.service = service_,
+                              .id = id,
+                              .created = std::time(nullptr),
+                              .seed = std::hash<std::string>()(line.custom_id),
+                              .responses = nullptr,
+                              .owner = {}});
+    return std::visit([&](auto& one) { return answer_of(one, service_, id); }, job);
   }
 
   void finish(const std::string& line, bool has_failed) {
@@ -258,6 +274,7 @@ void add_run_batch_command(CLI::App& parent, int& exit_code) {
       parent.add_subcommand("run-batch", "a file of requests (OpenAI's batch format), answered");
   add_model_options(*command, o->model);
   add_media_options(*command, o->model.media);
+  add_pooling_options(*command, o->model.pooling);
   command->add_option("-i,--input-file", o->input, "requests, one JSON object a line")->required();
   command
       ->add_option("-o,--output-file",

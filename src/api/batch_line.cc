@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "api/batch_line.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "api/dialect_jobs.h"
@@ -13,6 +14,31 @@ namespace {
 constexpr size_t kMaxId = 512;
 // No custom_id holds it, so a bad line's key is nobody else's.
 constexpr char kKeyMark = '\n';
+
+template <typename Job>
+struct Route {
+  std::string_view url;
+  Job (*make)(const Json&, const JobContext&);
+};
+
+constexpr Route<GenerationJob> kTextRoutes[] = {{"/v1/chat/completions", chat_job},
+                                                {"/v1/completions", completion_job},
+                                                {"/v1/responses", responses_job},
+                                                {"/v1/messages", messages_job}};
+constexpr Route<PoolingJob> kPoolingRoutes[] = {{"/v1/embeddings", embedding_job},
+                                                {"/classify", classify_job},
+                                                {"/score", score_job},
+                                                {"/v1/score", score_job},
+                                                {"/rerank", rerank_job},
+                                                {"/v1/rerank", rerank_job},
+                                                {"/v2/rerank", rerank_job}};
+
+std::string known_urls() {
+  std::string out;
+  for (const auto& route : kTextRoutes) out += format("{}, ", route.url);
+  for (const auto& route : kPoolingRoutes) out += format("{}, ", route.url);
+  return out.substr(0, out.size() - 2);
+}
 
 std::string dump(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
@@ -62,19 +88,13 @@ std::string custom_id_of(std::string_view text) {
   }
 }
 
-GenerationJob batch_job(const BatchLine& line, const JobContext& context) {
-  GenerationJob job;
-  if (line.url == "/v1/chat/completions")
-    job = chat_job(*line.body, context);
-  else if (line.url == "/v1/completions")
-    job = completion_job(*line.body, context);
-  else if (line.url == "/v1/responses")
-    job = responses_job(*line.body, context);
-  else if (line.url == "/v1/messages")
-    job = messages_job(*line.body, context);
-  else
-    fail_type(
-        "url", line.url, "/v1/chat/completions, /v1/completions, /v1/responses, /v1/messages");
+BatchJob batch_job(const BatchLine& line, const JobContext& context) {
+  for (const auto& [url, make] : kPoolingRoutes)
+    if (line.url == url) return make(*line.body, context);
+  const auto* route = std::ranges::find(kTextRoutes, line.url, &Route<GenerationJob>::url);
+  if (route == std::end(kTextRoutes)) fail_type("url", line.url, known_urls());
+  check_generates(context.service.info());
+  GenerationJob job = route->make(*line.body, context);
   if (job.stream) fail_field("stream", "stream: a batch has whole answers only; leave it out");
   return job;
 }

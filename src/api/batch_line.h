@@ -6,8 +6,10 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <variant>
 
 #include "api/generation_job.h"
+#include "api/pooling_job.h"
 
 namespace quern {
 
@@ -23,9 +25,10 @@ struct BatchLine {
 // The custom_id of a line as far as it has one; empty otherwise.
 std::string custom_id_of(std::string_view text);
 
-// Throws what the job makers throw; RequestError for a URL that is none of theirs or a body that
-// asks for a stream.
-GenerationJob batch_job(const BatchLine& line, const JobContext& context);
+// Text or vectors, by the line's URL. Throws what the job makers throw; RequestError for a URL that
+// is none of theirs, for one that this model does not serve, or a body that asks for a stream.
+using BatchJob = std::variant<GenerationJob, PoolingJob>;
+BatchJob batch_job(const BatchLine& line, const JobContext& context);
 
 // Lines of the output, without line feed. `body` is the JSON text of an answer.
 std::string batch_answer(const std::string& custom_id,

@@ -179,7 +179,7 @@ TEST_F(Dialects, RenderShowsTheExactPrompt) {
 TEST_F(Dialects, BatchLines) {
   const BatchLine line = BatchLine::parse(
       R"({"custom_id": "a", "method": "POST", "url": "/v1/responses", "body": {"input": "x"}})");
-  EXPECT_EQ(run(batch_job(line, context()))["object"], "response");
+  EXPECT_EQ(run(std::get<GenerationJob>(batch_job(line, context())))["object"], "response");
   const Json answer = json(batch_answer("a", "r", R"({"k":[1]})"));
   EXPECT_EQ(answer["response"]["body"]["k"][0], 1);
   EXPECT_TRUE(answer["error"].is_null());
@@ -193,7 +193,7 @@ TEST_F(Dialects, BatchLines) {
     return refused_field([&] { batch_job(BatchLine::parse(text), context()); });
   };
   EXPECT_EQ(field(R"({"url": "/v1/responses", "body": {}})"), "custom_id");
-  EXPECT_EQ(field(R"({"custom_id": "a", "url": "/v1/embeddings", "body": {}})"), "url");
+  EXPECT_EQ(field(R"({"custom_id": "a", "url": "/v1/audio/speech", "body": {}})"), "url");
   EXPECT_EQ(field(R"({"custom_id": "a", "method": "GET", "url": "/v1/responses", "body": {}})"),
             "method");
   EXPECT_EQ(

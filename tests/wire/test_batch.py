@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 
+import pooling_folders
 from conftest import QUERN, ROOT, run
 
 
@@ -36,11 +37,26 @@ def test_every_line_gets_its_answer(tmp_path):
     assert answers["p"]["response"]["body"]["object"] == "response"
     assert answers[None]["error"]["line"] == 5 and answers[None]["response"] is None
     assert answers["r1"]["response"]["status_code"] == 400 and "temperature" in answers["r1"]["error"]["message"]
-    assert "embeddings" in answers["u"]["error"]["message"]
+    assert answers["u"]["response"]["status_code"] == 404 and "--runner pooling" in answers["u"]["error"]["message"]
     assert answers["r2"]["response"]["status_code"] == 404
     assert len(answers["r3"]["response"]["body"]["choices"]) == 2
     code, _, err = run("run-batch", "-i", tmp_path / "in", "-o", tmp_path / "out", "smollm2-135m")
     assert code == 2 and "--overwrite" in err
+
+
+def test_vectors_in_a_batch(tmp_path):
+    folder = pooling_folders.make("last", tmp_path)
+    embed = {"custom_id": "e", "url": "/v1/embeddings", "body": {"input": pooling_folders.TEXTS}}
+    rank = {"custom_id": "k", "url": "/v1/rerank", "body": {"query": "fox", "documents": ["The fox.", "Hello."]}}
+    write(tmp_path / "in", [embed, rank, chat(0)])
+    code, _, err = run("run-batch", "-i", tmp_path / "in", "-o", tmp_path / "out", folder, "--runner", "pooling", "--dtype", "float32")
+    assert code == 0, err
+    answers = {a["custom_id"]: a for a in lines_of(tmp_path / "out")}
+    vectors = [item["embedding"] for item in answers["e"]["response"]["body"]["data"]]
+    expected = json.loads((ROOT / "tests/data/pooling/expected.json").read_text())["last"]
+    assert max(abs(a - b) for got, wanted in zip(vectors, expected, strict=True) for a, b in zip(got, wanted, strict=True)) < 1e-4
+    assert len(answers["k"]["response"]["body"]["results"]) == 2
+    assert answers["r0"]["response"]["status_code"] == 404 and "--runner generate" in answers["r0"]["error"]["message"]
 
 
 def test_an_interrupted_run_goes_on(tmp_path):
