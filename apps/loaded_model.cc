@@ -21,12 +21,10 @@
 #include "models/registry.h"
 #include "nn/thread_ranks.h"
 #include "start_log.h"
+#include "world_plan.h"
 
 namespace quern {
 namespace {
-
-// Where nothing else is asked for, the KV cache leaves the rest of the machine to others.
-constexpr int64_t kDefaultKvBytes = int64_t{4} << 30;
 
 double gib(int64_t bytes) {
   return static_cast<double>(bytes) / (int64_t{1} << 30);
@@ -35,37 +33,6 @@ double gib(int64_t bytes) {
 std::optional<std::string> template_text(const ModelOptions& options) {
   if (options.chat_template.empty()) return std::nullopt;
   return read_file(options.chat_template, size_t{4} << 20);
-}
-
-// What was chosen for this machine.
-struct Choice {
-  Topology machine;
-  Isa isa;
-  Activation activation;
-  DType kv_dtype;
-  int threads;
-  int64_t budget;  // bytes
-  BuilderOptions building;
-  std::optional<ChosenPooling> pooling;  // of a model that is served for its vectors
-};
-
-Choice choose(const ModelOptions& options) {
-  Choice c{.machine = probe_topology(),
-           .isa = {},
-           .activation = {},
-           .kv_dtype = {},
-           .threads = options.threads,
-           .budget = 0,
-           .building = {},
-           .pooling = {}};
-  c.building.int8_head = options.int8_head;
-  c.isa = chosen_isa(options, c.machine);
-  c.activation = chosen_activation(options, c.isa);
-  c.kv_dtype = chosen_kv_dtype(options, c.activation);
-  if (c.threads == 0) c.threads = std::max(1, c.machine.physical_cores);
-  c.budget = static_cast<int64_t>(options.memory_utilization *
-                                  static_cast<double>(c.machine.available_bytes));
-  return c;
 }
 
 // Once the files are open.
@@ -100,17 +67,21 @@ void open_files(OpenedModel& opened, const ModelOptions& options) {
         options.quantization);
 }
 
+// plan: what the scratch and the experts may take; null: all experts are held unless it was asked
+// otherwise.
 void load_weights(OpenedModel& opened,
                   const ModelOptions& options,
                   const Choice& choice,
-                  int64_t arena_bytes) {
+                  const MemoryPlan* plan) {
   const MonotonicClock clock;
   const int64_t begin = clock.now_us();
-  opened.ctx = std::make_unique<OwnedCtx>(OwnedCtx::Options{.threads = choice.threads,
-                                                            .isa = choice.isa,
-                                                            .activation = choice.activation,
-                                                            .arena_bytes = arena_bytes});
+  opened.ctx =
+      std::make_unique<OwnedCtx>(OwnedCtx::Options{.threads = choice.threads,
+                                                   .isa = choice.isa,
+                                                   .activation = choice.activation,
+                                                   .arena_bytes = plan ? plan->arena_bytes : 0});
   BuilderOptions building = choice.building;
+  if (plan && !plan->experts.are_held()) building.expert_memory_bytes = plan->experts.held_bytes;
   if (options.packed_cache) {
     opened.cache = std::make_unique<PackedCache>(
         options, *opened.checkpoint, opened.source.path, opened.ctx->ctx(), building.output);
@@ -124,6 +95,7 @@ void load_weights(OpenedModel& opened,
       static_cast<double>(clock.now_us() - begin) * 1e-6,
       gib(opened.model->weight_bytes()));
   log(LogLevel::info, "matrix products: {}", builder.kernels());
+  log_experts(builder);
   if (builder.head_error() > 0)
     log(LogLevel::info,
         "the head was rounded to int8: relative error {:.4f} (root mean square)",
@@ -146,165 +118,6 @@ void load_ranks(OpenedModel& opened, const ModelOptions& options, const Choice& 
       choice.building);
   each.threads = 1;
   opened.ctx = std::make_unique<OwnedCtx>(each);
-}
-
-BuilderOptions building_of(const Choice& choice, const RankPlace& place) {
-  BuilderOptions out = choice.building;
-  out.stage = place.stage_shard();
-  return out;
-}
-
-class Planner {
- public:
-  Planner(const OpenedModel& opened,
-          const ModelOptions& options,
-          const Choice& choice,
-          const RankPlace& place)
-      : opened_(opened),
-        options_(options),
-        ctx_(OwnedCtx::meta(choice.isa, choice.activation)),
-        model_(make_model(
-            Builder(opened.checkpoint, ctx_.ctx(), place.shard(), building_of(choice, place)))),
-        spec_(model_->kv_spec()),
-        pooling_(choice.pooling),
-        budget_(choice.budget) {
-    spec_.dtype = choice.kv_dtype;
-  }
-
-  const KvSpec& spec() const { return spec_; }
-  int64_t weight_bytes() const { return model_->weight_bytes(); }
-  void take_share(double share) {
-    budget_ = static_cast<int64_t>(share * static_cast<double>(budget_));
-  }
-  const ModelInfo& info() const { return model_->info(); }
-
-  // Settles what is "auto" in the config, and the number of blocks.
-  MemoryPlan settle(EngineConfig& config) {
-    config.block_size = options_.block_size;
-    config.max_num_seqs = options_.max_num_seqs;
-    config.max_num_batched_tokens = chosen_batched_tokens(options_);
-    config.enable_prefix_caching = options_.enable_prefix_caching;
-    options_.scheduling.apply(config);
-    const int64_t most = model_->info().max_positions;
-    config.max_model_len = chosen_length(options_, most, usual_length(most));
-    if (pooling_) config.pooling = pooling_->pooling.type;
-    config.vocab_size = model_->info().vocab_size;
-    config.num_blocks = options_.num_blocks;
-    const int64_t token_bytes = std::max<int64_t>(1, spec_.bytes_per_token());
-    const bool is_limited = !options_.kv_cache_memory_bytes.empty();
-    const int64_t kv_limit =
-        is_limited ? parse_count(options_.kv_cache_memory_bytes, "--kv-cache-memory-bytes")
-                   : kDefaultKvBytes;
-    if (has_auto_length(options_)) shorten(config, token_bytes, is_limited ? kv_limit : budget_);
-    if (config.num_blocks == 0) {
-      const int64_t for_one = (config.max_model_len + config.block_size - 1) / config.block_size;
-      // What nobody asked for leaves room for the rest.
-      const int64_t bytes = is_limited ? kv_limit : std::min(kv_limit, free_beside(config));
-      const int64_t within = std::max<int64_t>(bytes, 0) / (token_bytes * config.block_size);
-      if (is_limited && within < for_one)
-        fail(ErrorCode::exhausted,
-             "--kv-cache-memory-bytes {}: {} blocks of {} tokens fit, one sequence of {} tokens "
-             "needs {} ({} bytes)",
-             options_.kv_cache_memory_bytes,
-             within,
-             config.block_size,
-             config.max_model_len,
-             for_one,
-             for_one * token_bytes * config.block_size);
-      config.num_blocks = std::min(std::max(within, for_one), for_one * config.max_num_seqs);
-    }
-    return plan(config);
-  }
-
-  MemoryPlan plan(const EngineConfig& config) {
-    const std::optional<MediaInput> largest =
-        opened_.prompts->largest_picture(config.max_model_len);
-    return plan_memory(
-        {*model_, ctx_.ctx(), spec_, largest ? &*largest : nullptr}, config, budget_);
-  }
-
- private:
-  // Where nobody asks for another: as far as the embeddings were made for.
-  int64_t usual_length(int64_t most) const {
-    return pooling_ && pooling_->max_tokens > 1 ? std::min(most, pooling_->max_tokens) : most;
-  }
-
-  // Bytes that are left for the KV cache.
-  int64_t free_beside(EngineConfig config) {
-    config.num_blocks = 1;
-    const MemoryPlan fixed = plan(config);
-    return budget_ - (fixed.total_bytes() - fixed.kv_bytes);
-  }
-
-  // The longest sequence of which one fits, up to the model's own length.
-  void shorten(EngineConfig& config, int64_t token_bytes, int64_t kv_limit) {
-    EngineConfig least = config;
-    least.max_model_len = std::min<int64_t>(config.max_model_len, config.block_size);
-    const int64_t free_bytes = std::min(kv_limit, free_beside(least));
-    const int64_t fitting =
-        std::max<int64_t>(free_bytes / (token_bytes * config.block_size), 1) * config.block_size;
-    if (fitting >= config.max_model_len) return;
-    log(LogLevel::warn,
-        "max_model_len is {}, not the model's own {}: more does not fit",
-        fitting,
-        config.max_model_len);
-    config.max_model_len = fitting;
-  }
-
-  const OpenedModel& opened_;
-  const ModelOptions& options_;
-  OwnedCtx ctx_;
-  std::unique_ptr<Model> model_;
-  KvSpec spec_;
-  std::optional<ChosenPooling> pooling_;
-  int64_t budget_ = 0;
-};
-
-// The plans of all ranks, and what they have in common.
-struct WorldPlan {
-  EngineConfig config;
-  std::vector<MemoryPlan> ranks;
-  KvSpec spec;  // of rank 0
-  ModelInfo info;
-};
-
-// Ranks of one machine share its memory as they share the weights. Other machines are taken to be
-// like this one.
-void share_memory(const ModelOptions& options, std::span<const std::unique_ptr<Planner>> planners) {
-  for (int node = 0; node < options.nnodes; ++node) {
-    const std::vector<int> ranks = ranks_of_node(options, node);
-    int64_t all = 0;
-    for (const int rank : ranks) all += planners[static_cast<size_t>(rank)]->weight_bytes() + 1;
-    for (const int rank : ranks) {
-      Planner& planner = *planners[static_cast<size_t>(rank)];
-      planner.take_share(static_cast<double>(planner.weight_bytes() + 1) /
-                         static_cast<double>(all));
-    }
-  }
-}
-
-WorldPlan plan_world(const OpenedModel& opened, const ModelOptions& options, const Choice& choice) {
-  WorldPlan world;
-  std::vector<std::unique_ptr<Planner>> planners;
-  for (int rank = 0; rank < options.world(); ++rank)
-    planners.push_back(std::make_unique<Planner>(opened, options, choice, place_of(options, rank)));
-  share_memory(options, planners);
-  for (int rank = 0; rank < options.world(); ++rank) {
-    EngineConfig config;
-    const MemoryPlan plan = planners[static_cast<size_t>(rank)]->settle(config);
-    config.num_blocks = plan.num_blocks;
-    const int64_t length = world.config.max_model_len, blocks = world.config.num_blocks;
-    world.config = config;
-    if (rank == 0) continue;
-    // Blocks have the same ids on all ranks.
-    world.config.max_model_len = std::min(length, config.max_model_len);
-    world.config.num_blocks = std::min(blocks, config.num_blocks);
-  }
-  world.config.validate();
-  for (const auto& planner : planners) world.ranks.push_back(planner->plan(world.config));
-  world.spec = planners.front()->spec();
-  world.info = planners.front()->info();
-  return world;
 }
 
 // One job per rank; those of one machine share its cores.
@@ -333,6 +146,9 @@ std::vector<WorkerJob> jobs_of(const OpenedModel& opened,
                     .num_blocks = world.config.num_blocks,
                     .block_size = world.config.block_size,
                     .arena_bytes = world.ranks[r].arena_bytes,
+                    .expert_memory_bytes = world.ranks[r].experts.are_held()
+                                               ? std::optional<int64_t>()
+                                               : world.ranks[r].experts.held_bytes,
                     .timeout_ms = options.worker_timeout_s * 1'000,
                     .log_level = options.log_level});
   }
@@ -385,7 +201,7 @@ OpenedModel open_model(const ModelOptions& options) {
   if (options.has_workers())
     load_ranks(opened, options, choose(options));
   else
-    load_weights(opened, options, choose(options), 0);
+    load_weights(opened, options, choose(options), nullptr);
   if (opened.cache) opened.cache->keep();
   return opened;
 }
@@ -418,7 +234,7 @@ std::unique_ptr<LoadedModel> LoadedModel::load(const ModelOptions& options,
     loaded->workers_ =
         std::make_unique<WorkerGroup>(options, jobs_of(opened, options, choice, world));
   } else {
-    load_weights(opened, options, choice, world.ranks.front().arena_bytes);
+    load_weights(opened, options, choice, &world.ranks.front());
   }
   loaded->opened_ = std::move(opened);
   loaded->start_engine(config, world.spec);

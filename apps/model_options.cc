@@ -84,6 +84,14 @@ void add_memory_options(CLI::App& command, ModelOptions& o) {
       ->capture_default_str()
       ->check(CLI::Range(0.01, 1.0));
   command
+      .add_option("--expert-memory",
+                  o.expert_memory,
+                  "bytes of routed experts that each rank holds (12G); the others stay in the "
+                  "checkpoint until tokens choose them, so a model may be larger than memory. all: "
+                  "hold every one; auto: as many as fit")
+      ->group(kGroup)
+      ->capture_default_str();
+  command
       .add_flag("--enable-prefix-caching,!--no-enable-prefix-caching",
                 o.enable_prefix_caching,
                 "keep KV blocks of past prompts (on)")

@@ -41,7 +41,8 @@ struct ModelOptions : ParallelOptions {
   int64_t num_blocks = 0;             // 0: from the memory
   double memory_utilization = 0.9;
   bool enable_prefix_caching = true;
-  std::string chat_template;  // a file
+  std::string expert_memory = "auto";  // bytes of a mixture's experts that are held, or all
+  std::string chat_template;           // a file
   std::string
       quantization;  // accepted where it is what the checkpoint is; empty: from the checkpoint
   MediaOptions media;

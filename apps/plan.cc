@@ -24,7 +24,7 @@ constexpr int kMostDegrees = 16;
 struct PlanOptions {
   ModelOptions model;
   std::string device = "cpu", device_memory;
-  double bandwidth_gb = 0, tflops = 0, link_gb = 0, link_us = 0, network_gb = 1.25;
+  double bandwidth_gb = 0, tflops = 0, link_gb = 0, link_us = 0, network_gb = 1.25, disk_gb = 0;
   int nodes = 1;
   bool json = false, no_degrees = false;
 };
@@ -90,6 +90,7 @@ DeviceModel device_of(const PlanOptions& o, const Topology& machine) {
   if (o.tflops > 0) d.flops_per_s = o.tflops * kTera;
   if (o.nodes > 1) d.link_bytes_per_s = o.network_gb * kGb, d.link_latency_s = 50 * kMicro;
   if (o.link_gb > 0) d.link_bytes_per_s = o.link_gb * kGb;
+  if (o.disk_gb > 0) d.disk_bytes_per_s = o.disk_gb * kGb;
   if (o.link_us > 0) d.link_latency_s = o.link_us * kMicro;
   if (d.memory_bytes <= 0)
     fail(ErrorCode::invalid_argument, "--device {}: --device-memory is needed", o.device);
@@ -124,6 +125,9 @@ PlanRequest request_of(const PlanOptions& o) {
   q.subjects.activation = is_cpu ? chosen_activation(o.model, q.subjects.isa) : Activation::bf16;
   q.subjects.kv_dtype = chosen_kv_dtype(o.model, q.subjects.activation);
   q.subjects.building.int8_head = o.model.int8_head;
+  q.may_leave_experts = o.model.expert_memory != "all";
+  if (q.may_leave_experts && o.model.expert_memory != "auto")
+    q.most_expert_bytes = parse_count(o.model.expert_memory, "--expert-memory");
   q.subjects.largest = usual_picture(q.subjects.checkpoint->config());
   q.degrees = {.tensor = o.model.tensor_parallel_size,
                .stages = o.model.pipeline_parallel_size,
@@ -185,6 +189,9 @@ void add_device_options(CLI::App& command, PlanOptions& o) {
   add("--device-flops", o.tflops, "TFLOP/s of 16-bit products of a device");
   add("--link-bandwidth", o.link_gb, "GB/s between two devices, one way");
   add("--link-latency", o.link_us, "microseconds of one small sum over all ranks");
+  add("--disk-bandwidth",
+      o.disk_gb,
+      "GB/s at which experts that stay in the file are read (this machine's memory alone)");
   add("--network-bandwidth", o.network_gb, "GB/s between machines, with --nodes (1.25)");
   command.add_option("--nodes", o.nodes, "machines that the ranks are spread over")
       ->group(kGroup)

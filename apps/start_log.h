@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "loaded_model.h"
+#include "nn/builder.h"
 
 namespace quern {
 
@@ -12,5 +13,8 @@ namespace quern {
 void log_parsers(const AnswerDialects& dialects, const LoadOptions& load);
 // Of a model in this process: how long it took, and what memory.
 void log_ready(const OpenedModel& opened, int64_t took_us);
+
+// Of a rank whose experts lie in the file: how many are held, and what speed is to be expected.
+void log_experts(const Builder& builder);
 
 }  // namespace quern

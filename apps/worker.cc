@@ -22,6 +22,7 @@
 #include "models/registry.h"
 #include "nn/owned_ctx.h"
 #include "rank_links.h"
+#include "start_log.h"
 #include "weights/checkpoint.h"
 #include "worker_job.h"
 
@@ -92,10 +93,12 @@ class RankWork {
     BuilderOptions building;
     building.int8_head = job_.int8_head;
     building.output = job_.output;
+    building.expert_memory_bytes = job_.expert_memory_bytes;
     building.stage = job_.place.stage_shard();
     const Builder builder(checkpoint_, ctx_->ctx(), job_.place.shard(), building);
     std::shared_ptr<const Model> model = make_model(builder);
     malloc_trim(0);  // what unpacking left in the heap
+    log_experts(builder);
     KvSpec spec = model->kv_spec();
     spec.dtype = job_.kv_dtype;
     auto kv = std::make_shared<KvCache>(spec, job_.num_blocks, job_.block_size, Device::cpu());

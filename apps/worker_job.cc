@@ -38,6 +38,7 @@ std::vector<int> RankPlace::stage_group() const {
 }
 
 std::string WorkerJob::to_text() const {
+  const Json experts = expert_memory_bytes ? Json(*expert_memory_bytes) : Json(nullptr);
   const Json json = {{"epoch", epoch},
                      {"rank", place.rank},
                      {"tensor_size", place.tensor_size},
@@ -55,6 +56,7 @@ std::string WorkerJob::to_text() const {
                      {"num_blocks", num_blocks},
                      {"block_size", block_size},
                      {"arena_bytes", arena_bytes},
+                     {"expert_memory_bytes", experts},
                      {"timeout_ms", timeout_ms},
                      {"has_tcp_ranks", has_tcp_ranks},
                      {"has_tcp_stages", has_tcp_stages},
@@ -82,6 +84,8 @@ WorkerJob WorkerJob::parse(const std::string& text) {
     job.num_blocks = json.at("num_blocks");
     job.block_size = json.at("block_size");
     job.arena_bytes = json.at("arena_bytes");
+    const Json& experts = json.at("expert_memory_bytes");
+    if (!experts.is_null()) job.expert_memory_bytes = experts.get<int64_t>();
     job.timeout_ms = json.at("timeout_ms");
     job.has_tcp_ranks = json.at("has_tcp_ranks");
     job.has_tcp_stages = json.at("has_tcp_stages");

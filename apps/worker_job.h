@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -50,7 +51,8 @@ struct WorkerJob {
   int64_t num_blocks = 0;
   int block_size = 16;
   int64_t arena_bytes = 0;
-  int timeout_ms = 0;  // of every wait for other ranks
+  std::optional<int64_t> expert_memory_bytes = {};  // empty: all experts are loaded
+  int timeout_ms = 0;                               // of every wait for other ranks
   // Which of its groups meet over TCP; the others share memory.
   bool has_tcp_ranks = false, has_tcp_stages = false;
   std::string listen_host = {};  // where it waits for others, then; not a wildcard

@@ -100,7 +100,14 @@ std::string MemoryPlan::table() const {
     return format("  {:<18}{:>10.3f} GiB {:>6.1f} %  {}\n", part, gib(bytes), share, note);
   };
   return format("memory plan, {:.3f} GiB allowed\n", gib(budget_bytes)) +
-         line("weights", weight_bytes, "") +
+         line("weights",
+              weight_bytes,
+              experts.are_held()
+                  ? std::string()
+                  : format("with {:.3f} of {:.3f} GiB of experts; the others stay in "
+                           "the file until tokens choose them",
+                           gib(experts.held_bytes),
+                           gib(experts.file_bytes))) +
          line("scratch", arena_bytes, "largest step or picture") +
          line("encoded pictures", media_bytes, "") + line("logits", logits_bytes, "") +
          line("KV cache", kv_bytes, format("{} blocks, {} tokens", num_blocks, kv_tokens)) +
@@ -113,7 +120,8 @@ MemoryPlan plan_memory(const PlanSubject& subject,
   const Scratch scratch = run_on_meta(subject, config);
   MemoryPlan plan;
   plan.budget_bytes = budget_bytes;
-  plan.weight_bytes = subject.model.weight_bytes();
+  plan.weight_bytes = subject.model.weight_bytes() + subject.experts.held_bytes;
+  plan.experts = subject.experts;
   plan.arena_bytes = scratch.arena_bytes;
   if (subject.largest)
     plan.media_bytes =

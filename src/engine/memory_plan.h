@@ -11,9 +11,16 @@
 
 namespace quern {
 
+// Routed experts of a rank that may lie in the file until tokens choose them, as packed.
+struct ExpertBytes {
+  int64_t file_bytes = 0, held_bytes = 0;
+  bool are_held() const { return held_bytes >= file_bytes; }  // all of them
+};
+
 struct MemoryPlan {
   int64_t budget_bytes = 0;
-  int64_t weight_bytes = 0;  // packed
+  int64_t weight_bytes = 0;  // packed, with the experts that are held
+  ExpertBytes experts;       // nothing where the model was built with all of them
   int64_t arena_bytes =
       0;  // scratch of one rank: the largest step, or the largest picture's tower pass
   int64_t media_bytes =
@@ -39,6 +46,7 @@ struct PlanSubject {
   const KvSpec& kv_spec;  // the model's, with the element type of the run
   const MediaInput*
       largest;  // the biggest picture that will be taken (its grid; no values); null for none
+  ExpertBytes experts = {};  // that are not among the model's own bytes
 };
 
 // config.num_blocks > 0 is taken as it is; else as many blocks as fit into budget_bytes, but no

@@ -13,24 +13,18 @@ constexpr float kBound = 2e-3f;  // of a logit
 
 class Ranks : public ::testing::TestWithParam<std::string> {
  protected:
-  std::unique_ptr<Model> on(const Degrees& degrees) {
-    return std::make_unique<ThreadRanks>(
-        case_.checkpoint(),
-        OwnedCtx::Options{.threads = 1, .isa = kIsa},
-        degrees,
-        [](const Builder& b) { return make_model(b); },
-        case_.building());
-  }
+  std::unique_ptr<Model> on(const Degrees& degrees) { return built(degrees, case_.building()); }
   // The same without an output matrix: its rows are hidden states.
   std::unique_ptr<Model> hidden_on(const Degrees& degrees) {
     BuilderOptions options = case_.building();
     options.output = Output::hidden;
-    return std::make_unique<ThreadRanks>(
-        case_.checkpoint(),
-        OwnedCtx::Options{.threads = 1, .isa = kIsa},
-        degrees,
-        [](const Builder& b) { return make_model(b); },
-        options);
+    return built(degrees, options);
+  }
+  // The same with so many bytes of experts in memory.
+  std::unique_ptr<Model> holding(int64_t expert_bytes, const Degrees& degrees) {
+    BuilderOptions options = case_.building();
+    options.expert_memory_bytes = expert_bytes;
+    return built(degrees, options);
   }
   // The logits of each prompt, media encoded by this model.
   std::vector<std::vector<float>> logits(const Model& model) {
@@ -54,6 +48,15 @@ class Ranks : public ::testing::TestWithParam<std::string> {
   GoldenCase case_{GetParam(), kIsa};
 
  private:
+  std::unique_ptr<Model> built(const Degrees& degrees, const BuilderOptions& options) {
+    return std::make_unique<ThreadRanks>(
+        case_.checkpoint(),
+        OwnedCtx::Options{.threads = 1, .isa = kIsa},
+        degrees,
+        [](const Builder& b) { return make_model(b); },
+        options);
+  }
+
   // Rows of the media one behind the other take the places of those that one rank made.
   static void put(const std::vector<Tensor>& encoded, std::vector<MediaRows>& places) {
     size_t medium = 0;
@@ -103,6 +106,14 @@ TEST_P(Ranks, HiddenStatesAreTheReferences) {
 TEST_P(Ranks, StagesChangeNoBit) {
   EXPECT_EQ(logits(*on({.stages = 2})), logits(*on({})));
   EXPECT_EQ(logits(*on({.tensor = 2, .stages = 2})), logits(*on({.tensor = 2})));
+}
+
+TEST_P(Ranks, ExpertsInTheFileChangeNoBit) {
+  for (const int ranks : {1, 3}) {
+    const auto expected = logits(*on({.tensor = ranks}));
+    for (const int64_t bytes : {int64_t{0}, int64_t{1} << 17})
+      EXPECT_EQ(logits(*holding(bytes, {.tensor = ranks})), expected) << ranks << " ranks";
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Models,

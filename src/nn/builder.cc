@@ -9,6 +9,7 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "nn/expert_memory.h"
 #include "nn/loading.h"
 #include "ops/round.h"
 #include "weights/formats/stated.h"
@@ -60,16 +61,16 @@ Builder::Builder(std::shared_ptr<const Checkpoint> checkpoint,
                  const Ctx& ctx,
                  Shard shard,
                  const BuilderOptions& options)
-    : loading_(std::make_shared<Loading>()) {
+    : loading_(std::make_shared<Loading>()), ctx_(&ctx) {
   const bool has_weights = !checkpoint->names().empty();
   if (!has_weights && !ctx.device.is_meta())
     fail(ErrorCode::not_found, "{}: there are no weights beside it", checkpoint->config().path());
   loading_->checkpoint = std::move(checkpoint);
-  loading_->ctx = &ctx;
   loading_->shard = std::move(shard);
   loading_->has_weights = has_weights;
   loading_->options = options;
-  if (ctx.device.is_meta()) loading_->options.packed = nullptr;
+  if (options.expert_memory_bytes)
+    loading_->experts = std::make_shared<ExpertMemory>(*options.expert_memory_bytes);
 }
 
 Builder Builder::operator/(std::string_view part) const {
@@ -82,11 +83,17 @@ Builder Builder::operator/(int64_t index) const {
   return *this / std::string_view(std::to_string(index));
 }
 
+Builder Builder::on(const Ctx& ctx) const {
+  Builder out = *this;
+  out.ctx_ = &ctx;
+  return out;
+}
+
 const Config& Builder::config() const {
   return loading_->checkpoint->config();
 }
 const Ctx& Builder::ctx() const {
-  return *loading_->ctx;
+  return *ctx_;
 }
 const Shard& Builder::shard() const {
   return loading_->shard;
@@ -99,6 +106,9 @@ const ReferenceChoice& Builder::reference() const {
 }
 std::optional<ExpertSplit> Builder::expert_split() const {
   return loading_->options.expert_split;
+}
+const std::shared_ptr<ExpertMemory>& Builder::expert_memory() const {
+  return loading_->experts;
 }
 Output Builder::output() const {
   return loading_->options.output;
@@ -113,7 +123,15 @@ bool Builder::has(std::string_view name) const {
   return loading_->checkpoint->has(path_of(name));
 }
 int64_t Builder::loaded_bytes() const {
-  return loading_->bytes;
+  const int64_t most = loading_->experts ? loading_->experts->most_bytes() : 0;
+  return loading_->bytes + std::min(loading_->paged.bytes, most);
+}
+const PagedExperts& Builder::paged_experts() const {
+  return loading_->paged;
+}
+
+void Builder::read_ahead(Names names) const {
+  for (const std::string_view name : names) loading_->checkpoint->read_ahead(path_of(name));
 }
 
 const std::vector<LoadedWeight>& Builder::loaded() const {
@@ -328,11 +346,16 @@ std::string Builder::packed_name(const std::vector<RowPart>& parts, const Cut& k
   return out + format("x {}{}", text_of(k.parts), keep == Keep::as_int8 ? " i8" : "");
 }
 
+// The cache of packed weights, for what it keeps.
+PackedWeights* Builder::packed_weights() const {
+  return ctx().device.is_meta() || stands_.is_paged ? nullptr : loading_->options.packed;
+}
+
 // What was rearranged for this rank is not kept: its columns differ from those of the file.
 Builder::Packed Builder::pack(const std::vector<RowPart>& parts, const Cut& k, Keep keep) const {
   const bool is_rearranged =
       k.size() < k.length && has_weights() && granule_of(parts.front().name).sorted_cols > 0;
-  PackedWeights* cache = is_rearranged ? nullptr : loading_->options.packed;
+  PackedWeights* cache = is_rearranged ? nullptr : packed_weights();
   PackedEntry made{.name = packed_name(parts, k, keep), .pieces = {}};
   Packed packed;
   if (cache != nullptr) packed.weight = cache->restore(ctx(), row_count(parts), k.size(), made);
@@ -352,7 +375,7 @@ Builder::Packed Builder::pack_anew(const std::vector<RowPart>& parts,
     for (const RowPart& part : parts) loading_->checkpoint->read_ahead(path_of(part.name));
   const std::vector<Band> bands = bands_of(parts, k);
   const int64_t most_rows = piece_elements(row_count(parts) * k.size()) / k.size();
-  const bool gathers = loading_->options.packed != nullptr;
+  const bool gathers = packed_weights() != nullptr;
   std::vector<std::unique_ptr<ops::PackedWeight>> pieces;
   std::vector<int32_t> gather;
   for (size_t begin = 0, end = 0; begin < bands.size(); begin = end) {
@@ -381,8 +404,15 @@ Builder::Packed Builder::pack_anew(const std::vector<RowPart>& parts,
 // What was loaded, for plans, which are made on meta: asking for granules takes time that a start
 // does not have.
 void Builder::count(std::string_view name, const Sizes& sizes, const std::string& kernel) const {
+  if (stands_.copies == 0) return;
   const int64_t bytes = sizes.bytes * stands_.copies;
-  loading_->bytes += bytes;
+  if (stands_.is_paged) {
+    loading_->paged.bytes += bytes;
+    loading_->paged.token_bytes +=
+        static_cast<int64_t>(stands_.read_share * static_cast<double>(bytes));
+  } else {
+    loading_->bytes += bytes;
+  }
   loading_->kernels[kernel] += bytes;
   if (!ctx().device.is_meta()) return;
   loading_->weights.push_back({.path = path_of(name),

@@ -68,8 +68,15 @@ class Table {
 
 // What a layer that is built stands for: on meta one expert stands for all of its kind.
 struct Stands {
-  int64_t copies = 1;
+  int64_t copies = 1;     // 0: it is counted elsewhere
   double read_share = 1;  // of the copies' bytes, what one token reads
+  bool is_paged = false;  // it lies in the file until it is needed, and is not to be kept
+};
+
+// Experts that lie in the file (BuilderOptions::expert_memory_bytes).
+struct PagedExperts {
+  int64_t bytes = 0;        // of all, as packed
+  int64_t token_bytes = 0;  // of those that one token chooses
 };
 
 // One weight of a rank.
@@ -99,18 +106,23 @@ struct BuilderOptions {
   PackedWeights* packed = nullptr;
   ReferenceChoice reference = {};
   std::optional<ExpertSplit> expert_split = {};  // empty: by the layer's sizes (nn/moe.h)
+  // Routed experts stay in the file until tokens choose them, and at most so many bytes of them are
+  // held; empty: all are loaded.
+  std::optional<int64_t> expert_memory_bytes = {};
   // Sees the inputs of every linear layer that is loaded, when it is run; must outlive the layers.
   LinearObserver* observer = nullptr;
   Shard stage = {};  // of pipeline parallelism: the layers that are built, stage.range(layers)
   Output output = Output::logits;  // what a decoder ends in
 };
 
+class ExpertMemory;
+
 class Builder {
  public:
   using Names = std::initializer_list<std::string_view>;
 
-  // Layers are packed for ctx (its device and ISA) with ctx.pool; ctx must outlive the Builder, not
-  // the layers.
+  // Layers are packed for ctx (its device and ISA) with ctx.pool; ctx must outlive the Builder's
+  // use, not the layers.
   Builder(std::shared_ptr<const Checkpoint> checkpoint,
           const Ctx& ctx,
           Shard shard = {},
@@ -118,6 +130,8 @@ class Builder {
 
   Builder operator/(std::string_view part) const;  // may hold dots: b / "mlp.0"
   Builder operator/(int64_t index) const;
+  // The same place; layers are packed for another ctx.
+  Builder on(const Ctx& ctx) const;
 
   const Config& config() const;  // of the whole checkpoint
   const Ctx& ctx() const;
@@ -125,6 +139,7 @@ class Builder {
   const Shard& stage() const;
   const ReferenceChoice& reference() const;
   std::optional<ExpertSplit> expert_split() const;
+  const std::shared_ptr<ExpertMemory>& expert_memory() const;  // null: all experts are loaded
   Output output() const;
   const std::string& prefix() const { return prefix_; }
   const std::shared_ptr<const Checkpoint>& checkpoint() const;  // what borrowed tables keep alive
@@ -171,11 +186,16 @@ class Builder {
   // ("input_layernorm.weight").
   Tensor vector(std::string_view name, int64_t length) const;
 
+  // Matrices below the cursor that will soon be loaded: the system may begin to read them.
+  void read_ahead(Names names) const;
+
   // What is loaded through the result counts for several of its kind.
   Builder standing_for(const Stands& stands) const;
+  const Stands& stands() const { return stands_; }
   // Bytes of all that was loaded through this Builder and its copies, as packed; tables that are
-  // borrowed count too.
+  // borrowed count too, and of experts in the file what may be held.
   int64_t loaded_bytes() const;
+  const PagedExperts& paged_experts() const;
   // On meta, what that is made of: products, and tables, which stay in the file.
   const std::vector<LoadedWeight>& loaded() const;
   const std::vector<LoadedWeight>& tables() const;
@@ -197,6 +217,7 @@ class Builder {
                         std::span<const Range> rows,
                         Range cols) const;
   TakenInputs read_part(const Band& band, const Cut& k) const;
+  PackedWeights* packed_weights() const;
   int64_t piece_elements(int64_t elements) const;
   int64_t band_height(const RowPart& part, int64_t cols, int64_t piece) const;
   std::vector<Band> bands_of(const std::vector<RowPart>& parts, const Cut& k) const;
@@ -228,6 +249,7 @@ class Builder {
               Keep keep = Keep::as_stored) const;
 
   std::shared_ptr<Loading> loading_;
+  const Ctx* ctx_;
   std::string prefix_;
   Stands stands_;
 };

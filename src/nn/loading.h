@@ -9,19 +9,21 @@
 #include <vector>
 
 #include "nn/builder.h"
+#include "nn/expert_memory.h"
 
 namespace quern {
 
 struct Builder::Loading {
   std::shared_ptr<const Checkpoint> checkpoint;
-  const Ctx* ctx;
   Shard shard;
   bool has_weights;
   BuilderOptions options;
+  std::shared_ptr<ExpertMemory> experts;   // null: all experts are loaded
   std::map<std::string, int64_t> kernels;  // bytes
   std::vector<LoadedWeight> weights, tables;
   double squared_change = 0, squared_weight = 0;  // by rounding
-  std::atomic<int64_t> bytes{0};
+  std::atomic<int64_t> bytes{0};                  // in memory
+  PagedExperts paged;
 };
 
 }  // namespace quern

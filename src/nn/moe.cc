@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "nn/model.h"
+#include "nn/owned_ctx.h"
 #include "nn/ranks.h"
 #include "ops/elementwise.h"
 
@@ -13,6 +14,7 @@ namespace quern {
 namespace {
 
 constexpr int64_t kMostExperts = 65536, kMostWidth = int64_t{1} << 24;
+constexpr size_t kReadAhead = 8;  // experts that the file is asked for before they are needed
 
 Tensor zeros(Ctx& ctx, const Shape& shape) {
   Tensor out = ctx.empty(shape);
@@ -84,31 +86,80 @@ ExpertSplit choose_expert_split(const Builder& b, const MoeConfig& c, int64_t gr
   return is_even || c.experts < shard.size() ? ExpertSplit::inside : ExpertSplit::whole;
 }
 
-Experts::Expert Experts::load(const Builder& b, const MoeConfig& c, const Cut& f) {
-  return {b.columns({"gate_proj", "up_proj"}, f, c.hidden), b.addend("down_proj", c.hidden, f)};
+// Each is cut for itself: groups that are scattered over units are so in each its own way.
+Expert Experts::load(const Builder& b, int64_t e) const {
+  const Builder at = b / e;
+  const int64_t d = config_.hidden, inner = config_.intermediate;
+  const Cut f =
+      is_whole_ ? Cut::whole(inner) : at.cut(inner, {"gate_proj", "up_proj"}, {"down_proj"});
+  return {at.columns({"gate_proj", "up_proj"}, f, d), at.addend("down_proj", d, f)};
 }
 
-Experts::Experts(const Builder& b, const MoeConfig& c) : range_{0, c.experts} {
-  const Builder::Names in = {"gate_proj", "up_proj"}, out = {"down_proj"};
-  const int64_t granule = (b / int64_t{0}).cut_granule(c.intermediate, in, out);
-  const bool is_whole = choose_expert_split(b, c, granule) == ExpertSplit::whole;
-  if (is_whole) range_ = b.shard().range(c.experts);
-  // Each is cut for itself: groups that are scattered over units are so in each its own way.
-  const auto cut = [&](const Builder& e) {
-    return is_whole ? Cut::whole(c.intermediate) : e.cut(c.intermediate, in, out);
-  };
+Experts::Experts(const Builder& b, const MoeConfig& c)
+    : source_(b), config_(c), range_{0, c.experts}, memory_(b.expert_memory()) {
+  const int64_t granule =
+      (b / int64_t{0}).cut_granule(c.intermediate, {"gate_proj", "up_proj"}, {"down_proj"});
+  is_whole_ = choose_expert_split(b, c, granule) == ExpertSplit::whole;
+  if (is_whole_) range_ = b.shard().range(c.experts);
   // Of all experts a token reads k.
   const double share = static_cast<double>(c.rule.top_k) / static_cast<double>(c.experts);
-  const bool is_meta = b.ctx().device.is_meta();
-  const int64_t end = is_meta ? std::min(range_.end, range_.begin + 1) : range_.end;
-  const Builder each = b.standing_for({.copies = is_meta ? range_.size() : 1, .read_share = share});
-  std::map<std::string, size_t> kinds;
-  for (int64_t e = range_.begin; e < end; ++e) {
-    const Expert& made = experts_.emplace_back(load(each / e, c, cut(each / e)));
-    if (made.gate_up.weight() == nullptr) continue;
-    const std::string kind = made.gate_up.weight()->kernel() + " " + made.down.weight()->kernel();
-    if (kinds.emplace(kind, experts_.size() - 1).second) kinds_.push_back(experts_.size() - 1);
+  source_ = b.standing_for({.copies = 1, .read_share = share, .is_paged = memory_ != nullptr});
+  if (range_.is_empty()) return;
+  if (b.ctx().device.is_meta())
+    hold_one_for_all();
+  else if (memory_)
+    leave_in_file();
+  else
+    hold_all();
+}
+
+void Experts::note_form(const Expert& e, std::map<std::string, size_t>& seen) {
+  if (e.gate_up.weight() == nullptr) return;
+  const std::string kernels = e.gate_up.weight()->kernel() + " " + e.down.weight()->kernel();
+  if (seen.emplace(kernels, forms_.size()).second) forms_.push_back(e);
+}
+
+void Experts::hold_all() {
+  std::map<std::string, size_t> seen;
+  for (int64_t e = range_.begin; e < range_.end; ++e) {
+    held_.push_back(std::make_shared<const Expert>(load(source_, e)));
+    note_form(*held_.back(), seen);
   }
+}
+
+void Experts::hold_one_for_all() {
+  std::map<std::string, size_t> seen;
+  Stands all = source_.stands();
+  all.copies = range_.size();
+  note_form(load(source_.standing_for(all), range_.begin), seen);
+}
+
+// Shapes are checked now, so that a start says what is wrong with the file. One expert is packed:
+// of all layers together they tell how long it takes.
+void Experts::leave_in_file() {
+  OwnedCtx meta = OwnedCtx::meta(source_.ctx().isa, source_.ctx().activation);
+  const Builder shapes = source_.on(meta.ctx());
+  std::map<std::string, size_t> seen;
+  for (int64_t e = range_.begin; e < range_.end; ++e) {
+    const Expert shape = load(shapes, e);
+    note_form(shape, seen);
+    most_bytes_ = std::max(most_bytes_, shape.bytes());
+  }
+  layer_ = memory_->next_layer();
+  Ctx ctx = source_.ctx();
+  take(ctx, range_.begin);
+}
+
+// Counted already.
+std::shared_ptr<const Expert> Experts::take(Ctx& ctx, int64_t e) const {
+  Stands nothing = source_.stands();
+  nothing.copies = 0;
+  return memory_->take(
+      {layer_, e}, most_bytes_, [&] { return load(source_.on(ctx).standing_for(nothing), e); });
+}
+
+void Experts::read_ahead(int64_t e) const {
+  if (!memory_->holds({layer_, e})) (source_ / e).read_ahead({"gate_proj", "up_proj", "down_proj"});
 }
 
 Tensor Experts::run(Ctx& ctx, const Expert& e, const Tensor& x) const {
@@ -120,16 +171,23 @@ Tensor Experts::run(Ctx& ctx, const Expert& e, const Tensor& x) const {
 void Experts::reserve(Ctx& ctx, const Tensor& x) const {
   Ctx shapes = ctx;
   shapes.device = Device::meta();
-  for (const size_t kind : kinds_) run(shapes, experts_[kind], shapes.empty(x.shape()));
+  for (const Expert& form : forms_) run(shapes, form, shapes.empty(x.shape()));
 }
 
 void Experts::add_to(Ctx& ctx, Tensor& y, const Tensor& x, const ops::Routing& routing) const {
   reserve(ctx, x);
-  if (ctx.device.is_meta() || kinds_.empty()) return;
+  if (ctx.device.is_meta() || forms_.empty()) return;
   const auto all = ops::rows_by_expert(routing, range_.begin, range_.size());
-  for (size_t e = 0; e < all.size(); ++e) {
-    if (all[e].tokens.empty()) continue;
-    const Tensor own = run(ctx, experts_[e], ops::gather_rows(ctx, x, all[e].tokens));
+  std::vector<size_t> chosen;
+  for (size_t e = 0; e < all.size(); ++e)
+    if (!all[e].tokens.empty()) chosen.push_back(e);
+  size_t ahead = 0;
+  for (size_t i = 0; i < chosen.size(); ++i) {
+    for (; memory_ && ahead < std::min(i + kReadAhead, chosen.size()); ++ahead)
+      read_ahead(range_.begin + static_cast<int64_t>(chosen[ahead]));
+    const size_t e = chosen[i];
+    const auto expert = memory_ ? take(ctx, range_.begin + static_cast<int64_t>(e)) : held_[e];
+    const Tensor own = run(ctx, *expert, ops::gather_rows(ctx, x, all[e].tokens));
     ops::add_weighted_rows_(ctx, y, own, all[e]);
   }
 }

@@ -5,13 +5,18 @@
 //   y = Σ w_e down_e(silu(gate_e x) * up_e x) over the chosen e  +  shared(x)
 //
 // Experts run one after the other, each over the tokens that chose it; a token's sum is taken in
-// the order of its experts. So its bits depend on itself alone, whoever else is in the step.
+// the order of its experts. So its bits depend on itself alone, whoever else is in the step, and
+// whether an expert lay in memory or in the file.
 #pragma once
 
+#include <map>
+#include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "nn/builder.h"
+#include "nn/expert_memory.h"
 #include "nn/step.h"
 #include "ops/routing.h"
 
@@ -39,26 +44,35 @@ struct MoeConfig {
 // there are enough experts. `granule`: units that stay together inside.
 ExpertSplit choose_expert_split(const Builder& b, const MoeConfig& c, int64_t granule);
 
-// This rank's part of the routed experts.
+// This rank's part of the routed experts: in memory, or in the file until they are chosen (see
+// BuilderOptions::expert_memory_bytes).
 class Experts {
  public:
   // b stands at "experts": N.gate_proj, N.up_proj, N.down_proj.
   Experts(const Builder& b, const MoeConfig& config);
-  // y [T, D] += this rank's part of every token's experts.
+  // y [T, D] += this rank's part of every token's experts. Throws what loading throws where experts
+  // lie in the file.
   void add_to(Ctx& ctx, Tensor& y, const Tensor& x, const ops::Routing& routing) const;
 
  private:
-  struct Expert {
-    Linear gate_up, down;
-  };
-  static Expert load(const Builder& b, const MoeConfig& c, const Cut& f);
+  Expert load(const Builder& b, int64_t e) const;
+  void hold_all();
+  void hold_one_for_all();
+  void leave_in_file();
+  void note_form(const Expert& e, std::map<std::string, size_t>& seen);
+  std::shared_ptr<const Expert> take(Ctx& ctx, int64_t e) const;
+  void read_ahead(int64_t e) const;
   Tensor run(Ctx& ctx, const Expert& e, const Tensor& x) const;
   void reserve(Ctx& ctx, const Tensor& x) const;
 
-  Range range_;  // of the experts
-  // One for each of the range; on meta the first stands for all.
-  std::vector<Expert> experts_;
-  std::vector<size_t> kinds_;  // an expert of each form of weights
+  Builder source_;  // its ctx is the one of loading: not for later
+  MoeConfig config_;
+  bool is_whole_;                                    // experts are dealt out, not cut
+  Range range_;                                      // of the experts
+  std::vector<std::shared_ptr<const Expert>> held_;  // of the range; empty: they lie in the file
+  std::vector<Expert> forms_;                        // an expert of each form of weights
+  std::shared_ptr<ExpertMemory> memory_;             // of those that lie in the file
+  int64_t layer_ = 0, most_bytes_ = 0;               // there: this layer, and its largest expert
 };
 
 class Moe {

@@ -187,6 +187,56 @@ TEST_F(MoeTest, MetaTakesTheScratchOfARunAndWeighsAsMuch) {
   }
 }
 
+// Experts in the file have the bits of experts in memory, however few are held, and weigh what may
+// be held.
+TEST_F(MoeTest, ExpertsInTheFileChangeNoBit) {
+  for (const Activation activation : {Activation::f32, Activation::int8}) {
+    OwnedCtx owned({.threads = 2, .isa = probe_topology().isa, .activation = activation});
+    const Builder whole(checkpoint_, owned.ctx());
+    const Tensor expected = run(Moe(whole / "mlp", config_, 1), owned.ctx(), x_);
+    int64_t experts = 0;
+    for (const int64_t percent : {0, 20, 50, 100}) {
+      const BuilderOptions options{.expert_memory_bytes = experts * percent / 100};
+      OwnedCtx loading({.threads = 1, .isa = probe_topology().isa, .activation = activation});
+      const Builder b(checkpoint_, loading.ctx(), {}, options);
+      const Moe paged(b / "mlp", config_, 1);
+      experts = b.paged_experts().bytes;
+      EXPECT_EQ(b.paged_experts().token_bytes, experts / 2);  // 3 of 6
+      EXPECT_EQ(b.loaded_bytes(), whole.loaded_bytes() - experts + *options.expert_memory_bytes);
+      for (int pass = 0; pass < 2; ++pass)
+        EXPECT_TRUE(
+            std::ranges::equal(run(paged, owned.ctx(), x_).span<float>(), expected.span<float>()))
+            << percent << " %";
+      EXPECT_LE(b.expert_memory()->held_bytes(), *options.expert_memory_bytes);
+      if (percent == 100) {
+        EXPECT_EQ(b.expert_memory()->loads().count, kExperts);
+      }
+
+      OwnedCtx meta = OwnedCtx::meta(probe_topology().isa, activation);
+      const Builder planned(checkpoint_, meta.ctx(), {}, options);
+      const Moe on_meta(planned / "mlp", config_, 1);
+      EXPECT_EQ(planned.loaded_bytes(), b.loaded_bytes());
+      EXPECT_EQ(planned.paged_experts().token_bytes, experts / 2);
+    }
+  }
+}
+
+// A start says what is wrong with an expert that may not be chosen for days.
+TEST_F(MoeTest, ExpertsInTheFileAreCheckedAtTheStart) {
+  checkpoint_->add_f32("mlp.experts.4.down_proj.weight",
+                       {kHidden, 3},
+                       std::vector<float>(static_cast<size_t>(3 * kHidden)));
+  OwnedCtx owned({.threads = 1});
+  try {
+    const Builder b(checkpoint_, owned.ctx(), {}, {.expert_memory_bytes = 0});
+    const Moe paged(b / "mlp", config_, 1);
+    FAIL() << "expected an error";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), ErrorCode::data_loss);
+    EXPECT_THAT(e.what(), HasSubstr("mlp.experts.4.down_proj: expected"));
+  }
+}
+
 // On ranks that only add up: their parts sum to the whole, however experts are shared out.
 TEST_F(MoeTest, PartsOfRanksSumToTheWhole) {
   OwnedCtx owned({.threads = 1});

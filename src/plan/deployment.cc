@@ -43,12 +43,16 @@ double seconds_of_all_stages(const Deployment& d, int tensor, Seconds seconds) {
 void add_rates(const PlanRequest& q, Deployment& d) {
   const DeviceModel& device = q.device;
   const int tensor = q.degrees.tensor;
-  if (device.bytes_per_s > 0)
-    d.decode_tokens_per_s = 1 / seconds_of_all_stages(d, tensor, [&](const RankPlan& r) {
-                              return static_cast<double>(r.read_bytes) / device.bytes_per_s +
-                                     link_seconds(device, r, tensor, 1);
-                            });
-  if (device.flops_per_s > 0)
+  const bool reads_file = d.experts_in_file() > 0;
+  if (device.bytes_per_s > 0 && (!reads_file || device.disk_bytes_per_s > 0)) {
+    double seconds = seconds_of_all_stages(d, tensor, [&](const RankPlan& r) {
+      return static_cast<double>(r.read_bytes) / device.bytes_per_s +
+             link_seconds(device, r, tensor, 1);
+    });
+    if (reads_file) seconds += d.file_bytes_per_token() / device.disk_bytes_per_s;
+    d.decode_tokens_per_s = 1 / seconds;
+  }
+  if (device.flops_per_s > 0 && !reads_file)
     d.prefill_tokens_per_s =
         kChunk / seconds_of_all_stages(d, tensor, [&](const RankPlan& r) {
           return 2.0 * static_cast<double>(r.layer_products) * kChunk / device.flops_per_s +
@@ -81,7 +85,40 @@ bool fits_with(PlanRequest request, int ranks, int64_t length, int seqs) {
   return plan_deployment(request).fits();
 }
 
+// As serve does: experts take what one sequence leaves, and what they do not find stays in the
+// file.
+void leave_experts(const PlanRequest& q, int64_t budget, RankBytes& b) {
+  if (!q.device.is_shared || !q.may_leave_experts) return;
+  const int64_t sequence = q.subjects.config.max_model_len * b.kv_per_token;
+  const int64_t room = std::max<int64_t>(budget - (b.fixed() - b.experts) - sequence, 0);
+  const int64_t held = std::min({b.experts, room, q.most_expert_bytes});
+  b.experts_in_file = b.experts - held;
+  b.experts = held;
+}
+
+template <typename Part>
+int64_t sum_over(const std::vector<RankPlan>& ranks, Part part) {
+  int64_t sum = 0;
+  for (const RankPlan& r : ranks) sum += part(r);
+  return sum;
+}
+
 }  // namespace
+
+int64_t Deployment::experts_held() const {
+  return sum_over(ranks, [](const RankPlan& r) { return r.bytes.experts; });
+}
+
+int64_t Deployment::experts_in_file() const {
+  return sum_over(ranks, [](const RankPlan& r) { return r.bytes.experts_in_file; });
+}
+
+double Deployment::file_bytes_per_token() const {
+  const auto all = static_cast<double>(experts_held() + experts_in_file());
+  const auto read =
+      static_cast<double>(sum_over(ranks, [](const RankPlan& r) { return r.expert_read_bytes; }));
+  return all > 0 ? read * static_cast<double>(experts_in_file()) / all : 0;
+}
 
 Deployment plan_deployment(const PlanRequest& q) {
   Deployment out;
@@ -92,11 +129,12 @@ Deployment plan_deployment(const PlanRequest& q) {
   int64_t weights = 0;
   for (int rank = 0; rank < q.degrees.world(); ++rank)
     weights += 1 + out.ranks.emplace_back(plan_rank(q.subjects, q.degrees, rank)).bytes.weights();
-  for (const RankPlan& r : out.ranks) {
+  for (RankPlan& r : out.ranks) {
     const double share = q.device.is_shared ? static_cast<double>(1 + r.bytes.weights()) /
                                                   static_cast<double>(weights)
                                             : 1.0;
     const auto budget = static_cast<int64_t>(share * static_cast<double>(out.budget_bytes));
+    leave_experts(q, budget, r.bytes);
     const int64_t left = budget - r.bytes.fixed();
     out.kv_tokens = std::min(
         out.kv_tokens, tokens_within(left, r.bytes.kv_per_token, q.subjects.config.block_size));

@@ -3,6 +3,7 @@
 // fast the devices let it be. A survey says the same of every degree.
 #pragma once
 
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,10 @@ struct PlanRequest {
   DeviceModel device;  // of count devices; ranks take one each
   Degrees degrees;
   double utilization = 0.9;  // share of a device's memory that may be taken
+  // On a machine's own memory: whether experts that do not fit stay in the file, and what each rank
+  // holds of them at most.
+  bool may_leave_experts = true;
+  int64_t most_expert_bytes = std::numeric_limits<int64_t>::max();
 };
 
 struct Deployment {
@@ -28,6 +33,11 @@ struct Deployment {
   double slowest_share = 1;  // what the busiest tensor rank reads over its even share
 
   bool fits() const { return missing_bytes == 0; }
+  // Of all ranks: experts that are held, and that stay in the file; what a token is to read of the
+  // latter if choices are spread evenly.
+  int64_t experts_held() const;
+  int64_t experts_in_file() const;
+  double file_bytes_per_token() const;
 };
 
 Deployment plan_deployment(const PlanRequest& request);

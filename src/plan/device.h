@@ -17,6 +17,7 @@ struct DeviceModel {
   double flops_per_s = 0;       // of 16-bit products, dense
   double link_bytes_per_s = 0;  // between two of them, one way
   double link_latency_s = 0;    // of one small sum over all of them
+  double disk_bytes_per_s = 0;  // at which experts in the file are read and packed, by all ranks
   // Ranks on the cores of one machine: each takes of its memory in proportion to its weights, as
   // `serve` deals it.
   bool is_shared = false;

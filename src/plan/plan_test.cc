@@ -66,8 +66,8 @@ TEST(Plan, CountsExpertsAndWhatATokenReadsOfThem) {
   EXPECT_EQ(plan_deployment(request("kimi-k2-thinking", "7x h100")).ranks[0].experts, 55);
 }
 
-// 109.9 GB as stored (FP8 with a scale for each row; tables, router and tower in bf16), of which the
-// tower's float32 norms and packed panels make little more.
+// 109.9 GB as stored (FP8 with a scale for each row; tables, router and tower in bf16), of which
+// the tower's float32 norms and packed panels make little more.
 TEST(Plan, WeighsAnFp8ModelWithExpertsAndATower) {
   const Deployment one = plan_deployment(request("glm-4.6v-fp8", "8x h100"));
   int64_t weights = 0;
@@ -135,6 +135,34 @@ TEST(Plan, RanksOfOneMachineShareItsMemoryAsTheyShareTheWeights) {
   q.device.memory_bytes /= 2;
   EXPECT_FALSE(plan_deployment(q).fits());
   EXPECT_EQ(remedy(q), "");
+}
+
+// 594 GB on a machine of 64: what is not expert lies in memory, 16 GiB or so, then as many experts
+// as fit beside one sequence.
+TEST(Plan, LeavesExpertsInTheFileWhereTheyDoNotFit) {
+  PlanRequest q = request("kimi-k2-thinking", "h100");
+  EXPECT_FALSE(plan_deployment(q).fits());  // a card has no file to read from
+  q.device.memory_bytes = int64_t{64} << 30;
+  q.device.is_shared = true;
+  q.device.disk_bytes_per_s = 2e9;
+  q.subjects.config.max_model_len = 4096;
+  const Deployment d = plan_deployment(q);
+  EXPECT_TRUE(d.fits());
+  const RankBytes& b = d.ranks[0].bytes;
+  EXPECT_GT(b.experts, int64_t{20} << 30);
+  EXPECT_NEAR(static_cast<double>(b.experts + b.experts_in_file) * 1e-9, 570.8, 12);
+  EXPECT_EQ(b.fixed() + 4096 * b.kv_per_token, d.budget_bytes);
+  // 8 of 384 experts, less those that are held.
+  const auto all = static_cast<double>(b.experts + b.experts_in_file);
+  EXPECT_NEAR(d.file_bytes_per_token(), static_cast<double>(b.experts_in_file) / 48, all * 1e-6);
+  EXPECT_LT(d.decode_tokens_per_s, 2e9 / d.file_bytes_per_token());
+  EXPECT_GT(d.decode_tokens_per_s, 0.9 * 2e9 / d.file_bytes_per_token());
+  EXPECT_THAT(report_text(q, d, {}, ""), HasSubstr("the others stay in the file"));
+
+  q.most_expert_bytes = int64_t{1} << 30;
+  EXPECT_EQ(plan_deployment(q).experts_held(), q.most_expert_bytes);
+  q.may_leave_experts = false;
+  EXPECT_FALSE(plan_deployment(q).fits());
 }
 
 TEST(Plan, CountsWhereRanksMeet) {

@@ -95,7 +95,9 @@ void add_weight(const LoadedWeight& w, int64_t head_size, RankPlan& out) {
       }
       break;
   }
-  out.read_bytes += static_cast<int64_t>(share * static_cast<double>(w.bytes));
+  const auto read = static_cast<int64_t>(share * static_cast<double>(w.bytes));
+  out.read_bytes += read;
+  if (kind == Kind::experts) out.expert_read_bytes += read;
 }
 
 KvSpec spec_of(const Model& model, const PlanSubjects& subjects) {

@@ -29,6 +29,7 @@ struct RankBytes {
   int64_t table = 0, head = 0, attention = 0, mlp = 0, experts = 0, tower = 0, vectors = 0;
   int64_t scratch = 0, media = 0, logits = 0;
   int64_t kv_per_token = 0;
+  int64_t experts_in_file = 0;  // not among `experts`: they are read when tokens choose them
 
   int64_t weights() const { return table + head + attention + mlp + experts + tower + vectors; }
   int64_t fixed() const { return weights() + scratch + media + logits; }
@@ -42,8 +43,9 @@ struct RankPlan {
   int64_t layers = 0, heads = 0, kv_heads = 0, ffn = 0, ffn_granule = 1, vocab = 0, tower_ffn = 0;
   int64_t experts = 0, expert_ffn = 0;
 
-  // For one token: bytes of weights that are read, and products of the layers.
-  int64_t read_bytes = 0, layer_products = 0;
+  // For one token: bytes of weights that are read, of experts among them, and products of the
+  // layers.
+  int64_t read_bytes = 0, expert_read_bytes = 0, layer_products = 0;
   // Sums with the other ranks, and floats that pass through each.
   int64_t meetings = 0, met_floats = 0;
 };

@@ -162,6 +162,24 @@ std::string verdict(const PlanRequest& q, const Deployment& d, const std::string
   return out + format(" (at most {} run at one time)\n", c.max_num_seqs);
 }
 
+// Where experts stay in the file: how many, and what that costs.
+std::string experts_text(const PlanRequest& q, const Deployment& d) {
+  if (d.experts_in_file() == 0) return "";
+  const auto file_bytes = static_cast<int64_t>(d.file_bytes_per_token());
+  std::string out = format(
+      "experts: {} of {} GiB are held, the others stay in the file; a token has {} GiB read of "
+      "them "
+      "if choices are spread evenly",
+      gib(d.experts_held()),
+      gib(d.experts_held() + d.experts_in_file()),
+      gib(file_bytes));
+  const double rate = q.device.disk_bytes_per_s;
+  return out + (rate > 0 ? format(": {:.3g} s at {:.3g} GB/s\n",
+                                  static_cast<double>(file_bytes) / rate,
+                                  rate * 1e-9)
+                         : "; --disk-bandwidth turns that into seconds\n");
+}
+
 std::string survey_text(const std::vector<DegreeRow>& survey) {
   std::string out =
       "\nranks  fits  dealt     GiB of weights  busiest  decode/s  prefill/s  KV tokens\n";
@@ -201,6 +219,7 @@ Json bytes_json(const RankPlan& r, int64_t length) {
           {"attention", b.attention},
           {"mlp", b.mlp},
           {"experts", b.experts},
+          {"experts_in_file", b.experts_in_file},
           {"vision_tower", b.tower},
           {"norms", b.vectors},
           {"weights", b.weights()},
@@ -248,7 +267,7 @@ std::string report_text(const PlanRequest& q,
   const auto columns = columns_of(d);
   out += table(columns, shard_rows(q), "", "of");
   out += "\n" + table(columns, byte_rows(q), "GiB", "");
-  out += "\n" + verdict(q, d, remedy);
+  out += "\n" + verdict(q, d, remedy) + experts_text(q, d);
   if (d.decode_tokens_per_s > 0 || d.prefill_tokens_per_s > 0)
     out += format("expected of one sequence, at best: decode {} tokens/s, prefill {} tokens/s\n",
                   rate(d.decode_tokens_per_s),
@@ -271,6 +290,9 @@ Json report_json(const PlanRequest& q,
               {"fits", d.fits()},
               {"missing_bytes", d.missing_bytes},
               {"kv_tokens", d.kv_tokens},
+              {"experts_held_bytes", d.experts_held()},
+              {"experts_in_file_bytes", d.experts_in_file()},
+              {"file_bytes_per_token", d.file_bytes_per_token()},
               {"decode_tokens_per_s", d.decode_tokens_per_s},
               {"prefill_tokens_per_s", d.prefill_tokens_per_s},
               {"ranks", ranks_json(q, d)}};
