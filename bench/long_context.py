@@ -48,7 +48,12 @@ def reference(folder, ids, answer, chunk=512):
     import transformers
 
     torch.set_num_threads(2)
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    config = json.loads((folder / "config.json").read_text())
+    if config["model_type"] == "kimi_k2":  # transformers knows the architecture by its first name
+        config = transformers.DeepseekV3Config(**{k: v for k, v in config.items() if k != "model_type"})
+        model = transformers.DeepseekV3ForCausalLM.from_pretrained(folder, config=config, dtype=torch.float32).eval()
+    else:
+        model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     cache, out, step = transformers.DynamicCache(), [], torch.tensor([ids])
     with torch.no_grad():
         for begin in range(0, len(ids), chunk):

@@ -171,3 +171,25 @@ def test_the_default_cache_leaves_room_for_the_rest():
     assert code == 0, err
     code, _, err = run("run", "smollm2-135m", "Name a river.", "--max-tokens", 2, "--memory-utilization", 0.1, "--kv-cache-memory-bytes", "400G")
     assert code == 4 and "would fit" in err
+
+
+def test_experts_in_the_file_change_no_answer():
+    model = ROOT / "tests/golden/kimi_k2_int4"
+    ask = ["run", model, "hello there", "--max-tokens", 12, "--temperature", 0]
+    expected = run(*ask, "--expert-memory", "all")
+    assert expected[0] == 0 and expected[1], expected[2]
+    for held in ("auto", "0", "60K"):
+        assert run(*ask, "--expert-memory", held)[:2] == expected[:2], held
+    assert run(*ask, "--expert-memory", "60K", "--log-level", "info")[2].count("the others stay in the file") == 2  # planned, loaded
+    code, _, err = run(*ask, "--expert-memory", "lots")
+    assert code == 2 and "--expert-memory" in err
+
+
+def test_a_plan_leaves_experts_in_the_file():
+    """GLM-4.6V-FP8 weighs 103 GiB."""
+    plan = ["plan", ROOT / "tests/data/configs/glm-4.6v-fp8/config.json", "--device", "cpu", "--device-memory", "32G", "--no-degrees", "--json"]
+    code, out, err = run(*plan, "--disk-bandwidth", 2)
+    assert code == 0, err
+    found = json.loads(out)
+    assert found["fits"] and found["experts_in_file_bytes"] > 60 << 30 and 15 << 30 < found["experts_held_bytes"] < 25 << 30
+    assert run(*plan, "--expert-memory", "all")[0] == 4
