@@ -90,7 +90,10 @@ std::string custom_id_of(std::string_view text) {
 
 BatchJob batch_job(const BatchLine& line, const JobContext& context) {
   for (const auto& [url, make] : kPoolingRoutes)
-    if (line.url == url) return make(*line.body, context);
+    if (line.url == url) {
+      check_pools(context.service.info());
+      return make(*line.body, context);
+    }
   const auto* route = std::ranges::find(kTextRoutes, line.url, &Route<GenerationJob>::url);
   if (route == std::end(kTextRoutes)) fail_type("url", line.url, known_urls());
   check_generates(context.service.info());
