@@ -20,6 +20,10 @@ endif()
 
 # Everything that ctest and the fuzz smoke run need, and no more: ./dev test builds this much with sanitizers.
 add_custom_target(checks)
+# Tests (ctest -L numbers) of what optimisation could change: the rooms that compute, and the queues of the engine. ./dev test builds these and the
+# program as they are released; the tests of all other rooms are run by it with sanitizers alone. Compiling tests is a third of a build.
+add_custom_target(numbers)
+set(QUERN_NUMBER_TESTS base_test tensor_test media_test ops_test comm_test cache_test nn_test sampling_test models_test engine_test invariance_test)
 
 # quern_precompile(TARGET HEADER …): the target's sources find these headers parsed already. For targets in which many files include a
 # header that takes seconds: half of the time of a sanitizer build went into reading JSON and test headers anew. What a file uses it
@@ -46,6 +50,10 @@ function(quern_test name)
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES TIMEOUT 900)
   add_dependencies(checks ${name})
+  if(name IN_LIST QUERN_NUMBER_TESTS)
+    add_dependencies(numbers ${name})
+    set_tests_properties(${name} PROPERTIES LABELS numbers)
+  endif()
 endfunction()
 
 # quern_library(NAME SOURCES a.cc … [DEPS room …] [LIBS target …] [TESTS a_test.cc …] [TEST_DEPS room …]
