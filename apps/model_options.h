@@ -41,6 +41,8 @@ struct ModelOptions : ParallelOptions {
   int64_t num_blocks = 0;             // 0: from the memory
   double memory_utilization = 0.9;
   bool enable_prefix_caching = true;
+  std::string
+      tensor_names;  // a file (weights/renamed_checkpoint.h); empty: the model's own, if any
   std::string chat_template;  // a file
   std::string
       quantization;  // accepted where it is what the checkpoint is; empty: from the checkpoint
