@@ -4,7 +4,9 @@
 #include <CLI/CLI.hpp>
 #include <csignal>
 
+#include "api/answer_constraint.h"
 #include "api/generation.h"
+#include "api/parsers/dialect_parser.h"
 #include "base/clock.h"
 #include "bell.h"
 
@@ -40,6 +42,16 @@ SamplingParams params_of(const Service& service,
   return resolve(fields, service.defaults(), limits, service.tokenizer());
 }
 
+// Reads thoughts and drops them.
+ParserFactory content_parser(const Service& service, const Prompt& prompt) {
+  if (!service.dialects().reasoning) return {};
+  DialectParser::Options options;
+  options.reasoning = service.dialects().reasoning;
+  options.prompt = thinking_at_end(prompt.text, *options.reasoning);
+  options.shows_reasoning = false;
+  return [options](int) { return std::make_unique<DialectParser>(options); };
+}
+
 }  // namespace
 
 void add_answer_options(CLI::App& command, AnswerOptions& o) {
@@ -70,11 +82,19 @@ Answer answer(Service& service,
               std::shared_ptr<const Prompt> prompt,
               const AnswerOptions& options,
               FunctionRef<void(const std::string&)> on_text) {
-  const SamplingParams params = params_of(service, *prompt, options);
+  SamplingParams params = params_of(service, *prompt, options);
+  TextOptions text = options.sampling.text;
+  // Without its marks, thinking would melt into the answer.
+  text.shown_special_ids = service.dialects().reasoning_markers;
+  ParserFactory parser;
+  if (options.grammar) {
+    params.grammar = grammar_behind(service.compile(*options.grammar), service, *prompt);
+    parser = content_parser(service, *prompt);
+  }
   const InterruptMark mark;
   const MonotonicClock clock;
   Bell bell;
-  Generation generation(service, "terminal", options.sampling.text);
+  Generation generation(service, "terminal", text, std::move(parser));
   Answer out;
   out.timings.prompt_tokens = static_cast<int64_t>(prompt->ids.size());
   const EngineStats before = service.stats();

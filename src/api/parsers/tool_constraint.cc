@@ -95,9 +95,9 @@ Json behind_reasoning(Json calls, const ToolConstraintRequest& request) {
   if (!request.has_reasoning || request.prompt == PromptThinking::closed) return calls;
   const bool is_open = request.prompt == PromptThinking::open;
   const Json thinking = {{"type", "tag"},
-                         {"begin", is_open ? "" : kThinkBegin},
+                         {"begin", is_open ? std::string_view() : request.family.begin},
                          {"content", {{"type", "any_text"}}},
-                         {"end", std::string(kThinkEnd) + "\n\n"}};
+                         {"end", std::string(request.family.end) + "\n\n"}};
   Json thoughtful = sequence_of(Json::array({thinking, calls}));
   if (is_open) return thoughtful;
   return {{"type", "or"}, {"elements", Json::array({std::move(thoughtful), std::move(calls)})}};
