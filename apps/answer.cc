@@ -52,6 +52,13 @@ ParserFactory content_parser(const Service& service, const Prompt& prompt) {
   return [options](int) { return std::make_unique<DialectParser>(options); };
 }
 
+std::string without_thoughts(const ParserFactory& parser, const std::string& text) {
+  if (!parser) return text;
+  const std::unique_ptr<AnswerParser> reader = parser(0);
+  std::string out = reader->push(text).content;
+  return out + reader->finish().content;
+}
+
 }  // namespace
 
 void add_answer_options(CLI::App& command, AnswerOptions& o) {
@@ -86,15 +93,13 @@ Answer answer(Service& service,
   TextOptions text = options.sampling.text;
   // Without its marks, thinking would melt into the answer.
   text.shown_special_ids = service.dialects().reasoning_markers;
-  ParserFactory parser;
-  if (options.grammar) {
+  const ParserFactory parser = content_parser(service, *prompt);
+  if (options.grammar)
     params.grammar = grammar_behind(service.compile(*options.grammar), service, *prompt);
-    parser = content_parser(service, *prompt);
-  }
   const InterruptMark mark;
   const MonotonicClock clock;
   Bell bell;
-  Generation generation(service, "terminal", text, std::move(parser));
+  Generation generation(service, "terminal", text, options.grammar ? parser : ParserFactory());
   Answer out;
   out.timings.prompt_tokens = static_cast<int64_t>(prompt->ids.size());
   const EngineStats before = service.stats();
@@ -115,6 +120,7 @@ Answer answer(Service& service,
   generation.cancel();
   if (whole.finish == FinishReason::error) throw Error(whole.error_code, whole.error);
   out.text = std::move(whole.text);
+  out.content = options.grammar ? out.text : without_thoughts(parser, out.text);
   out.ids = std::move(whole.tokens);
   out.finish = is_interrupted != 0 ? FinishReason::cancelled : whole.finish;
   const EngineStats after = service.stats();

@@ -40,6 +40,7 @@ struct Timings {
 
 struct Answer {
   std::string text;
+  std::string content;  // the same without thoughts in front, where the model's family has some
   std::vector<int32_t> ids;
   FinishReason finish = FinishReason::none;
   Timings timings;

@@ -212,7 +212,7 @@ TEST(RenamedCheckpoint, WhatIsWrongInAFileOfNamesIsNamed) {
        "in this order"},
       {R"({"tensors": [{"from": "a.{x}", "to": null}]})", "the places are"},
       {R"({"config": 3})", "expected an object"},
-      {std::string(1000, '['), "nested"}};
+      {std::string(1000, '['), "not valid JSON"}};
   for (const auto& [text, message] : wrong) {
     folder.write("quern_names.json", text);
     EXPECT_THAT(folder.error(), HasSubstr(message)) << text;

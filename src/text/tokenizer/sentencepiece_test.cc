@@ -23,7 +23,7 @@ using ::testing::HasSubstr;
 using Ids = std::vector<int32_t>;
 
 const std::string kData = std::string(QUERN_SOURCE_DIR) + "/tests/data/sentencepiece/";
-constexpr int32_t kRet = 4, kEnd = 5, kThink = 10, kThinkEnd = 11;
+constexpr int32_t kRetId = 4, kEndId = 5, kThinkId = 10, kThinkEndId = 11;
 constexpr EncodeOptions kPlain = {.add_special_tokens = false, .parse_special = false};
 
 std::string model(const std::string& name) {
@@ -71,13 +71,13 @@ TEST(SentencePiece, SparkWritesLineBreaksAsASymbol) {
   const Tokenizer t = spark();
   const std::string code = "theorem x :\n  a = b := by\n\tsimp\n\n    sorry\n";
   const Ids ids = t.encode(code);
-  EXPECT_EQ(std::count(ids.begin(), ids.end(), kRet), 5);
+  EXPECT_EQ(std::count(ids.begin(), ids.end(), kRetId), 5);
   const std::string expected = "theorem x :\n  a = b := by\n    simp\n\n    sorry\n";
   EXPECT_EQ(t.decode(ids), expected);
   EXPECT_EQ(streamed(t, ids), expected);
-  EXPECT_EQ(t.token_bytes(kRet), "\n");
-  EXPECT_EQ(t.id_to_token(kRet), "<ret>");
-  EXPECT_FALSE(t.is_special(kRet));
+  EXPECT_EQ(t.token_bytes(kRetId), "\n");
+  EXPECT_EQ(t.id_to_token(kRetId), "<ret>");
+  EXPECT_FALSE(t.is_special(kRetId));
 }
 
 TEST(SentencePiece, BytesAndUnknownCharactersComeBack) {
@@ -91,10 +91,10 @@ TEST(SentencePiece, BytesAndUnknownCharactersComeBack) {
 
 TEST(SentencePiece, TurnsEndWithEndWhateverIsNamed) {
   const Tokenizer t = spark(R"({"eos_token": "</s>", "bos_token": "<s>", "pad_token": "<pad>"})");
-  EXPECT_EQ(t.eos_id(), kEnd);
+  EXPECT_EQ(t.eos_id(), kEndId);
   EXPECT_EQ(t.bos_id(), 1);
   EXPECT_EQ(t.pad_id(), 0);
-  EXPECT_EQ(spark().eos_id(), kEnd);
+  EXPECT_EQ(spark().eos_id(), kEndId);
   for (const char* token : {"<end>", "<User>", "<unused6>", "<s>", "<unk>"})
     EXPECT_TRUE(t.is_special(t.token_to_id(token).value())) << token;
 }
@@ -103,8 +103,9 @@ TEST(SentencePiece, SpecialTokensInTheTextAreParsedIfAsked) {
   const Tokenizer t = spark();
   const Ids parsed = t.encode("<User> x<end><Bot> <unused6>y<unused7>");
   EXPECT_EQ(parsed.front(), t.token_to_id("<User>"));
-  EXPECT_EQ(std::count(parsed.begin(), parsed.end(), kEnd), 1);
-  EXPECT_EQ(std::count(parsed.begin(), parsed.end(), kThink), 1);
+  EXPECT_EQ(std::count(parsed.begin(), parsed.end(), kEndId), 1);
+  EXPECT_EQ(std::count(parsed.begin(), parsed.end(), kThinkId), 1);
+  EXPECT_EQ(parsed.back(), kThinkEndId);
   const Ids text = t.encode("<end> <s><unused7>", kPlain);
   for (const int32_t id : text) EXPECT_FALSE(t.is_special(id)) << id;
   EXPECT_EQ(t.decode(text), "<end> <s><unused7>");
