@@ -92,9 +92,9 @@ std::string task_prompt(std::string_view name, std::string_view text) {
   const std::string added = takes_names ? quoted_names(text) : std::string(text);
   if (added.empty())
     fail(ErrorCode::invalid_argument,
-         takes_names ? "--preset {}: PROMPT must name the fields, with commas between them"
-                     : "--preset {}: PROMPT must state the problem",
-         name);
+         "--preset {}: PROMPT must {}",
+         name,
+         takes_names ? "name the fields, with commas between them" : "state the problem");
   std::string out(preset.prompt);
   out.replace(out.find("{}"), 2, added);
   return out;

@@ -186,10 +186,18 @@ TEST(SentencePiece, DamageIsRefused) {
     }
   };
   for (size_t length = 0; length < whole.size(); length += 29) use(whole.substr(0, length));
-  for (size_t at = 0; at < whole.size(); ++at)
-    for (const char change : {'\xFF', '\x80', '\x01'}) {
+  constexpr char kChanges[] = {'\xFF', '\x80', '\x01'};
+  for (size_t at = 0; at < whole.size(); ++at) {
+    std::string damaged = whole;
+    damaged[at] = static_cast<char>(damaged[at] ^ kChanges[at % std::size(kChanges)]);
+    use(damaged);
+  }
+  // The root of the rules' trie, behind the size of the trie: where it leads is never looked at.
+  const std::string size("\x00\x04\x00\x00", 4);
+  for (size_t at = whole.find(size); at != std::string::npos; at = whole.find(size, at + 1))
+    for (size_t byte = 4; byte < 8; ++byte) {
       std::string damaged = whole;
-      damaged[at] = static_cast<char>(damaged[at] ^ change);
+      damaged[at + byte] = static_cast<char>(damaged[at + byte] ^ '\x80');
       use(damaged);
     }
 }
