@@ -109,6 +109,9 @@ TEST(SentencePiece, SpecialTokensInTheTextAreParsedIfAsked) {
   const Ids text = t.encode("<end> <s><unused7>", kPlain);
   for (const int32_t id : text) EXPECT_FALSE(t.is_special(id)) << id;
   EXPECT_EQ(t.decode(text), "<end> <s><unused7>");
+  // What the library does not find is not taken apart, and no stretch gets a space of its own.
+  const Tokenizer other = plain();
+  EXPECT_EQ(other.decode(other.encode("let <s>x", kPlain)), " let <s>x");
 }
 
 // No list of special tokens may hide it.

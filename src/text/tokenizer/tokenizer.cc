@@ -96,16 +96,24 @@ struct Tokenizer::State {
   }
 
   // SentencePiece finds the symbols that its user defined in any text: those that are special are
-  // taken apart where they are to be plain text.
-  void encode_unparsed(std::string_view text, std::vector<int32_t>& out) const {
+  // taken apart behind their first character where they are to be plain text.
+  void encode_unparsed(std::string_view text, bool at_begin, std::vector<int32_t>& out) const {
+    using Begins = SentencePiece::Begins;
+    const auto& file = pieces->file();
     size_t done = 0;
     const auto encode_to = [&](size_t end) {
-      encode_plain(text.substr(done, end - done), done == 0, out);
+      const bool begins = done == 0 && (at_begin || prefixes_every_stretch);
+      pieces->encode(text.substr(done, end - done), begins ? Begins::yes : Begins::no, out);
       done = end;
     };
     for (const Segment& part : added.split(text, AddedTokens::Stage::raw, true)) {
-      if (part.id < 0 || !added_token(part.id)->is_special) continue;
-      encode_to(static_cast<size_t>(part.text.data() - text.data()) + 1);
+      const bool is_symbol = part.id >= 0 && static_cast<size_t>(part.id) < file.pieces.size() &&
+                             file.pieces[static_cast<size_t>(part.id)].type ==
+                                 SentencePieceFile::PieceType::user_defined;
+      if (!is_symbol) continue;
+      size_t first = 0;
+      static_cast<void>(utf8_at(part.text, 0, first));
+      encode_to(static_cast<size_t>(part.text.data() - text.data()) + first);
     }
     encode_to(text.size());
   }
@@ -115,7 +123,6 @@ struct Tokenizer::State {
     std::string storage;
     if (!parse_special && follows_kimi)
       return encode_plain(normalizer.apply(text, storage), true, out);
-    if (!parse_special && pieces) return encode_unparsed(normalizer.apply(text, storage), out);
     for (const Segment& raw : added.split(text, AddedTokens::Stage::raw, parse_special)) {
       if (raw.id >= 0) {
         out.push_back(raw.id);
@@ -126,6 +133,8 @@ struct Tokenizer::State {
            added.split(rewritten, AddedTokens::Stage::normalized, parse_special)) {
         if (part.id >= 0)
           out.push_back(part.id);
+        else if (pieces && !parse_special)
+          encode_unparsed(part.text, out.empty(), out);
         else
           encode_plain(part.text, out.empty(), out);
       }
