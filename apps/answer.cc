@@ -4,7 +4,9 @@
 #include <CLI/CLI.hpp>
 #include <csignal>
 
+#include "api/answer_constraint.h"
 #include "api/generation.h"
+#include "api/parsers/dialect_parser.h"
 #include "base/clock.h"
 #include "bell.h"
 
@@ -40,6 +42,23 @@ SamplingParams params_of(const Service& service,
   return resolve(fields, service.defaults(), limits, service.tokenizer());
 }
 
+// Reads thoughts and drops them.
+ParserFactory content_parser(const Service& service, const Prompt& prompt) {
+  if (!service.dialects().reasoning) return {};
+  DialectParser::Options options;
+  options.reasoning = service.dialects().reasoning;
+  options.prompt = thinking_at_end(prompt.text, *options.reasoning);
+  options.shows_reasoning = false;
+  return [options](int) { return std::make_unique<DialectParser>(options); };
+}
+
+std::string without_thoughts(const ParserFactory& parser, const std::string& text) {
+  if (!parser) return text;
+  const std::unique_ptr<AnswerParser> reader = parser(0);
+  std::string out = reader->push(text).content;
+  return out + reader->finish().content;
+}
+
 }  // namespace
 
 void add_answer_options(CLI::App& command, AnswerOptions& o) {
@@ -70,11 +89,17 @@ Answer answer(Service& service,
               std::shared_ptr<const Prompt> prompt,
               const AnswerOptions& options,
               FunctionRef<void(const std::string&)> on_text) {
-  const SamplingParams params = params_of(service, *prompt, options);
+  SamplingParams params = params_of(service, *prompt, options);
+  TextOptions text = options.sampling.text;
+  // Without its marks, thinking would melt into the answer.
+  text.shown_special_ids = service.dialects().reasoning_markers;
+  const ParserFactory parser = content_parser(service, *prompt);
+  if (options.grammar)
+    params.grammar = grammar_behind(service.compile(*options.grammar), service, *prompt);
   const InterruptMark mark;
   const MonotonicClock clock;
   Bell bell;
-  Generation generation(service, "terminal", options.sampling.text);
+  Generation generation(service, "terminal", text, options.grammar ? parser : ParserFactory());
   Answer out;
   out.timings.prompt_tokens = static_cast<int64_t>(prompt->ids.size());
   const EngineStats before = service.stats();
@@ -95,6 +120,7 @@ Answer answer(Service& service,
   generation.cancel();
   if (whole.finish == FinishReason::error) throw Error(whole.error_code, whole.error);
   out.text = std::move(whole.text);
+  out.content = options.grammar ? out.text : without_thoughts(parser, out.text);
   out.ids = std::move(whole.tokens);
   out.finish = is_interrupted != 0 ? FinishReason::cancelled : whole.finish;
   const EngineStats after = service.stats();

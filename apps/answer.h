@@ -4,11 +4,13 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "api/service.h"
 #include "base/function_ref.h"
+#include "sampling/grammar/grammar.h"
 
 namespace CLI {
 class App;
@@ -21,6 +23,8 @@ namespace quern {
 struct AnswerOptions {
   SamplingFields sampling;
   int max_tokens = 0;  // 0: until the model ends or the context is full
+  // What the answer is held to; thoughts in front of it are then read and not shown.
+  std::optional<GrammarSpec> grammar;
 };
 void add_answer_options(CLI::App& command, AnswerOptions& options);
 
@@ -36,6 +40,7 @@ struct Timings {
 
 struct Answer {
   std::string text;
+  std::string content;  // the same without thoughts in front, where the model's family has some
   std::vector<int32_t> ids;
   FinishReason finish = FinishReason::none;
   Timings timings;

@@ -43,7 +43,7 @@ Answer turn(LoadedModel& loaded,
                a.timings.prefill_s,
                a.ids.size(),
                a.timings.tokens_per_s());
-  messages.push_back({{"role", "assistant"}, {"content", a.text}});
+  messages.push_back({{"role", "assistant"}, {"content", a.content}});
   return a;
 }
 

@@ -46,7 +46,7 @@ double operations_per_s(const bench::Roofs& roofs, Activation activation) {
 
 Prediction predict(const ModelOptions& options, const Diagnosis& d) {
   PlanRequest q;
-  q.subjects.checkpoint = open_checkpoint(find_model(options.model).path);
+  q.subjects.checkpoint = open_checkpoint(find_model(options.model).path, options.tensor_names);
   q.subjects.isa = d.machine.isa;
   q.subjects.activation = chosen_activation(options, d.machine.isa);
   q.subjects.kv_dtype = chosen_kv_dtype(options, q.subjects.activation);

@@ -57,7 +57,7 @@ std::string_view name_of(Activation activation) {
 
 void open_files(OpenedModel& opened, const ModelOptions& options) {
   opened.source = find_model(options.model);
-  opened.checkpoint = open_checkpoint(opened.source.path);
+  opened.checkpoint = open_checkpoint(opened.source.path, options.tensor_names);
   opened.prompts = PromptBuilder::open(
       opened.source.path, *opened.checkpoint, template_text(options), options.media.processor);
   const auto stated = opened.checkpoint->config().find("quantization_config");
@@ -136,6 +136,7 @@ std::vector<WorkerJob> jobs_of(const OpenedModel& opened,
     jobs.push_back({.place = place_of(options, rank),
                     .model = opened.source.path,
                     .model_mark = mark,
+                    .tensor_names = options.tensor_names,
                     .isa = choice.isa,
                     .activation = choice.activation,
                     .kv_dtype = choice.kv_dtype,

@@ -136,6 +136,11 @@ void add_model_options(CLI::App& command, ModelOptions& o) {
                      o.quantization,
                      "checked against the checkpoint; the checkpoint decides");
   command.add_option(
+      "--tensor-names",
+      o.tensor_names,
+      "a JSON file that says what the tensors of MODEL are and may change keys of its "
+      "config (docs/models/spark.md); default: quern_names.json in its folder");
+  command.add_option(
       "--chat-template", o.chat_template, "a Jinja file instead of the model's own template");
   command
       .add_option(

@@ -42,7 +42,9 @@ struct ModelOptions : ParallelOptions {
   double memory_utilization = 0.9;
   bool enable_prefix_caching = true;
   std::string expert_memory = "auto";  // bytes of a mixture's experts that are held, or all
-  std::string chat_template;           // a file
+  std::string
+      tensor_names;  // a file (weights/renamed_checkpoint.h); empty: the model's own, if any
+  std::string chat_template;  // a file
   std::string
       quantization;  // accepted where it is what the checkpoint is; empty: from the checkpoint
   MediaOptions media;

@@ -65,7 +65,7 @@ std::shared_ptr<const Checkpoint> by_config(const std::string& file, const std::
 std::shared_ptr<const Checkpoint> open_for_plan(const PlanOptions& o) {
   if (o.model.model.ends_with(".json")) return by_config(o.model.model, o.model.quantization);
   const std::string path = find_model(o.model.model).path;
-  std::shared_ptr<const Checkpoint> found = open_checkpoint(path);
+  std::shared_ptr<const Checkpoint> found = open_checkpoint(path, o.model.tensor_names);
   if (o.model.quantization.empty()) return found;
   if (found->names().empty()) return by_config(path + "/config.json", o.model.quantization);
   log(LogLevel::warn, "--quantization {}: the weights are here and decide", o.model.quantization);

@@ -9,6 +9,7 @@
 
 #include "answer.h"
 #include "api/answer_format.h"
+#include "api/grammar_presets.h"
 #include "base/error.h"
 #include "commands.h"
 #include "exit_codes.h"
@@ -39,8 +40,8 @@ std::string file_url(const std::string& path) {
 
 Json messages_of(const RunOptions& o) {
   Json messages = Json::array();
-  // Presets go with a system message, be it empty: some templates mark even that.
-  if (!o.system.empty() || !o.preset.empty())
+  // Most presets go with a system message, be it empty: some templates mark even that.
+  if (!o.system.empty() || (!o.preset.empty() && task_preset(o.preset).has_empty_system_message))
     messages.push_back({{"role", "system"}, {"content", o.system}});
   if (o.images.empty()) {
     messages.push_back({{"role", "user"}, {"content", o.prompt}});
@@ -78,6 +79,7 @@ void apply_preset(RunOptions& o) {
   }
   o.prompt = task_prompt(o.preset, o.prompt);
   if (!o.answer.sampling.temperature) o.answer.sampling.temperature = 0;
+  o.answer.grammar = grammar_preset(task_preset(o.preset).grammar);
 }
 
 int run(const RunOptions& o) {

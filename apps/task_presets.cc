@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Source: README of Tencent-Hunyuan/HunyuanOCR, "Application-oriented Prompts".
+// Source: README of Tencent-Hunyuan/HunyuanOCR, "Application-oriented Prompts". The prompt for Lean
+// is a neutral one: none was published.
 #include "task_presets.h"
 
 #include <algorithm>
@@ -51,7 +52,16 @@ const std::vector<TaskPreset>& task_presets() {
       {"subtitles-en", "Extract the subtitles from the image.", "the same, asked in English"},
       {"fields",
        "提取图片中的: [{}] 的字段内容，并按照 JSON 格式返回。",
-       "HunyuanOCR: the fields PROMPT names (a,b,c) as JSON"}};
+       "HunyuanOCR: the fields PROMPT names (a,b,c) as JSON",
+       TaskPreset::Adds::names},
+      {"lean4",
+       "Translate the following problem into a Lean 4 statement with Mathlib. Begin with `import "
+       "Mathlib`, name the theorem `problem`, leave its proof as `by sorry`, and answer with one "
+       "lean4 code block.\n\n{}",
+       "PROMPT, a problem in words, as a statement in Lean 4: one fenced block, made sure of",
+       TaskPreset::Adds::text,
+       "lean4",
+       false}};
   return presets;
 }
 
@@ -61,25 +71,32 @@ std::vector<std::string> task_preset_names() {
   return out;
 }
 
-std::string task_prompt(std::string_view name, std::string_view text) {
+const TaskPreset& task_preset(std::string_view name) {
   const auto& presets = task_presets();
   const auto preset = std::ranges::find(presets, name, &TaskPreset::name);
   if (preset == presets.end())
     fail(ErrorCode::invalid_argument, "--preset {}: there is no such task", name);
-  if (!preset->takes_text()) {
+  return *preset;
+}
+
+std::string task_prompt(std::string_view name, std::string_view text) {
+  const TaskPreset& preset = task_preset(name);
+  if (preset.adds == TaskPreset::Adds::nothing) {
     if (!text.empty())
       fail(ErrorCode::invalid_argument,
            "--preset {}: its prompt is fixed; leave PROMPT out, or the preset",
            name);
-    return std::string(preset->prompt);
+    return std::string(preset.prompt);
   }
-  const std::string names = quoted_names(text);
-  if (names.empty())
+  const bool takes_names = preset.adds == TaskPreset::Adds::names;
+  const std::string added = takes_names ? quoted_names(text) : std::string(text);
+  if (added.empty())
     fail(ErrorCode::invalid_argument,
-         "--preset {}: PROMPT must name the fields, with commas between them",
-         name);
-  std::string out(preset->prompt);
-  out.replace(out.find("{}"), 2, names);
+         "--preset {}: PROMPT must {}",
+         name,
+         takes_names ? "name the fields, with commas between them" : "state the problem");
+  std::string out(preset.prompt);
+  out.replace(out.find("{}"), 2, added);
   return out;
 }
 

@@ -5,6 +5,7 @@
 
 #include <set>
 
+#include "api/grammar_presets.h"
 #include "base/error.h"
 
 namespace quern {
@@ -20,6 +21,13 @@ TEST(TaskPresets, SayWhatTheyTake) {
   EXPECT_THROW(task_prompt("ocr", "please"), Error);
   EXPECT_THROW(task_prompt("fields", " , "), Error);
   EXPECT_THROW(task_prompt("poem", ""), Error);
+}
+
+TEST(TaskPresets, AProblemIsTakenAsItIs) {
+  const std::string prompt = task_prompt("lean4", "Show, for all x, y: {x} = {y}.");
+  EXPECT_TRUE(prompt.ends_with("\n\nShow, for all x, y: {x} = {y}."));
+  EXPECT_THROW(task_prompt("lean4", ""), Error);
+  EXPECT_TRUE(grammar_preset(task_preset("lean4").grammar).has_value());
 }
 
 TEST(TaskPresets, HaveNamesOfTheirOwn) {

@@ -60,7 +60,7 @@ class RankWork {
     }
     set_log_level(parse_log_level(job_.log_level));
     bind_to(job_.cpus);
-    checkpoint_ = open_checkpoint(job_.model);
+    checkpoint_ = open_checkpoint(job_.model, job_.tensor_names);
     if (mark_of(*checkpoint_) != job_.model_mark)
       fail(ErrorCode::data_loss,
            "{}: is not the model that the head serves: names, shapes or configuration differ",

@@ -46,6 +46,7 @@ std::string WorkerJob::to_text() const {
                      {"split", place.split},
                      {"model", model},
                      {"model_mark", model_mark},
+                     {"tensor_names", tensor_names},
                      {"isa", std::string(name_of(isa))},
                      {"activation", static_cast<int>(activation)},
                      {"kv_dtype", static_cast<int>(kv_dtype)},
@@ -74,6 +75,7 @@ WorkerJob WorkerJob::parse(const std::string& text) {
     job.place = {json.at("rank"), json.at("tensor_size"), json.at("stages"), json.at("split")};
     job.model = json.at("model");
     job.model_mark = json.at("model_mark");
+    job.tensor_names = json.at("tensor_names");
     job.isa = parse_isa(json.at("isa").get<std::string>());
     job.activation = static_cast<Activation>(json.at("activation").get<int>());
     job.kv_dtype = static_cast<DType>(json.at("kv_dtype").get<int>());

@@ -41,6 +41,8 @@ struct WorkerJob {
   RankPlace place;
   std::string model;        // a path
   uint64_t model_mark = 0;  // of the checkpoint: see mark_of; another one is refused
+  std::string tensor_names =
+      {};  // a file, at the same path on every machine; empty: the model's own
   Isa isa = Isa::scalar;
   Activation activation = Activation::f32;
   DType kv_dtype = DType::f32;

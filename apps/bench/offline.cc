@@ -107,7 +107,8 @@ double step_bytes(const Checkpoint& checkpoint) {
 OfflineModel load_for_bench(ModelOptions options, const Demand& demand) {
   OfflineModel out;
   {
-    const std::unique_ptr<Checkpoint> checkpoint = open_checkpoint(find_model(options.model).path);
+    const std::unique_ptr<Checkpoint> checkpoint =
+        open_checkpoint(find_model(options.model).path, options.tensor_names);
     check_length(checkpoint->config(), demand);
     out.step_bytes = bench::step_bytes(*checkpoint);
     out.shapes = known_shapes(checkpoint->config());

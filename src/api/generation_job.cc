@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "api/answer_constraint.h"
+
 namespace quern {
 namespace {
 
@@ -132,7 +134,8 @@ GenerationJob chat_job(const Json& body, const JobContext& context) {
   const auto grammar = compiled(request.sampling.constraint, context.service);
   GenerationJob job = job_of(request.sampling, request.stream, request.stream_options);
   add_prompt(job, context.service.prepare(request.chat), request.sampling, context, 0);
-  for (SamplingParams& params : job.params) params.grammar = grammar;
+  for (SamplingParams& params : job.params)
+    params.grammar = grammar_behind(grammar, context.service, *job.prompts.at(0));
   const AnswerReading reading = read_answers(job, request, context);
   AnswerParts parts = parts_of(job, request.sampling);
   parts.reasoning = reading.has_reasoning && request.tool_use.shows_reasoning;

@@ -20,6 +20,14 @@ number ::= "0" | [1-9] [0-9]? [0-9]?
 text ::= "\"" [^"\\]* "\""
 )EBNF";
 
+// A Lean 4 answer: one fenced block, and prose in front of it, none of which has a fence of its
+// own.
+constexpr std::string_view kLean4Block = R"EBNF(
+block ::= "```lean4\n" text "\n```"
+text ::= part+
+part ::= [^`\x00] | "`" [^`\x00] | "``" [^`\x00]
+)EBNF";
+
 struct Preset {
   std::string_view name, root;
   std::string_view rules;
@@ -30,6 +38,8 @@ constexpr Preset kPresets[] = {
      R"EBNF(root ::= [^\x00]* (action | "<answer>" action "</answer>"))EBNF",
      kAutoGlmActions},
     {"autoglm_action", "root ::= action", kAutoGlmActions},
+    {"lean4", R"EBNF(root ::= (text "\n")? block "\n"?)EBNF", kLean4Block},
+    {"lean4_block", "root ::= block", kLean4Block},
 };
 
 }  // namespace

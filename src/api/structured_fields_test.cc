@@ -174,6 +174,27 @@ TEST(GrammarPresets, AutoGlmTakesActionsAndNothingElse) {
   }
 }
 
+TEST(GrammarPresets, Lean4TakesOneBlock) {
+  const GrammarCompiler compiler;
+  const auto accepts = [&](const char* preset, std::string_view text) {
+    const auto state = compiler.compile(*grammar_preset(preset))->start();
+    for (const char c : text)
+      if (!state->accept(static_cast<unsigned char>(c))) return false;
+    return state->accept(GrammarCompiler::kByteEnd);
+  };
+  const std::string block =
+      "```lean4\nimport Mathlib\n\ntheorem x (a : ℝ) :\n    a = a := by\n  simp [`foo, ``Nat]\n```";
+  EXPECT_TRUE(accepts("lean4_block", block));
+  EXPECT_TRUE(accepts("lean4", block));
+  EXPECT_TRUE(accepts("lean4", "Here it is, with `sorry`:\n\n" + block + "\n"));
+  EXPECT_FALSE(accepts("lean4_block", "So:\n" + block));
+  EXPECT_FALSE(accepts("lean4", block + "\n" + block));
+  EXPECT_FALSE(accepts("lean4", "text alone"));
+  EXPECT_FALSE(accepts("lean4", "```lean4\nx"));
+  EXPECT_FALSE(accepts("lean4", "```lean\nx\n```"));
+  EXPECT_FALSE(accepts("lean4", "so " + block));
+}
+
 TEST(GrammarPresets, AreNamedInRequests) {
   const auto chosen = read(R"({"structured_outputs": {"preset": "autoglm_action"}})");
   ASSERT_TRUE(chosen.has_value());

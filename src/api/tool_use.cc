@@ -83,7 +83,8 @@ AnswerReading reading_of(const ReadingRequest& request) {
   const ToolChoice& choice = use.choice;
   AnswerReading out;
   DialectParser::Options options;
-  options.prompt = thinking_at_end(request.prompt.text);
+  const ReasoningFamily family = dialects.reasoning.value_or(ReasoningFamily());
+  options.prompt = thinking_at_end(request.prompt.text, family);
   if (use.separates_reasoning) options.reasoning = dialects.reasoning;
   options.shows_reasoning = use.shows_reasoning;
   std::shared_ptr<const ToolDialect> dialect;
@@ -94,6 +95,7 @@ AnswerReading reading_of(const ReadingRequest& request) {
                                              .choice = choice,
                                              .is_parallel = use.is_parallel,
                                              .has_reasoning = has_reasoning,
+                                             .family = family,
                                              .prompt = options.prompt,
                                              .special_tokens = dialects.tool_markers,
                                              .calls_before = request.calls_before});

@@ -17,5 +17,6 @@ std::unique_ptr<Model> make_qwen2_5_vl(const Builder& b);
 std::unique_ptr<Model> make_glm4v(const Builder& b);
 std::unique_ptr<Model> make_glm4v_moe(const Builder& b);
 std::unique_ptr<Model> make_hunyuan_vl(const Builder& b);
+std::unique_ptr<Model> make_spark(const Builder& b);
 
 }  // namespace quern

@@ -20,7 +20,7 @@ DecoderConfig llama_config(const Config& root) {
     return root.boolean_or(key, false) ? Bias::present : Bias::none;
   };
   c.attention.qkv_bias = c.attention.out_bias = bias("attention_bias");
-  c.mlp_bias = bias("mlp_bias");
+  c.mlp.gate_up_bias = c.mlp.down_bias = bias("mlp_bias");
   return c;
 }
 

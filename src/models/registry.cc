@@ -19,11 +19,33 @@ constexpr ModelEntry kTable[] = {
     {"HunYuanVLForConditionalGeneration", "hunyuan_vl", make_hunyuan_vl},
     {"DeepseekV3ForCausalLM", "deepseek_v3", make_deepseek_v3},
     {"KimiK2ForCausalLM", "kimi_k2", make_deepseek_v3},  // configs that were renamed
+    {"SparkForCausalLM", "spark", make_spark},
+    {"SparkModel", "spark", make_spark},  // with an output matrix all the same
     {"LlamaModel", "llama", make_llama, Output::hidden},
     {"Qwen2Model", "qwen2", make_qwen2, Output::hidden},
     {"LlamaForSequenceClassification", "llama", make_llama, Output::scores},
     {"Qwen2ForSequenceClassification", "qwen2", make_qwen2, Output::scores},
 };
+
+// Families that are easily taken for one of the table.
+struct OtherFamily {
+  std::string_view model_type, what;
+};
+constexpr OtherFamily kNotCarried[] = {
+    {"spark2_5", "Spark-X2.5 has sliding windows, gated heads and a fused projection"},
+    {"spark3", "Spark 3 has sliding windows and gates"},
+    {"iflytekspark", "iFlytekSpark is an older architecture"},
+};
+
+void refuse_other_families(const Config& config, std::string_view type) {
+  for (const OtherFamily& family : kNotCarried)
+    if (family.model_type == type)
+      fail(ErrorCode::unsupported,
+           "{}: model_type \"{}\": {}; of iFlytek's families this build carries \"spark\" alone",
+           config.path(),
+           type,
+           family.what);
+}
 
 std::string known_architectures() {
   std::string out;
@@ -53,6 +75,7 @@ const ModelEntry& model_entry(const Config& config) {
   const auto architectures =
       config.has("architectures") ? config.strings("architectures") : std::vector<std::string>{};
   const std::string type = config.string_or("model_type", "");
+  refuse_other_families(config, type);
   for (const ModelEntry& entry : kTable) {
     const bool matches =
         architectures.empty()

@@ -254,10 +254,19 @@ TakenInputs Builder::read_part(const Band& band, const Cut& k) const {
   return take_inputs(read_rows(part.name, whole, band.rows, {0, k.length}), k.parts);
 }
 
-Tensor Builder::bias_of(const std::vector<RowPart>& parts) const {
+Tensor Builder::bias_of(const std::vector<RowPart>& parts, Bias bias) const {
+  const auto is_read = [&](const RowPart& part) {
+    return bias == Bias::present || (bias == Bias::if_stored && has(part.name + ".bias"));
+  };
+  if (std::ranges::none_of(parts, is_read)) return {};
   Tensor out = Tensor::empty({row_count(parts)}, DType::f32, ctx().device);
+  if (out.raw() != nullptr) std::ranges::fill(out.span<float>(), 0.0f);
   int64_t at = 0;
   for (const RowPart& part : parts) {
+    if (!is_read(part)) {
+      at += total_size(part.rows);
+      continue;
+    }
     const Tensor stored = vector(part.name + ".bias", part.length);
     for (const Range rows : part.rows) {
       if (out.raw() != nullptr && !rows.is_empty())
@@ -433,7 +442,7 @@ Linear Builder::load(const std::vector<RowPart>& parts, const Cut& k, Bias bias,
   const int64_t n = row_count(parts);
   if (has_weights())
     for (const RowPart& part : parts) check_shape(path_of(part.name), part.length, k.length);
-  Tensor b = bias == Bias::present ? bias_of(parts) : Tensor();
+  Tensor b = bias_of(parts, bias);
   Packed packed;
   if (n > 0 && k.size() > 0) {
     packed = pack(parts, k, keep);
@@ -448,9 +457,9 @@ Linear Builder::load(const std::vector<RowPart>& parts, const Cut& k, Bias bias,
   return packed.gather.empty() ? out : out.gather_inputs(std::move(packed.gather));
 }
 
-Linear Builder::head(std::string_view name, const Cut& n, int64_t k) const {
+Linear Builder::head(std::string_view name, const Cut& n, int64_t k, Bias bias) const {
   const Keep keep = loading_->options.int8_head ? Keep::as_int8 : Keep::as_stored;
-  return load({{std::string(name), n.length, n.parts}}, Cut::whole(k), Bias::none, keep);
+  return load({{std::string(name), n.length, n.parts}}, Cut::whole(k), bias, keep);
 }
 
 Linear Builder::stack(const std::vector<RowPart>& parts, int64_t k, Bias bias) const {

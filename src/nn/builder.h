@@ -28,8 +28,8 @@
 namespace quern {
 
 // Whether the architecture has a bias there. A bias in the file that the architecture lacks is
-// skipped.
-enum class Bias : bool { none, present };
+// skipped. if_stored: where the file decides; of a stack, matrices without one add zero.
+enum class Bias : uint8_t { none, present, if_stored };
 
 // An axis of `length` elements and the parts of it that this rank holds: one range, or many where
 // an inner axis follows the order in which a checkpoint's groups were formed.
@@ -166,7 +166,7 @@ class Builder {
               const Cut& k,
               Bias bias = Bias::none) const;  // summed over ranks
   // The matrix that makes logits, this rank's outputs: rounded if the options ask for it.
-  Linear head(std::string_view name, const Cut& n, int64_t k) const;
+  Linear head(std::string_view name, const Cut& n, int64_t k, Bias bias = Bias::none) const;
   Linear stack(const std::vector<RowPart>& parts, int64_t k, Bias bias = Bias::none) const;
   // As rows(), without bias and sum: what this rank adds to a sum that the caller takes.
   Linear addend(std::string_view name, int64_t n, const Cut& k) const;
@@ -242,7 +242,7 @@ class Builder {
   int64_t block_granule(Names columns, Names rows) const;
   QuantMatrix read_floats(std::string_view name, const Shape& whole, Range rows) const;
   std::string packed_name(const std::vector<RowPart>& parts, const Cut& k, Keep keep) const;
-  Tensor bias_of(const std::vector<RowPart>& parts) const;
+  Tensor bias_of(const std::vector<RowPart>& parts, Bias bias) const;
   Linear load(const std::vector<RowPart>& parts,
               const Cut& k,
               Bias bias,

@@ -98,6 +98,19 @@ TEST_F(BuilderTest, SkipsABiasThatTheArchitectureLacks) {
   EXPECT_THAT(column(builder(cpu_.ctx()).whole({"o"}, 2, 2), 0), ElementsAre(0, 100));
 }
 
+// Of a stack, matrices without a bias add zero; where none has one there is none.
+TEST_F(BuilderTest, AFileDecidesOfItsBiases) {
+  for (const char* name : {"a", "b", "c"})
+    checkpoint_->add_counting(std::string(name) + ".weight", 2, 2);
+  checkpoint_->add_f32("b.bias", {2}, {0.25f, 0.5f});
+  const Builder b = builder(cpu_.ctx());
+  EXPECT_THAT(column(b.whole({"a", "b", "c"}, 2, 2, Bias::if_stored), 0),
+              ElementsAre(0, 100, 0.25f, 100.5f, 0, 100));
+  EXPECT_THAT(column(b.whole({"a"}, 2, 2, Bias::if_stored), 0), ElementsAre(0, 100));
+  EXPECT_THAT(column(b.head("b", Cut::whole(2), 2, Bias::if_stored), 0),
+              ElementsAre(0.25f, 100.5f));
+}
+
 TEST_F(BuilderTest, RanksTogetherHoldTheWhole) {
   checkpoint_->add_counting("first.weight", 13, 4);
   checkpoint_->add_counting("second.weight", 4, 13);

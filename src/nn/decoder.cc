@@ -48,8 +48,8 @@ std::variant<Attention, LatentAttention> make_attention(const Builder& b, const 
 
 std::variant<GatedMlp, Moe> make_mlp(const Builder& b, const DecoderConfig& c, int64_t layer) {
   if (c.moe && c.moe->holds_at(layer)) return Moe(b, *c.moe, layer);
-  if (c.is_gate_up_fused) return GatedMlp::fused(b, c.hidden, c.intermediate);
-  return GatedMlp(b, c.hidden, c.intermediate, c.mlp_bias);
+  if (c.is_gate_up_fused) return GatedMlp::fused(b, c.hidden, c.intermediate, c.mlp.gate);
+  return GatedMlp(b, c.hidden, c.intermediate, c.mlp);
 }
 
 Tensor run(Ctx& ctx, const std::variant<GatedMlp, Moe>& mlp, const Tensor& x, const Step& s) {
@@ -76,16 +76,18 @@ int64_t count_labels(const Config& root) {
   return count;
 }
 
-DecoderConfig DecoderConfig::from(const Config& root, double default_eps) {
-  DecoderConfig c = without_heads(root, default_eps);
+DecoderConfig DecoderConfig::from(const Config& root, double default_eps, Gates gates) {
+  DecoderConfig c = without_heads(root, default_eps, gates);
   c.attention.sizes = head_sizes(root.sub_or_self("text_config"), c.hidden);
   return c;
 }
 
-DecoderConfig DecoderConfig::without_heads(const Config& root, double default_eps) {
+DecoderConfig DecoderConfig::without_heads(const Config& root, double default_eps, Gates gates) {
   const Config text = root.sub_or_self("text_config");
-  require_silu(text.string_or("hidden_act", "silu"), text.path());
   DecoderConfig c;
+  const std::string act = text.string_or("hidden_act", "silu");
+  if (gates == Gates::silu) require_silu(act, text.path());
+  c.mlp.gate = gate_op(act, text.path());
   c.vocab = text.integer("vocab_size", 1, int64_t{1} << 24);
   c.hidden = text.integer("hidden_size", 1, kMaxWidth);
   c.intermediate = text.integer("intermediate_size", 1, kMaxWidth);
@@ -108,18 +110,18 @@ DecoderConfig DecoderConfig::without_heads(const Config& root, double default_ep
 }
 
 DecoderBlock::DecoderBlock(const Builder& b, const DecoderConfig& c, int64_t layer)
-    : attn_norm(b / "input_layernorm", c.hidden, c.norm_eps),
-      mlp_norm(b / "post_attention_layernorm", c.hidden, c.norm_eps),
+    : attn_norm(b / "input_layernorm", c.hidden, c.norm_eps, c.norm),
+      mlp_norm(b / "post_attention_layernorm", c.hidden, c.norm_eps, c.norm),
       attn(make_attention(b / "self_attn", c)),
       mlp(make_mlp(b / "mlp", c, layer)) {
   if (!c.has_sandwich_norms) return;
-  attn_out_norm.emplace(b / "post_self_attn_layernorm", c.hidden, c.norm_eps);
-  mlp_out_norm.emplace(b / "post_mlp_layernorm", c.hidden, c.norm_eps);
+  attn_out_norm.emplace(b / "post_self_attn_layernorm", c.hidden, c.norm_eps, c.norm);
+  mlp_out_norm.emplace(b / "post_mlp_layernorm", c.hidden, c.norm_eps, c.norm);
 }
 
 void DecoderBlock::operator()(Ctx& ctx, Tensor& h, const Step& s, int layer) const {
   const auto attend = [&](const auto& form) { return form(ctx, attn_norm(ctx, h), s, layer); };
-  const auto add = [&](const Tensor& x, const std::optional<RmsNorm>& norm) {
+  const auto add = [&](const Tensor& x, const std::optional<Norm>& norm) {
     ops::add_(ctx, h, norm ? (*norm)(ctx, x) : x);
   };
   add(std::visit(attend, attn), attn_out_norm);
@@ -137,9 +139,9 @@ Decoder::Decoder(const Builder& b, const DecoderConfig& config, Rope rope)
   if (stage_.rank() == 0) embedding_.emplace(b, "model.embed_tokens", config.vocab, config.hidden);
   blocks_ = load_blocks(b / "model.layers", config, layers_);
   if (!is_last()) return;
-  norm_.emplace(b / "model.norm", config.hidden, config.norm_eps);
+  norm_.emplace(b / "model.norm", config.hidden, config.norm_eps, config.norm);
   if (output_ == Output::logits)
-    head_.emplace(b, head_name(b, config), config.vocab, config.hidden);
+    head_.emplace(b, head_name(b, config), config.vocab, config.hidden, config.head_bias);
   if (output_ == Output::scores && answers_)
     score_.emplace(b, "score", config.labels, config.hidden);
 }

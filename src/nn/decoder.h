@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The pre-norm decoder of Llama and its relatives: embedding, blocks, norm, output matrix. Touvron
 // et al. 2023.
-//   h += attention(rms_norm(h));  h += mlp(rms_norm(h))
+//   h += attention(norm(h));  h += mlp(norm(h))
 #pragma once
 
 #include <optional>
@@ -23,14 +23,20 @@ namespace quern {
 // `id2label`, else 2.
 int64_t count_labels(const Config& root);
 
+// Which hidden_act a family's MLPs are carried with: silu alone, as all published checkpoints have,
+// or whatever gate_op knows.
+enum class Gates : uint8_t { silu, stated };
+
 struct DecoderConfig {
   int64_t vocab = 0, hidden = 0, intermediate = 0, max_positions = 0;
   int layers = 0;
   double norm_eps = 0;
+  NormKind norm = NormKind::rms;
   bool is_tied = false;  // without an output matrix, the embedding table serves as one
   int64_t labels = 0;    // rows of the classification head, where there is one
   AttentionConfig attention;
-  Bias mlp_bias = Bias::none;
+  GatedMlpOptions mlp = {};  // of layers without experts
+  Bias head_bias = Bias::none;
   // Norms behind attention and MLP too, in front of their additions ("sandwich", GLM-4):
   // "post_self_attn_layernorm", "post_mlp_layernorm".
   bool has_sandwich_norms = false;
@@ -43,9 +49,13 @@ struct DecoderConfig {
   // The keys that all these families share; biases are the family's own business. Reads
   // `text_config` where newer saves nest it. `default_eps` holds where the config has no
   // rms_norm_eps. Throws data_loss or unsupported naming the key.
-  static DecoderConfig from(const Config& root, double default_eps = 1e-6);
+  static DecoderConfig from(const Config& root,
+                            double default_eps = 1e-6,
+                            Gates gates = Gates::silu);
   // The same without the keys of attention's sizes.
-  static DecoderConfig without_heads(const Config& root, double default_eps = 1e-6);
+  static DecoderConfig without_heads(const Config& root,
+                                     double default_eps = 1e-6,
+                                     Gates gates = Gates::silu);
 };
 
 struct DecoderBlock {
@@ -54,10 +64,10 @@ struct DecoderBlock {
   // h [T, D], updated in place; s: this step's batch, cache and angles; layer: of the cache
   void operator()(Ctx& ctx, Tensor& h, const Step& s, int layer) const;
 
-  RmsNorm attn_norm, mlp_norm;
+  Norm attn_norm, mlp_norm;
   std::variant<Attention, LatentAttention> attn;
   std::variant<GatedMlp, Moe> mlp;
-  std::optional<RmsNorm> attn_out_norm, mlp_out_norm;
+  std::optional<Norm> attn_out_norm, mlp_out_norm;
 };
 
 class Decoder {
@@ -88,8 +98,8 @@ class Decoder {
   std::optional<Embedding> embedding_;  // of the first stage
   std::vector<DecoderBlock> blocks_;
   Output output_;
-  bool answers_;                 // the first rank of the last stage
-  std::optional<RmsNorm> norm_;  // of the last stage, as is the head
+  bool answers_;              // the first rank of the last stage
+  std::optional<Norm> norm_;  // of the last stage, as is the head
   std::optional<LmHead> head_;
   std::optional<ScoreHead> score_;
 };

@@ -50,8 +50,8 @@ Tensor Embedding::operator()(Ctx& ctx, std::span<const int32_t> ids) const {
   return out;
 }
 
-LmHead::LmHead(const Builder& b, std::string_view name, int64_t vocab, int64_t hidden)
-    : linear_(b.head(name, {vocab, {b.shard().range(vocab)}}, hidden)),
+LmHead::LmHead(const Builder& b, std::string_view name, int64_t vocab, int64_t hidden, Bias bias)
+    : linear_(b.head(name, {vocab, {b.shard().range(vocab)}}, hidden, bias)),
       vocab_(vocab),
       shard_(b.shard()) {}
 

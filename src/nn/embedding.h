@@ -29,7 +29,11 @@ class Embedding {
 class LmHead {
  public:
   // `name` below b: "lm_head", or the embedding's where the two are tied.
-  LmHead(const Builder& b, std::string_view name, int64_t vocab, int64_t hidden);
+  LmHead(const Builder& b,
+         std::string_view name,
+         int64_t vocab,
+         int64_t hidden,
+         Bias bias = Bias::none);
   // [n, D] -> [n, V] on the first rank; undefined on the others.
   Tensor operator()(Ctx& ctx, const Tensor& h) const;
 

@@ -8,31 +8,40 @@
 
 namespace quern {
 
-// down(silu(gate(x)) * up(x)). Shazeer 2020 (SwiGLU).
+struct GatedMlpOptions {
+  Bias gate_up_bias = Bias::none, down_bias = Bias::none;
+  GateOp gate = ops::silu_mul;
+};
+
+// down(act(gate(x)) * up(x)). Shazeer 2020 (SwiGLU, GEGLU).
 struct GatedMlp {
+  GatedMlp(const Builder& b, int64_t d, int64_t f, const GatedMlpOptions& options)
+      : GatedMlp(b, d, b.cut(f, {"gate_proj", "up_proj"}, {"down_proj"}), options) {}
   GatedMlp(const Builder& b, int64_t d, int64_t f, Bias bias = Bias::none)
-      : GatedMlp(b, d, b.cut(f, {"gate_proj", "up_proj"}, {"down_proj"}), bias) {}
+      : GatedMlp(b, d, f, GatedMlpOptions{bias, bias}) {}
   // gate and up stored as one matrix, "gate_up_proj" [2 F, D], gate first (GLM-4). No biases.
-  static GatedMlp fused(const Builder& b, int64_t d, int64_t f) {
-    return fused(b, d, b.cut(f, {"gate_up_proj"}, {"down_proj"}));
+  static GatedMlp fused(const Builder& b, int64_t d, int64_t f, GateOp gate = ops::silu_mul) {
+    return fused(b, d, b.cut(f, {"gate_up_proj"}, {"down_proj"}), gate);
   }
   Tensor operator()(Ctx& ctx, const Tensor& x) const {
-    return down(ctx, ops::silu_mul(ctx, gate_up(ctx, x)));
+    return down(ctx, gate(ctx, gate_up(ctx, x)));
   }
 
   Linear gate_up, down;
+  GateOp gate;
 
  private:
-  GatedMlp(const Builder& b, int64_t d, const Cut& f, Bias bias)
-      : gate_up(b.columns({"gate_proj", "up_proj"}, f, d, bias)),
-        down(b.rows("down_proj", d, f, bias)) {}
-  GatedMlp(Linear gate_and_up, Linear last)
-      : gate_up(std::move(gate_and_up)), down(std::move(last)) {}
-  static GatedMlp fused(const Builder& b, int64_t d, const Cut& f) {
+  GatedMlp(const Builder& b, int64_t d, const Cut& f, const GatedMlpOptions& options)
+      : gate_up(b.columns({"gate_proj", "up_proj"}, f, d, options.gate_up_bias)),
+        down(b.rows("down_proj", d, f, options.down_bias)),
+        gate(options.gate) {}
+  GatedMlp(Linear gate_and_up, Linear last, GateOp act)
+      : gate_up(std::move(gate_and_up)), down(std::move(last)), gate(act) {}
+  static GatedMlp fused(const Builder& b, int64_t d, const Cut& f, GateOp gate) {
     RowPart both{"gate_up_proj", 2 * f.length, f.parts};
     for (const Range part : f.parts)
       both.rows.push_back({f.length + part.begin, f.length + part.end});
-    return {b.stack({both}, d), b.rows("down_proj", d, f)};
+    return {b.stack({both}, d), b.rows("down_proj", d, f), gate};
   }
 };
 

@@ -47,4 +47,25 @@ class LayerNorm {
   float eps_;
 };
 
+// Which of the two a decoder's norms are.
+enum class NormKind : uint8_t { rms, layer };
+
+// Of a kind that the family, or the file, decides.
+class Norm {
+ public:
+  Norm(const Builder& b, int64_t size, double eps, NormKind kind)
+      : weight_(b.vector("weight", size)), eps_(static_cast<float>(eps)), kind_(kind) {
+    if (kind == NormKind::layer) bias_ = b.vector("bias", size);
+  }
+  Tensor operator()(Ctx& ctx, const Tensor& x) const {
+    return kind_ == NormKind::layer ? ops::layer_norm(ctx, x, weight_, bias_, eps_)
+                                    : ops::rms_norm(ctx, x, weight_, eps_);
+  }
+
+ private:
+  Tensor weight_, bias_;
+  float eps_;
+  NormKind kind_;
+};
+
 }  // namespace quern

@@ -22,6 +22,39 @@ void in_place(Ctx& ctx, std::string_view op, Tensor& x, void (*kernel)(float* x,
       x.numel(), kRun, [&](int64_t begin, int64_t end, int) { kernel(data + begin, end - begin); });
 }
 
+// [T, 2F] -> [T, F]: row(gate, up, F, y) for each token.
+template <typename Row>
+Tensor gated(Ctx& ctx, std::string_view op, const Tensor& gate_up, Row&& row) {
+  QUERN_CHECK(
+      gate_up.rank() == 2 && gate_up.dim(1) % 2 == 0 && is_f32(gate_up) && gate_up.is_contiguous(),
+      "{} of {}",
+      op,
+      gate_up.shape().text());
+  const int64_t size = gate_up.dim(1) / 2;
+  Tensor y = ctx.empty({gate_up.dim(0), size});
+  if (ctx.device.is_meta()) return y;
+  require_cpu(ctx, op, gate_up.dtype());
+  ctx.pool->parallel_for(y.dim(0), row_grain(size), [&](int64_t begin, int64_t end, int) {
+    for (int64_t t = begin; t < end; ++t) {
+      const float* gate = gate_up.data<float>() + t * 2 * size;
+      row(gate, gate + size, size, y.data<float>() + t * size);
+    }
+  });
+  return y;
+}
+
+// For gates that have no kernel of their own with the product.
+Tensor gated_in_place(Ctx& ctx,
+                      std::string_view op,
+                      const Tensor& gate_up,
+                      void (*activation)(float* x, int64_t n)) {
+  return gated(ctx, op, gate_up, [&](const float* gate, const float* up, int64_t n, float* y) {
+    std::copy_n(gate, n, y);
+    activation(y, n);
+    for (int64_t i = 0; i < n; ++i) y[i] *= up[i];
+  });
+}
+
 // Bytes of one row of [*, D].
 size_t row_bytes(const Tensor& x) {
   return static_cast<size_t>(bytes_of(x.dtype(), x.dim(1)));
@@ -60,22 +93,13 @@ void add_(Ctx& ctx, Tensor& x, const Tensor& y) {
 }
 
 Tensor silu_mul(Ctx& ctx, const Tensor& gate_up) {
-  QUERN_CHECK(
-      gate_up.rank() == 2 && gate_up.dim(1) % 2 == 0 && is_f32(gate_up) && gate_up.is_contiguous(),
-      "{}",
-      gate_up.shape().text());
-  const int64_t size = gate_up.dim(1) / 2;
-  Tensor y = ctx.empty({gate_up.dim(0), size});
-  if (ctx.device.is_meta()) return y;
-  require_cpu(ctx, "silu_mul", gate_up.dtype());
-  const auto kernel = row_kernels(ctx.isa).silu_mul;
-  ctx.pool->parallel_for(y.dim(0), row_grain(size), [&](int64_t begin, int64_t end, int) {
-    for (int64_t t = begin; t < end; ++t) {
-      const float* gate = gate_up.data<float>() + t * 2 * size;
-      kernel(gate, gate + size, size, y.data<float>() + t * size);
-    }
-  });
-  return y;
+  return gated(ctx, "silu_mul", gate_up, row_kernels(ctx.isa).silu_mul);
+}
+Tensor gelu_mul(Ctx& ctx, const Tensor& gate_up) {
+  return gated_in_place(ctx, "gelu_mul", gate_up, row_kernels(ctx.isa).gelu);
+}
+Tensor gelu_tanh_mul(Ctx& ctx, const Tensor& gate_up) {
+  return gated_in_place(ctx, "gelu_tanh_mul", gate_up, row_kernels(ctx.isa).gelu_tanh);
 }
 
 void silu_(Ctx& ctx, Tensor& x) {

@@ -12,6 +12,9 @@ namespace quern::ops {
 void add_(Ctx& ctx, Tensor& x, const Tensor& y);  // x += y, same shape
 // [T, 2F], gate left and up right -> silu(gate) * up [T, F]; silu(x) = x / (1 + e^-x).
 Tensor silu_mul(Ctx& ctx, const Tensor& gate_up);
+// The same with gelu_ and gelu_tanh_ of the gate.
+Tensor gelu_mul(Ctx& ctx, const Tensor& gate_up);
+Tensor gelu_tanh_mul(Ctx& ctx, const Tensor& gate_up);
 void silu_(Ctx& ctx, Tensor& x);
 void gelu_(Ctx& ctx, Tensor& x);        // exact: x/2 (1 + erf(x/√2))
 void gelu_tanh_(Ctx& ctx, Tensor& x);   // the tanh approximation

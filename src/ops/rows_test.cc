@@ -139,15 +139,36 @@ TEST(Activation, KnownValues) {
   }
 }
 
-TEST(Activation, SiluMulEveryTier) {
+using Gated = Tensor (*)(Ctx&, const Tensor&);
+
+TEST(Activation, GatedEveryTier) {
   Machine plain(Isa::scalar);
   for (const Isa isa : fast_tiers())
-    for (const int64_t width : kWidths) {
-      Machine fast(isa);
-      const Tensor x = random_tensor({4, 2 * width}, 5, 4.0f);
-      expect_near(
-          silu_mul(fast.ctx, x), silu_mul(plain.ctx, x), 16 * kEps, 8 * kEps, label(isa, width));
+    for (const Gated op : {silu_mul, gelu_mul, gelu_tanh_mul})
+      for (const int64_t width : kWidths) {
+        Machine fast(isa);
+        const Tensor x = random_tensor({4, 2 * width}, 5, 4.0f);
+        expect_near(op(fast.ctx, x), op(plain.ctx, x), 16 * kEps, 32 * kEps, label(isa, width));
+      }
+}
+
+TEST(Activation, GatedIsTheActivationOfTheLeftTimesTheRight) {
+  for (const Isa isa : all_tiers()) {
+    Machine m(isa);
+    const Tensor x = random_tensor({3, 42}, 6, 2.0f);
+    for (const auto& [gated, in_place] : {std::pair<Gated, InPlace>{silu_mul, silu_},
+                                          {gelu_mul, gelu_},
+                                          {gelu_tanh_mul, gelu_tanh_}}) {
+      const Tensor y = gated(m.ctx, x);
+      Tensor gate = x.slice(1, 0, 21).contiguous();
+      in_place(m.ctx, gate);
+      for (int64_t t = 0; t < 3; ++t)
+        for (int64_t i = 0; i < 21; ++i)
+          EXPECT_NEAR(y.data<float>()[t * 21 + i],
+                      gate.data<float>()[t * 21 + i] * x.data<float>()[t * 42 + 21 + i],
+                      1e-6f);
     }
+  }
 }
 
 TEST(Rope, EveryTierAgreesWithThePlainLoops) {

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "prompt/conversation.h"
 #include "prompt/mrope.h"
 #include "prompt/processor.h"
@@ -40,6 +41,7 @@ std::string_view plural(MediaKind kind) {
 struct Parts {
   Tokenizer tokenizer;
   std::optional<ChatTemplate> standard, tool_use;
+  bool has_fallback_template = false;
   Json special_tokens;
   std::unique_ptr<Processor> processor;
   int text_axes = 1;
@@ -343,6 +345,7 @@ Parts open_gguf_parts(const std::string& path) {
   return {.tokenizer = std::move(tokenizer),
           .standard = compile(gguf_chat_template(path), "tokenizer.chat_template"),
           .tool_use = {},
+          .has_fallback_template = false,
           .special_tokens = std::move(special_tokens),
           .processor = nullptr};
 }
@@ -357,6 +360,7 @@ Parts open_folder_parts(const std::string& folder,
   return {.tokenizer = std::move(tokenizer),
           .standard = compile(templates.standard, "chat template"),
           .tool_use = compile(templates.tool_use, "chat template for tools"),
+          .has_fallback_template = templates.is_fallback,
           .special_tokens = read_special_tokens(folder),
           .processor = std::move(processor)};
 }
@@ -377,6 +381,11 @@ std::unique_ptr<PromptBuilder> PromptBuilder::open(const std::string& model_fold
   if (chat_template) {
     parts.standard = compile(*chat_template, "given chat template");
     parts.tool_use.reset();
+  } else if (parts.has_fallback_template) {
+    log(LogLevel::warn,
+        "{}: no chat_template: turns are written as <System> …<end><User> …<end><Bot> …; "
+        "--chat-template FILE states another form (docs/models/spark.md)",
+        model_folder);
   }
   return std::make_unique<Builder>(std::move(parts));
 }

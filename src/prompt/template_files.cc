@@ -12,6 +12,21 @@ namespace {
 
 constexpr size_t kMaxTemplateBytes = size_t{4} << 20;
 
+// The serialized chats of iFlytek's data tools: <System>, <User> and <Bot>, each turn closed by
+// <end>. Thoughts of earlier turns are left out; a new one begins with <unused6> and ends with
+// <unused7>.
+constexpr std::string_view kSparkTemplate = R"JINJA({%- for message in messages -%}
+{%- if message.content is string -%}{%- set text = message.content -%}
+{%- elif message.content -%}{%- set text = message.content | map(attribute='text') | join('') -%}
+{%- else -%}{%- set text = '' -%}{%- endif -%}
+{%- if message.role == 'system' -%}{{ '<System> ' + text + '<end>' }}
+{%- elif message.role == 'user' -%}{{ '<User> ' + text + '<end>' }}
+{%- elif message.role == 'assistant' -%}{{ '<Bot> ' + text + '<end>' }}
+{%- else -%}{{ raise_exception('messages of role ' + message.role + ' have no form in this family') }}
+{%- endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{ '<Bot> ' }}{%- endif -%})JINJA";
+
 std::optional<Json> read_if_there(const std::string& path) {
   if (!file_exists(path)) return std::nullopt;
   Json json = read_json_file(path);
@@ -57,6 +72,12 @@ std::optional<std::string> token_text(const Json& value) {
   return std::nullopt;
 }
 
+std::string model_type_in(const std::string& folder) {
+  const std::optional<Json> config = read_if_there(folder + "/config.json");
+  const auto type = config ? config->find("model_type") : Json::const_iterator();
+  return config && type != config->end() && type->is_string() ? type->get<std::string>() : "";
+}
+
 }  // namespace
 
 TemplateFiles read_template_files(const std::string& folder) {
@@ -65,6 +86,10 @@ TemplateFiles read_template_files(const std::string& folder) {
     files.standard = read_file(path, kMaxTemplateBytes);
   } else if (!read_from(folder + "/chat_template.json", files)) {
     read_from(folder + "/tokenizer_config.json", files);
+  }
+  if (files.standard.empty() && model_type_in(folder) == "spark") {
+    files.standard = kSparkTemplate;
+    files.is_fallback = true;
   }
   return files;
 }

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "text/jinja/chat_template.h"
 
 namespace quern {
 namespace {
@@ -40,6 +41,28 @@ TEST_F(TemplateFilesTest, FilesRankInOrder) {
   EXPECT_EQ(read_template_files(folder_).standard, "from json");
   write("chat_template.jinja", "from jinja\n");
   EXPECT_EQ(read_template_files(folder_).standard, "from jinja\n");
+}
+
+TEST_F(TemplateFilesTest, SparkWithoutATemplateHasItsFamilys) {
+  write("config.json", R"({"model_type": "spark"})");
+  const TemplateFiles files = read_template_files(folder_);
+  EXPECT_TRUE(files.is_fallback);
+  const Json messages = Json::parse(R"([{"role": "system", "content": "S"},
+    {"role": "user", "content": [{"type": "text", "text": "a\n"}, {"type": "text", "text": "b"}]},
+    {"role": "assistant", "content": "c"}, {"role": "user", "content": "d"}])");
+  const ChatTemplate chat(files.standard);
+  EXPECT_EQ(chat.render({{"messages", messages}, {"add_generation_prompt", true}}, 0),
+            "<System> S<end><User> a\nb<end><Bot> c<end><User> d<end><Bot> ");
+  EXPECT_EQ(chat.render({{"messages", messages}, {"add_generation_prompt", false}}, 0),
+            "<System> S<end><User> a\nb<end><Bot> c<end><User> d<end>");
+  EXPECT_THROW(chat.render({{"messages", Json::parse(R"([{"role": "tool", "content": "x"}])")}}, 0),
+               Error);
+  write("tokenizer_config.json", R"({"chat_template": "its own"})");
+  EXPECT_EQ(read_template_files(folder_).standard, "its own");
+  EXPECT_FALSE(read_template_files(folder_).is_fallback);
+  write("config.json", R"({"model_type": "llama"})");
+  write("tokenizer_config.json", "{}");
+  EXPECT_EQ(read_template_files(folder_).standard, "");
 }
 
 TEST_F(TemplateFilesTest, AListNamesTwo) {

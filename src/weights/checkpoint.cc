@@ -6,9 +6,11 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "weights/config_aliases.h"
 #include "weights/gguf.h"
 #include "weights/mapped_checkpoint.h"
 #include "weights/quantization_config.h"
+#include "weights/renamed_checkpoint.h"
 #include "weights/safetensors.h"
 #include "weights/stored.h"
 
@@ -43,7 +45,9 @@ Tensor copy_rows(const TensorInfo& info, std::span<const std::byte> bytes, DType
     if (!bytes.empty()) std::memcpy(out.raw(), bytes.data(), bytes.size());
     return out;
   }
-  const size_t row_bytes = bytes.size() / info.row_order.size();
+  // The stored bytes may hold rows of other tensors too.
+  const auto row_bytes =
+      static_cast<size_t>(bytes_of(dtype, info.shape.numel())) / info.row_order.size();
   for (size_t r = 0; r < info.row_order.size(); ++r)
     std::memcpy(out.raw() + r * row_bytes,
                 bytes.data() + static_cast<size_t>(info.row_order[r]) * row_bytes,
@@ -69,9 +73,19 @@ const QuantizationConfig& Checkpoint::quantization() const {
 }
 
 std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path) {
+  return open_checkpoint(path, "");
+}
+
+std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path,
+                                            const std::string& names_file) {
+  if (is_directory(path))
+    return with_published_names(open_safetensors_folder(path), path, names_file);
+  if (!names_file.empty() && file_exists(path))
+    fail(ErrorCode::unsupported,
+         "{}: a file of tensor names goes with a folder that has a config.json",
+         path);
   if (path.ends_with(".gguf")) return open_gguf(path);
   if (path.ends_with(".safetensors")) return open_safetensors_file(path);
-  if (is_directory(path)) return open_safetensors_folder(path);
   if (!file_exists(path)) fail(ErrorCode::not_found, "{}: no such file or folder", path);
   fail(ErrorCode::unsupported,
        "{}: expected a folder with config.json and safetensors files, or a .gguf file",
@@ -79,7 +93,7 @@ std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path) {
 }
 
 std::unique_ptr<Checkpoint> shapes_only_checkpoint(Config config, std::vector<TensorInfo> tensors) {
-  auto out = std::make_unique<MappedCheckpoint>(std::move(config));
+  auto out = std::make_unique<MappedCheckpoint>(with_published_keys(config));
   for (TensorInfo& info : tensors) out->add_shape(std::move(info));
   return out;
 }

@@ -99,8 +99,13 @@ class Checkpoint {
 // `lm_head.`). Files saved with the newer ones (`model.visual.`, `model.language_model.`) are
 // renamed on opening, and look-ups accept both.
 std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path);
+// `names_file` places the tensors of a folder whose names or layout this build does not know, and
+// may change keys of its config (renamed_checkpoint.h); empty: quern_names.json in the folder, if
+// it is there. Throws unsupported for a file of names and anything but a folder.
+std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path, const std::string& names_file);
 
-// Tensors known by shape alone, for models built on `meta`; bytes() throws unavailable.
+// Tensors known by shape alone, for models built on `meta`; bytes() throws unavailable. Keys of the
+// config become the published ones, as on opening.
 std::unique_ptr<Checkpoint> shapes_only_checkpoint(Config config, std::vector<TensorInfo> tensors);
 
 // A whole tensor as a contiguous CPU tensor of its DType, borrowed from the mapping where it can

@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -116,6 +117,8 @@ Hash128 identity_of(const Checkpoint& checkpoint, const std::string& path) {
     const TensorInfo& info = checkpoint.info(name);
     text += format("{} {} {}\n", name, name_of(info.stored), info.shape.text());
   }
+  // It says how stacked tensors are told apart.
+  text += checkpoint.config().json().dump(-1, ' ', false, Json::error_handler_t::replace);
   return hash_bytes(std::as_bytes(std::span(text)));
 }
 

@@ -5,21 +5,22 @@
 
 namespace quern {
 
-PromptThinking thinking_at_end(std::string_view prompt) {
+PromptThinking thinking_at_end(std::string_view prompt, const ReasoningFamily& family) {
   const size_t last = prompt.find_last_not_of(" \n\t\r");
   if (last == std::string_view::npos) return PromptThinking::unsaid;
   prompt = prompt.substr(0, last + 1);
-  if (prompt.ends_with(kThinkBegin)) return PromptThinking::open;
-  return prompt.ends_with(kThinkEnd) ? PromptThinking::closed : PromptThinking::unsaid;
+  if (prompt.ends_with(family.begin)) return PromptThinking::open;
+  return prompt.ends_with(family.end) ? PromptThinking::closed : PromptThinking::unsaid;
 }
 
 DialectParser::DialectParser(Options options)
     : options_(std::move(options)),
+      family_(options_.reasoning.value_or(ReasoningFamily())),
       out_(options_.limits),
       content_(out_),
       reasoning_(out_),
       markers_(options_.dialect ? options_.dialect->markers() : std::vector<std::string>()) {
-  markers_.emplace_back(kThinkEnd);
+  markers_.emplace_back(family_.end);
   if (options_.reasoning && options_.reasoning->has_answer_tags)
     for (const std::string_view tag : {kAnswerBegin, kAnswerEnd})
       if (std::ranges::find(markers_, tag) == markers_.end()) markers_.emplace_back(tag);
@@ -30,7 +31,7 @@ DialectParser::DialectParser(Options options)
 ParserTask<bool> DialectParser::skip_think_begin() {
   TextReader::Hold hold(in_);
   co_await in_.skip_space();
-  const bool has_tag = co_await in_.accept(kThinkBegin);
+  const bool has_tag = co_await in_.accept(family_.begin);
   if (!has_tag) hold.rewind();
   co_return has_tag;
 }
@@ -45,7 +46,7 @@ ParserTask<bool> DialectParser::read_reasoning() {
     const int which = co_await in_.until(markers_, reasoning_);
     if (which == TextReader::kEnd) co_return true;
     const std::string& marker = markers_[static_cast<size_t>(which)];
-    if (marker == kThinkEnd) break;
+    if (marker == family_.end) break;
     if (is_answer_tag(marker)) {  // talks about it
       out_.reasoning(marker);
       continue;
@@ -108,7 +109,7 @@ ParserTask<bool> DialectParser::read_answer() {
     const int which = co_await in_.until(markers_, content_);
     if (which == TextReader::kEnd) break;
     const std::string& marker = markers_[static_cast<size_t>(which)];
-    const bool is_think_end = marker == kThinkEnd;
+    const bool is_think_end = marker == family_.end;
     if (is_answer_tag(marker)) {
       if (!takes_answer_tag(marker)) out_.content(marker);
       continue;

@@ -48,10 +48,11 @@ class DialectParser final : public AnswerParser {
   AnswerDelta take();
 
   const Options options_;
+  const ReasoningFamily family_;  // of the options, or the usual marks
   AnswerWriter out_;
   ContentSink content_;
   ReasoningSink reasoning_;
-  std::vector<std::string> markers_;  // those of the dialect, then </think>
+  std::vector<std::string> markers_;  // those of the dialect, then the end of thoughts
   bool expects_think_end_ = false;    // a call ended the reasoning instead
   bool has_answer_begun_ = false;     // <answer> was read
   TextReader in_;

@@ -35,13 +35,15 @@ struct ReasoningParserName {
   ReasoningFamily family;
 };
 
-constexpr ReasoningParserName kReasoningParsers[] = {{"deepseek_r1", {.begins_inside = true}},
-                                                     {"deepseek_v3", {}},
-                                                     {"qwen3", {}},
-                                                     {"glm45", {}},
-                                                     {"glm4v", {.has_answer_tags = true}},
-                                                     {"glm47", {}},
-                                                     {"kimi_k2", {}}};
+constexpr ReasoningParserName kReasoningParsers[] = {
+    {"deepseek_r1", {.begins_inside = true}},
+    {"deepseek_v3", {}},
+    {"qwen3", {}},
+    {"glm45", {}},
+    {"glm4v", {.has_answer_tags = true}},
+    {"glm47", {}},
+    {"kimi_k2", {}},
+    {"spark", {.begin = "<unused6>", .end = "<unused7>", .thinks_before_constraint = true}}};
 
 // A template that holds `text` is of this parser; the first that fits counts.
 struct Sign {
@@ -63,6 +65,15 @@ constexpr Sign kThinkingSigns[] = {{"<|im_middle|>", "kimi_k2"},
                                    {"<｜Assistant｜><think>", "deepseek_r1"},
                                    {"<｜Assistant｜>", "deepseek_r1"},
                                    {"", "qwen3"}};
+
+// iFlytek's templates need not show the marks of thoughts: its turns and its vocabulary do. Other
+// vocabularies have tokens of these names too.
+constexpr std::string_view kSpark = "spark", kSparkEnd = "<unused7>";
+
+bool is_spark(std::string_view chat_template, const Tokenizer& tokenizer) {
+  return chat_template.find("<Bot>") != std::string_view::npos &&
+         tokenizer.token_to_id("<unused6>") && tokenizer.token_to_id(kSparkEnd);
+}
 
 template <typename Names>
 std::vector<std::string> names_of(const Names& entries) {
@@ -127,6 +138,7 @@ std::string_view tool_parser_in(std::string_view chat_template) {
 }
 
 std::string_view reasoning_parser_in(std::string_view chat_template) {
+  if (chat_template.find(kSparkEnd) != std::string_view::npos) return kSpark;
   if (chat_template.find(kThinkEnd) == std::string_view::npos) return kNoParser;
   return sign_in(chat_template, kThinkingSigns);
 }
@@ -136,7 +148,9 @@ AnswerDialects AnswerDialects::choose(std::string_view tool_parser,
                                       std::string_view chat_template,
                                       const Tokenizer& tokenizer) {
   if (tool_parser == kAutoParser) tool_parser = tool_parser_in(chat_template);
-  if (reasoning_parser == kAutoParser) reasoning_parser = reasoning_parser_in(chat_template);
+  if (reasoning_parser == kAutoParser)
+    reasoning_parser =
+        is_spark(chat_template, tokenizer) ? kSpark : reasoning_parser_in(chat_template);
   AnswerDialects out;
   out.tool_parser = tool_parser;
   out.reasoning_parser = reasoning_parser.empty() ? kNoParser : reasoning_parser;
@@ -150,8 +164,8 @@ AnswerDialects AnswerDialects::choose(std::string_view tool_parser,
       for (const int32_t id : special_ids_of({text}, tokenizer)) out.tool_markers[text] = id;
   }
   if (out.reasoning)
-    out.reasoning_markers =
-        special_ids_of({std::string(kThinkBegin), std::string(kThinkEnd)}, tokenizer);
+    out.reasoning_markers = special_ids_of(
+        {std::string(out.reasoning->begin), std::string(out.reasoning->end)}, tokenizer);
   if (out.reasoning && out.reasoning->has_answer_tags)
     for (const int32_t id :
          special_ids_of({std::string(kAnswerBegin), std::string(kAnswerEnd)}, tokenizer))

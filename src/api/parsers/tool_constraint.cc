@@ -184,12 +184,12 @@ Json text_without(std::string_view end) {
 Json behind_reasoning(Json calls, std::string_view gap, const ToolConstraintRequest& request) {
   if (!request.has_reasoning || request.prompt == PromptThinking::closed) return calls;
   const bool is_open = request.prompt == PromptThinking::open;
-  const Json thinking = {
-      {"type", "tag"},
-      {"begin", is_open ? "" : kThinkBegin},
-      {"content",
-       request.special_tokens.empty() ? Json{{"type", "any_text"}} : text_without(kThinkEnd)},
-      {"end", std::string(kThinkEnd) + std::string(gap)}};
+  const Json thinking = {{"type", "tag"},
+                         {"begin", is_open ? std::string_view() : request.family.begin},
+                         {"content",
+                          request.special_tokens.empty() ? Json{{"type", "any_text"}}
+                                                         : text_without(request.family.end)},
+                         {"end", std::string(request.family.end) + std::string(gap)}};
   Json thoughtful = sequence_of(Json::array({thinking, calls}));
   if (is_open) return thoughtful;
   return {{"type", "or"}, {"elements", Json::array({std::move(thoughtful), std::move(calls)})}};

@@ -31,6 +31,7 @@ struct ToolConstraintRequest {
   bool is_parallel = true;  // more than one call
   // The answer may, or will, begin with reasoning: in front of the calls.
   bool has_reasoning = false;
+  ReasoningFamily family = {};
   PromptThinking prompt = PromptThinking::unsaid;
   const SpecialTokens& special_tokens;  // of the dialect
   int64_t calls_before = 0;             // of the conversation, where a dialect numbers its calls

@@ -25,7 +25,8 @@ const std::set<std::string, std::less<>> kLeftOut = {"quantize_config.json",
                                                      "quant_config.json",
                                                      "hf_quant_config.json",
                                                      "quern-repair.json",
-                                                     "quern-quantize.json"};
+                                                     "quern-quantize.json",
+                                                     "quern_names.json"};  // written by new names
 constexpr int64_t kMaxLayers = 1000;
 
 // 0 outside of the decoder's layers, else 1 + the layer.
@@ -212,6 +213,7 @@ Json SourceModel::config() const {
     if (config.contains("text_config") && config["text_config"].is_object())
       config["text_config"].erase(key);
   }
+  config.erase("quern_names");
   // A GGUF file of codes states float32; what is written here has the type of its floats.
   if (is_gguf_ && config.value("torch_dtype", "") == "float32")
     config["torch_dtype"] = float_type_ == Stored::f16 ? "float16" : "bfloat16";

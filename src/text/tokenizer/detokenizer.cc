@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "text/tokenizer/line_breaks.h"
 #include "text/tokenizer/utf8.h"
 
 namespace quern {
@@ -16,7 +17,10 @@ std::string Detokenizer::push(int32_t id) {
       std::find(shown_.begin(), shown_.end(), id) == shown_.end())
     return text;
   open_ += tokenizer_->token_bytes(id);
-  open_.erase(0, append_lossy_utf8(open_, false, text));
+  const std::string_view mark = tokenizer_->line_break();
+  replace_line_breaks(mark, open_);
+  const size_t whole = open_.size() - begun_line_break(mark, open_);
+  open_.erase(0, append_lossy_utf8(std::string_view(open_).substr(0, whole), false, text));
   return text;
 }
 

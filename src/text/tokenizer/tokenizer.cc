@@ -2,11 +2,13 @@
 #include "text/tokenizer/tokenizer.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "text/tokenizer/byte_alphabet.h"
+#include "text/tokenizer/line_breaks.h"
 #include "text/tokenizer/long_runs.h"
 #include "text/tokenizer/tokenizer_parts.h"
 #include "text/tokenizer/utf8.h"
@@ -34,6 +36,14 @@ std::string bytes_of_name(const std::string& name) {
   return bytes ? std::move(*bytes) : name;
 }
 
+SentencePieceFamily sentencepiece_family_of(const std::string& folder) {
+  const std::string path = folder + "/config.json";
+  if (!file_exists(path)) return SentencePieceFamily::plain;
+  const Json config = read_json_file(path, {.max_bytes = kMaxConfigBytes});
+  const bool is_spark = config.is_object() && config.value("model_type", Json()) == "spark";
+  return is_spark ? SentencePieceFamily::spark : SentencePieceFamily::plain;
+}
+
 }  // namespace
 
 struct Tokenizer::State {
@@ -47,7 +57,10 @@ struct Tokenizer::State {
         bos(parts.bos),
         eos(parts.eos),
         pad(parts.pad),
-        follows_kimi(parts.follows_kimi) {
+        follows_kimi(parts.follows_kimi),
+        pieces(std::move(parts.pieces)),
+        prefixes_every_stretch(parts.prefixes_every_stretch),
+        line_break(std::move(parts.line_break)) {
     added.finish([this](const std::string& content) { return normalized(content); });
     id_end = bpe.size();
     for (const AddedToken& token : added.all()) id_end = std::max(id_end, token.id + 1);
@@ -55,13 +68,17 @@ struct Tokenizer::State {
     for (const AddedToken& token : added.all()) {
       added_index[token.id] = static_cast<int32_t>(added_bytes.size());
       added_names.push_back(token.is_normalized ? normalized(token.content) : token.content);
-      added_bytes.push_back(bytes_of_name(added_names.back()));
+      added_bytes.push_back(bytes_of_added(added_names.back()));
       if (token.is_special) special.push_back(token.id);
     }
     std::sort(special.begin(), special.end());
     special.erase(std::unique(special.begin(), special.end()), special.end());
   }
 
+  std::string bytes_of_added(const std::string& name) const {
+    if (!line_break.empty() && name == line_break) return "\n";
+    return pieces ? name : bytes_of_name(name);
+  }
   const AddedToken* added_token(int32_t id) const {
     return id < 0 || id >= id_end || added_index[id] < 0 ? nullptr : &added.all()[added_index[id]];
   }
@@ -69,14 +86,43 @@ struct Tokenizer::State {
     std::string storage;
     return std::string(normalizer.apply(text, storage));
   }
-  void encode_plain(std::string_view text, std::vector<int32_t>& out) const {
+  // `at_begin`: of the whole text.
+  void encode_plain(std::string_view text, bool at_begin, std::vector<int32_t>& out) const {
+    using Begins = SentencePiece::Begins;
+    if (pieces)
+      return pieces->encode(
+          text, at_begin || prefixes_every_stretch ? Begins::yes : Begins::no, out);
     for (const std::string_view word : pre_tokenizer.split(text).views) bpe.encode(word, out);
+  }
+
+  // SentencePiece finds the symbols that its user defined in any text: those that are special are
+  // taken apart behind their first character where they are to be plain text.
+  void encode_unparsed(std::string_view text, bool at_begin, std::vector<int32_t>& out) const {
+    using Begins = SentencePiece::Begins;
+    const auto& file = pieces->file();
+    size_t done = 0;
+    const auto encode_to = [&](size_t end) {
+      const bool begins = done == 0 && (at_begin || prefixes_every_stretch);
+      pieces->encode(text.substr(done, end - done), begins ? Begins::yes : Begins::no, out);
+      done = end;
+    };
+    for (const Segment& part : added.split(text, AddedTokens::Stage::raw, true)) {
+      const bool is_symbol = part.id >= 0 && static_cast<size_t>(part.id) < file.pieces.size() &&
+                             file.pieces[static_cast<size_t>(part.id)].type ==
+                                 SentencePieceFile::PieceType::user_defined;
+      if (!is_symbol) continue;
+      size_t first = 0;
+      static_cast<void>(utf8_at(part.text, 0, first));
+      encode_to(static_cast<size_t>(part.text.data() - text.data()) + first);
+    }
+    encode_to(text.size());
   }
 
   // Everything but the post-processor.
   void encode_part(std::string_view text, bool parse_special, std::vector<int32_t>& out) const {
     std::string storage;
-    if (!parse_special && follows_kimi) return encode_plain(normalizer.apply(text, storage), out);
+    if (!parse_special && follows_kimi)
+      return encode_plain(normalizer.apply(text, storage), true, out);
     for (const Segment& raw : added.split(text, AddedTokens::Stage::raw, parse_special)) {
       if (raw.id >= 0) {
         out.push_back(raw.id);
@@ -87,8 +133,10 @@ struct Tokenizer::State {
            added.split(rewritten, AddedTokens::Stage::normalized, parse_special)) {
         if (part.id >= 0)
           out.push_back(part.id);
+        else if (pieces && !parse_special)
+          encode_unparsed(part.text, out.empty(), out);
         else
-          encode_plain(part.text, out);
+          encode_plain(part.text, out.empty(), out);
       }
     }
   }
@@ -101,6 +149,9 @@ struct Tokenizer::State {
   Bpe bpe;
   std::optional<int32_t> bos, eos, pad;
   bool follows_kimi;
+  std::shared_ptr<const SentencePiece> pieces;  // null: bytes are merged
+  bool prefixes_every_stretch;
+  std::string line_break;
   int32_t id_end = 0;
   std::vector<int32_t> added_index;  // by id: into added.all(), or -1
   // In the order of added.all(): names as ids are read back (after the normalizer, as in the
@@ -115,7 +166,8 @@ Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 
 Tokenizer Tokenizer::from_folder(const std::string& folder) {
-  const std::string json = folder + "/tokenizer.json", ranks = folder + "/tiktoken.model";
+  const std::string json = folder + "/tokenizer.json", ranks = folder + "/tiktoken.model",
+                    pieces = folder + "/tokenizer.model";
   const std::string config_path = folder + "/tokenizer_config.json";
   const std::string config =
       file_exists(config_path) ? read_file(config_path, kMaxConfigBytes) : std::string();
@@ -128,7 +180,15 @@ Tokenizer Tokenizer::from_folder(const std::string& folder) {
     return with_context("while loading " + ranks,
                         [&] { return from_tiktoken(file.text(), config); });
   }
-  fail(ErrorCode::not_found, "{}: neither tokenizer.json nor tiktoken.model is there", folder);
+  if (file_exists(pieces)) {
+    const MappedFile file(pieces);
+    return with_context("while loading " + pieces, [&] {
+      return from_sentencepiece(file.text(), config, sentencepiece_family_of(folder));
+    });
+  }
+  fail(ErrorCode::not_found,
+       "{}: neither tokenizer.json nor tiktoken.model nor tokenizer.model is there",
+       folder);
 }
 
 std::vector<int32_t> Tokenizer::encode(std::string_view text, const EncodeOptions& options) const {
@@ -153,10 +213,12 @@ std::vector<int32_t> Tokenizer::encode_pair(std::string_view first, std::string_
 }
 
 std::string Tokenizer::decode(std::span<const int32_t> ids, const DecodeOptions& options) const {
+  const State& s = *state_;
   std::string bytes;
   for (const int32_t id : ids)
     if (!options.skip_special || !is_special(id)) bytes += token_bytes(id);
   std::string text;
+  replace_line_breaks(s.line_break, bytes);
   text.reserve(bytes.size());
   append_lossy_utf8(bytes, true, text);
   return text;
@@ -174,6 +236,7 @@ std::optional<std::string> Tokenizer::id_to_token(int32_t id) const {
   if (id < 0 || id >= s.id_end) return std::nullopt;
   if (s.added_index[id] >= 0) return s.added_names[s.added_index[id]];
   if (id >= s.bpe.size() || s.bpe.bytes(id).empty()) return std::nullopt;
+  if (s.pieces) return s.pieces->file().pieces[static_cast<size_t>(id)].text;
   return s.bpe.is_mergeable(id) ? alphabet_of_bytes(s.bpe.bytes(id)) : s.bpe.bytes(id);
 }
 
@@ -184,6 +247,9 @@ std::optional<int32_t> Tokenizer::token_to_id(std::string_view token) const {
   return entry->second;
 }
 
+std::string_view Tokenizer::line_break() const {
+  return state_->line_break;
+}
 int32_t Tokenizer::vocab_size() const {
   return state_->id_end;
 }

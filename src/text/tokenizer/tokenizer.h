@@ -23,6 +23,12 @@ struct EncodeOptions {
       true;  // special tokens in the text become their ids; else they are plain text
 };
 
+// Which rules go around the pieces of a tokenizer.model.
+enum class SentencePieceFamily : uint8_t {
+  plain,
+  spark,  // iFlytek: "<ret>" for line breaks, four spaces for tabs, turns end with "<end>"
+};
+
 struct DecodeOptions {
   bool skip_special = false;
 };
@@ -31,15 +37,21 @@ struct DecodeOptions {
 // in [0, vocab_size()).
 class Tokenizer {
  public:
-  // Reads tokenizer.json of a folder, else tiktoken.model, with tokenizer_config.json beside it if
-  // there is one. Throws not_found if the folder has neither, data_loss if a file contradicts
-  // itself, unsupported naming a part it does not know.
+  // Reads tokenizer.json of a folder, else tiktoken.model, else tokenizer.model, with
+  // tokenizer_config.json beside it if there is one; config.json's model_type decides the family of
+  // the last. Throws not_found if the folder has none, data_loss if a file contradicts itself,
+  // unsupported naming a part it does not know.
   static Tokenizer from_folder(const std::string& folder);
   // From the texts of tokenizer.json and tokenizer_config.json (may be empty). Throws like
   // from_folder.
   static Tokenizer from_json(std::string_view tokenizer_json, std::string_view config_json = {});
   // From the texts of tiktoken.model and tokenizer_config.json.
   static Tokenizer from_tiktoken(std::string_view ranks, std::string_view config_json);
+  // From the bytes of tokenizer.model and the text of tokenizer_config.json (may be empty for
+  // spark).
+  static Tokenizer from_sentencepiece(std::string_view model,
+                                      std::string_view config_json,
+                                      SentencePieceFamily family = SentencePieceFamily::plain);
   // From the metadata of a GGUF file. Throws data_loss, or unsupported naming the model or
   // pre-tokenizer.
   static Tokenizer from_gguf_vocabulary(const GgufVocabulary& vocabulary);
@@ -65,6 +77,10 @@ class Tokenizer {
   // printable alphabet ("Ġthe").
   std::optional<std::string> id_to_token(int32_t id) const;
   std::optional<int32_t> token_to_id(std::string_view token) const;
+
+  // Text that decoding turns into a line break, however many tokens spell it ("<ret>"); empty:
+  // none.
+  std::string_view line_break() const;
 
   // One past the highest id.
   int32_t vocab_size() const;

@@ -83,6 +83,7 @@ TokenizerConfig parse_tokenizer_config(std::string_view text) {
     read_added(root, config);
     config.add_bos = flag(root, "add_bos_token");
     config.add_eos = flag(root, "add_eos_token");
+    config.legacy = flag(root, "legacy");
     config.tokenizer_class = string_field(root, "tokenizer_class");
     config.split_pattern = string_field(root, "pat_str");
     return std::move(config);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -15,6 +16,7 @@
 #include "text/tokenizer/normalizer.h"
 #include "text/tokenizer/post_processor.h"
 #include "text/tokenizer/pre_tokenizer.h"
+#include "text/tokenizer/sentencepiece.h"
 #include "text/tokenizer/string_map.h"
 
 namespace quern {
@@ -35,6 +37,11 @@ struct TokenizerParts {
   // Kimi's rules around tiktoken: long runs are cut first, and parse_special = false turns all
   // added tokens to plain text, not only the special ones.
   bool follows_kimi = false;
+  // Where set, text is cut by SentencePiece, whose tokens the vocabulary lists (none of them
+  // merges).
+  std::shared_ptr<const SentencePiece> pieces;
+  bool prefixes_every_stretch = false;  // the space in front of a text: between special tokens too
+  std::string line_break;               // text that decoding turns into "\n"; empty: none
 
   // Enters a token of the vocabulary. `name` is in the printable alphabet of bytes, or stands for
   // itself (then merging cannot make it). Throws data_loss if the id is out of range or taken, or
@@ -60,6 +67,7 @@ struct TokenizerConfig {
   std::vector<std::string> special_tokens;  // named ones and additional ones, in the file's order
   std::vector<AddedToken> added;            // added_tokens_decoder, by id
   std::optional<bool> add_bos, add_eos;
+  std::optional<bool> legacy;  // of SentencePiece
   std::string tokenizer_class;
   std::string split_pattern;  // "pat_str", if given
 };
