@@ -38,7 +38,8 @@ class App {
     this.showConstraint();
     await this.store.open();
     const last = recall('quern.last', null);
-    this.show(this.store.get(last) ?? newConversation());
+    // One in which nothing was sent has no more than its draft, which goes by its id.
+    this.show(this.store.get(last) ?? {...newConversation(), ...(typeof last === 'string' ? {id: last} : {})});
     this.restoreDraft();
     await this.findModels();
     this.probe();

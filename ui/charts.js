@@ -4,7 +4,7 @@ import {el, svg} from './dom.js';
 
 const WIDTH = 240, HEIGHT = 44;
 
-/** A line of the last `most` values; `top`: the value at the upper edge, if it is fixed. */
+/** A line of the last `most` values, of a quarter of them at first; `top`: the value at the upper edge, if it is fixed. */
 export class Line {
   constructor(label, {most = 120, top = null} = {}) {
     this.values = [];
@@ -20,11 +20,12 @@ export class Line {
     this.values.push(value);
     if (this.values.length > this.most) this.values.shift();
     const top = this.top ?? Math.max(1e-9, ...this.values) * 1.15;
-    const begin = this.most - this.values.length;
+    const span = Math.max(this.values.length, this.most / 4);
+    const begin = span - this.values.length;
     const points = this.values.map((v, i) =>
-      `${(((begin + i) * WIDTH) / (this.most - 1)).toFixed(1)},${(HEIGHT - 1 - (Math.min(v, top) / top) * (HEIGHT - 4)).toFixed(1)}`);
+      `${(((begin + i) * WIDTH) / (span - 1)).toFixed(1)},${(HEIGHT - 1 - (Math.min(v, top) / top) * (HEIGHT - 4)).toFixed(1)}`);
     this.path.setAttribute('d', `M${points.join('L')}`);
-    const left = ((begin * WIDTH) / (this.most - 1)).toFixed(1);
+    const left = ((begin * WIDTH) / (span - 1)).toFixed(1);
     this.area.setAttribute('d', `M${left},${HEIGHT}L${points.join('L')}L${WIDTH},${HEIGHT}Z`);
     this.root.setAttribute('aria-label', `${this.label}: ${words}`);
   }

@@ -222,7 +222,7 @@ export class Chat {
     this.layOut();
     say('The answer is being written');
     try {
-      await run.read({model, messages: wireOf(path, host.settings.system), ...fields});
+      await run.read({...(model ? {model} : {}), messages: wireOf(path, host.settings.system), ...fields});
       message.state = 'done';
       say(`The answer is complete${message.stats?.tokens ? `, ${message.stats.tokens} tokens` : ''}`);
     } catch (error) {

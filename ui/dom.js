@@ -38,10 +38,11 @@ export function setIcon(button, name) {
   button.replaceChildren(icon(name));
 }
 
+/** To screen readers, which read what is added, one after the other. */
 export function say(text) {
   const announcer = $('announcer');
-  // The same words twice are read once unless the node changes.
-  announcer.replaceChildren(el('span', {text}));
+  announcer.append(el('p', {text}));
+  while (announcer.children.length > 5) announcer.firstChild.remove();
 }
 
 /** A line above the conversation that stays until it is closed. */

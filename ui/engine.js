@@ -41,7 +41,7 @@ export class EnginePage {
   open() {
     this.isOpen = true;
     if (!this.cards) this.build();
-    this.before = null;
+    this.before = this.said = null;
     this.tick();
   }
 
@@ -71,11 +71,13 @@ export class EnginePage {
     try {
       this.show(await getJson('v1/engine'));
       this.words.classList.remove('bad');
+      this.said = null;
     } catch (error) {
       this.words.textContent = error.message;
       this.words.classList.add('bad');
       this.before = null;
-      this.onerror(error);
+      if (this.said !== error.message) this.onerror(error);
+      this.said = error.message;
     }
     this.isAsking = false;
     if (this.isOpen) this.timer = setTimeout(() => this.tick(), EVERY_MS);
@@ -134,10 +136,11 @@ export class EnginePage {
     const title = ranks.length === 1 ? 'One rank holds everything' : `${ranks.length} ranks: ${plan.tensor_parallel_size} share each layer${plan.pipeline_parallel_size > 1 ? `, in ${plan.pipeline_parallel_size} stages` : ''}`;
     this.ranks.replaceChildren(
       el('h2', {text: 'Ranks and shards'}), el('p', {class: 'about', text: `${title}. ${plan.architecture}${plan.quantization ? `, ${plan.quantization}` : ''}.`}),
-      ...this.memory(ranks, tokens, workers), ...this.axes(plan));
+      ...this.memory(plan, tokens, workers), ...this.axes(plan));
   }
 
-  memory(ranks, tokens, workers) {
+  // A plan counts the ranks of each stage from 0, workers are counted through.
+  memory({ranks, pipeline_parallel_size: stages}, tokens, workers) {
     const sizes = ranks.map(({bytes: b}) => ({...b, kv: b.kv_per_token * tokens}));
     const totals = sizes.map((size) => KINDS.reduce((sum, [kind]) => sum + (size[kind] ?? 0), 0));
     const most = Math.max(...totals);
@@ -149,10 +152,10 @@ export class EnginePage {
       return el('li', {}, dot, el('span', {text: name}));
     }));
     const rows = ranks.map((rank, i) => {
-      const worker = workers.find((one) => one.rank === rank.rank);
+      const worker = workers.find((one) => one.rank === i);
       const parts = used.map(([kind, name, index]) => ({size: sizes[i][kind] ?? 0, name: `${name} ${bytes(sizes[i][kind] ?? 0)}`, fill: fill(index)}));
       const words = `${bytes(totals[i])} planned${worker ? `, ${bytes(worker.memory_bytes)} taken now` : ''}`;
-      return el('div', {class: 'rank'}, el('span', {class: 'rank-name', text: `Rank ${rank.rank}`}), bar(`Memory of rank ${rank.rank}`, parts, most),
+      return el('div', {class: 'rank'}, el('span', {class: 'rank-name', text: stages > 1 ? `Rank ${i}, stage ${rank.stage}` : `Rank ${i}`}), bar(`Memory of rank ${i}`, parts, most),
                 el('span', {class: 'rank-about', text: words}));
     });
     return [el('h3', {text: 'Memory'}), legend, ...rows];
@@ -164,17 +167,20 @@ export class EnginePage {
     if (ranks.length === 1) return [el('h3', {text: 'Axes'}), el('dl', {class: 'facts'}, ...AXES.filter(([name]) => ranks[0][name] > 0).map(([name, title]) =>
       el('div', {}, el('dt', {text: title}), el('dd', {text: ranks[0][name].toLocaleString('en')}))))];
     const rows = AXES.filter(([name]) => ranks.some((rank) => rank[name] > 0)).map(([name, title]) => {
-      const holders = name === 'layers' ? ranks.filter((_, i) => i % tensor === 0) : ranks.slice(0, tensor);
+      const isLayers = name === 'layers';
+      const holders = isLayers ? ranks.filter((_, i) => i % tensor === 0) : ranks.slice(0, tensor);
       const shown = holders.some((rank) => rank[name] > 0) ? holders : ranks.slice(-tensor);
-      const parts = shown.map((rank) => ({size: rank[name], fill: colour(name === 'layers' ? rank.stage : rank.rank % tensor, name === 'layers' ? ranks.length / tensor : tensor),
-                                          name: `${name === 'layers' ? `stage ${rank.stage}` : `rank ${rank.rank}`}: ${rank[name].toLocaleString('en')}`, text: shortNumber(rank[name])}));
+      const parts = shown.map((rank) => ({
+        size: rank[name], fill: isLayers ? `var(--kind-${rank.stage % 2 ? 9 : 0})` : colour(rank.rank, tensor),
+        name: `${isLayers ? 'stage' : 'rank'} ${isLayers ? rank.stage : rank.rank}: ${rank[name].toLocaleString('en')}`,
+        text: isLayers && holders.length > 1 ? `stage ${rank.stage}: ${rank[name]}` : shortNumber(rank[name])}));
       const sum = parts.reduce((all, part) => all + part.size, 0);
       return el('div', {class: 'rank'}, el('span', {class: 'rank-name', text: title}), bar(title, parts), el('span', {class: 'rank-about', text: sum.toLocaleString('en')}));
     });
     const names = el('ul', {class: 'legend'}, ...ranks.slice(0, tensor).map((rank, i) => {
       const dot = el('i');
       dot.style.background = colour(i, tensor);
-      return el('li', {}, dot, el('span', {text: `rank ${rank.rank}`}));
+      return el('li', {}, dot, el('span', {text: ranks.length > tensor ? `rank ${rank.rank} of each stage` : `rank ${rank.rank}`}));
     }));
     return [el('h3', {text: 'Who holds what'}), ranks.length <= 16 ? names : null, ...rows].filter((node) => node);
   }

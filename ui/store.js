@@ -13,7 +13,8 @@ const done = (request) => new Promise((resolve, reject) => {
 export class Store {
   /** `onproblem(words)` hears once of each reason why something is not kept. */
   constructor(onproblem) {
-    this.onproblem = onproblem;
+    const told = new Set();
+    this.onproblem = (words) => told.has(words) || (told.add(words), onproblem(words));
     this.memory = new Map();
     this.db = null;
   }
@@ -78,7 +79,7 @@ export class Store {
     for (const one of conversations) {
       const mine = this.memory.get(one.id);
       // The same conversation again: keep both, unless nothing differs.
-      if (mine && JSON.stringify(mine) === JSON.stringify(one)) continue;
+      if (mine && JSON.stringify(parseExport(this.export([mine]))[0]) === JSON.stringify(one)) continue;
       if (mine) one.id = makeId();
       await this.save(one);
     }
@@ -104,7 +105,8 @@ function isPicture(picture) {
 function cleanMessage(message) {
   const out = {id: message.id, parent: message.parent, role: message.role, text: message.text, at: message.at};
   out.state = ['done', 'stopped', 'cut', 'failed'].includes(message.state) ? message.state : 'cut';
-  for (const name of ['reasoning', 'callId', 'model']) if (typeof message[name] === 'string') out[name] = message[name];
+  if (message.isJson === true) out.isJson = true;
+  for (const name of ['reasoning', 'callId', 'name', 'model']) if (typeof message[name] === 'string') out[name] = message[name];
   if (Array.isArray(message.pictures)) out.pictures = message.pictures.filter(isPicture).map(({url, name}) => ({url, name: String(name ?? 'picture')}));
   if (Array.isArray(message.calls))
     out.calls = message.calls.filter((call) => call && typeof call.name === 'string')

@@ -51,7 +51,7 @@ def browser():
 @pytest.fixture(scope="session")
 def smollm():
     """The front of a small chat model: `script` makes it say what a test wants, None lets the model speak."""
-    server = wire.Server("smollm2-135m", "--max-model-len", 2048, "--max-num-seqs", 4, "--disable-log-requests")
+    server = wire.Server("smollm2-135m", "--max-model-len", 2048, "--max-num-seqs", 4, "--disable-log-requests", "--grammar-timeout", 300)
     front = scripts.Scripted(f"127.0.0.1:{server.port}", shows_source=bool(os.environ.get("PAGE_SOURCE")))
     front.server = server
     yield front

@@ -125,7 +125,7 @@ def test_moves_nothing_for_those_who_want_that(visit, smollm, say):
 def test_tells_screen_readers(visit, smollm, say):
     say(reply("First paragraph.\n\nSecond one.\n\nThird.", pause=0.05))
     page = visit(smollm.url)
-    page.page.evaluate("""() => { window.said = []; new MutationObserver(() => window.said.push(document.getElementById('announcer').textContent))
+    page.page.evaluate("""() => { window.said = []; new MutationObserver(() => window.said.push(document.getElementById('announcer').lastChild.textContent))
       .observe(document.getElementById('announcer'), {childList: true, subtree: true}); }""")
     page.send("Three paragraphs.")
     page.wait_for_answer()

@@ -228,7 +228,10 @@ def test_exports_and_imports(visit, smollm, say):
     other.page.locator("#conversations li").nth(1).wait_for()
     other.page.click("text='A question.'")
     assert other.page.locator(".message.assistant strong").inner_text() == "weight"
-    # The same again changes nothing; one that differs is put beside it.
+    # The same again changes nothing, also where it was written.
+    page.page.set_input_files("#import-file", {"name": "x.json", "mimeType": "application/json", "buffer": saved.encode()})
+    page.page.wait_for_selector("text=2 conversations imported.")
+    assert page.page.locator("#conversations li").count() == 2
     other.page.set_input_files("#import-file", {"name": "x.json", "mimeType": "application/json", "buffer": saved.encode()})
     other.page.wait_for_selector("text=2 conversations imported.")
     other.page.reload()

@@ -1,10 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keys that are missing or wrong, and a server that is killed and comes back."""
 import json
+import urllib.error
+import urllib.request
 
 import pytest
 
 from conftest import Fixed
+
+
+def status(server, path):
+    try:
+        with urllib.request.urlopen(server.url + path, timeout=60) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +49,15 @@ def test_asks_for_the_key(visit, locked):
     page.page.click("#open-engine")
     page.page.wait_for_selector(".card .value:has-text('%')")
     page.errors.clear()
+
+
+def test_can_be_left_out(locked):
+    server = Fixed("--no-ui")
+    try:
+        assert status(server, "/") == 404 and status(server, "/ui/app.js") == 404 and status(server, "/v1/models") == 200
+        assert status(locked, "/") == 200 and status(locked, "/ui/app.js") == 200 and status(locked, "/v1/models") == 401
+    finally:
+        server.kill()
 
 
 def test_keeps_a_key_if_asked_and_forgets_it(visit, locked):
