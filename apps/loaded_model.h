@@ -52,6 +52,7 @@ class LoadedModel {
   const std::string& name() const { return service_->info().names.front(); }
   Service& service() { return *service_; }
   const MemoryPlan& plan() const { return plan_; }
+  const OpenedModel& opened() const { return opened_; }
   // The prompt of a conversation in OpenAI's shape.
   std::shared_ptr<const Prompt> prepare_chat(const Json& messages) const;
 

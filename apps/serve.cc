@@ -18,6 +18,7 @@
 #include "loaded_model.h"
 #include "node_agent.h"
 #include "server/api_server.h"
+#include "serving_plan.h"
 #include "version.h"
 
 namespace quern {
@@ -30,7 +31,7 @@ struct ServeOptions {
   std::vector<std::string> names;
   std::optional<uint64_t> seed;
   std::string tool_parser = "auto", reasoning_parser = "auto";
-  bool logs_requests = true, ignores_generation_config = false;
+  bool logs_requests = true, ignores_generation_config = false, has_no_ui = false;
 };
 
 // Each connection takes a descriptor, and the usual soft limit of 1024 would turn them away before
@@ -102,6 +103,8 @@ int serve(ServeOptions& o) {
                          .reasoning_parser = o.reasoning_parser,
                          .on_workers_gone = [&] { off_switch.turn_off(); }};
   const std::unique_ptr<LoadedModel> loaded = LoadedModel::load(o.model, load);
+  options.serves_ui = !o.has_no_ui;
+  options.make_plan = [&] { return serving_plan(o.model, *loaded); };
   ApiServer server(o.server, loaded->service(), std::move(keys), clock, std::move(options));
   server.listen();
   for (const std::string& route : server.routes()) log(LogLevel::info, "route {}", route);
@@ -199,6 +202,12 @@ void add_server_options(CLI::App& command, ServeOptions& o) {
           "auto: the model's sampling defaults; vllm: the API's")
       ->group(kGroup)
       ->check(CLI::IsMember({"auto", "vllm"}));
+  command
+      .add_flag(
+          "--no-ui",
+          o.has_no_ui,
+          "no playground at / (it asks for no key and holds nothing secret; docs/playground.md)")
+      ->group(kGroup);
 }
 
 }  // namespace

@@ -362,6 +362,7 @@ TEST(Responses, ListTheServedNames) {
   ASSERT_EQ(list["data"].size(), 2u);
   EXPECT_EQ(list["data"][1]["id"], "alias");
   EXPECT_EQ(list["data"][0]["max_model_len"], 512);
+  EXPECT_EQ(list["data"][0]["input_modalities"], Json::array({"text"}));
   EXPECT_EQ(parse_json(tokenize_response({104, 105}, 512, &service.tokenizer()), "t")["token_strs"],
             Json::array({"h", "i"}));
 }

@@ -93,6 +93,7 @@ EngineService::EngineService(ServiceInfo info,
       media_(std::move(media)),
       grammar_limits_(grammars) {
   QUERN_CHECK(!info_.names.empty());
+  info_.sees_pictures = builder_.largest_picture(info_.max_model_len).has_value();
   choose_parsers(std::string(kAutoParser), std::string(kAutoParser));
 }
 

@@ -17,7 +17,9 @@ Json model_card(const ServiceInfo& info, const std::string& name) {
           {"owned_by", "quern"},
           {"root", info.root},
           {"parent", nullptr},
-          {"max_model_len", info.max_model_len}};
+          {"max_model_len", info.max_model_len},
+          {"input_modalities",
+           info.sees_pictures ? Json::array({"text", "image"}) : Json::array({"text"})}};
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 
 #include "server/api_handler.h"
 #include "server/route_context.h"
+#include "server/ui.h"
 
 namespace quern {
 
@@ -34,12 +35,15 @@ struct ApiServer::State {
                 .sse_recovering_us = config.sse_recovering_us,
                 .seeds = SeedSource(options.seed),
                 .responses =
-                    ResponseStore(config.max_stored_responses, config.max_stored_response_bytes)},
+                    ResponseStore(config.max_stored_responses, config.max_stored_response_bytes),
+                .plan = PlanOnDemand(std::move(options.make_plan))},
         handler(
             router, access_of(config, std::move(keys), options), metrics, options.logs_requests),
         server(std::move(config), handler, clock) {
     router.set_root_path(std::move(options.root_path));
+    if (options.serves_ui) add_ui_routes(router);
     add_info_routes(router, context);
+    add_engine_route(router, context);
     add_generation_routes(router, context);
     add_pooling_routes(router, context);
     add_response_routes(router, context);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -27,6 +28,10 @@ struct ApiServerOptions {
   std::vector<std::string> allowed_hosts;
   int max_concurrency_per_key = 0;  // requests that a key may have running; 0: any number
   std::string root_path;            // what a proxy puts in front of every path
+  bool serves_ui = true;            // the playground at /
+  // The JSON of `quern plan` for the model as it is served, for /v1/engine; may be empty. Called
+  // once at most, from a thread that may take its time.
+  std::function<std::string()> make_plan;
 };
 
 // listen, start, wait; stop from a signal (ServerConfig::handles_signals) or another thread.

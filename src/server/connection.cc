@@ -295,7 +295,9 @@ std::string Connection::head_of(const HttpResponse& response, std::string_view f
 Task<> Connection::respond(HttpResponse response) {
   status_ = response.status;
   has_ended_ = true;
-  std::string bytes = head_of(response, format("Content-Length: {}\r\n", response.body.size()));
+  // Of an answer that stands for what the client has, the length would be that of what it has.
+  std::string bytes = head_of(
+      response, status_ == 304 ? "" : format("Content-Length: {}\r\n", response.body.size()));
   if (request_.method != "HEAD") bytes += response.body;
   is_delivered_ = co_await peer_->write(bytes, host_.config.write_timeout_us);
 }

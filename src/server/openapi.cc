@@ -20,7 +20,10 @@ constexpr RouteDescription kRoutes[] = {
     {"GET", "/ping", "The same as /health", nullptr, "Health"},
     {"GET", "/ready", "200 only if a request that came now would be worked on", nullptr, "Health"},
     {"GET", "/version", "The version of the program", nullptr, "Version"},
+    {"GET", "/", "The playground", nullptr, nullptr},
+    {"GET", "/ui/{file}", "What it consists of", nullptr, nullptr},
     {"GET", "/load", "Requests under way", nullptr, "Load"},
+    {"GET", "/v1/engine", "What the engine does, and what each rank holds", nullptr, "Engine"},
     {"GET", "/server_info", "The model, its cache and the server's limits", nullptr, "ServerInfo"},
     {"GET", "/metrics", "Prometheus metrics", nullptr, nullptr},
     {"GET", "/openapi.json", "This document", nullptr, "OpenApi"},
@@ -131,10 +134,16 @@ Json json_content(const char* schema) {
   return {{"application/json", {{"schema", reference(schema)}}}};
 }
 
+const char* text_type(const RouteDescription& route) {
+  const std::string_view pattern = route.pattern;
+  return pattern == "/" ? "text/html" : pattern == "/ui/{file}" ? "*/*" : "text/plain";
+}
+
 Json answers_of(const RouteDescription& route) {
   Json success = {{"description", "The answer"}};
-  success["content"] = route.response ? json_content(route.response)
-                                      : Json{{"text/plain", {{"schema", {{"type", "string"}}}}}};
+  success["content"] = route.response
+                           ? json_content(route.response)
+                           : Json{{text_type(route), {{"schema", {{"type", "string"}}}}}};
   if (route.events)
     success["content"]["text/event-stream"] = {
         {"schema", {{"type", "string"}, {"description", route.events}}}};
@@ -185,7 +194,9 @@ void add_query(const RouteDescription& route, Json& parameters) {
 }
 
 bool is_open(std::string_view pattern) {
-  return pattern == "/health" || pattern == "/ping" || pattern == "/ready" || pattern == "/version";
+  for (const char* open : {"/", "/ui/{file}", "/health", "/ping", "/ready", "/version"})
+    if (pattern == open) return true;
+  return false;
 }
 
 }  // namespace

@@ -51,7 +51,9 @@ std::vector<Field> sampling_fields() {
        {{"type", "object"},
         {"properties", {{"type", text()}}},
         {"required", Json::array({"type"})}}},
-      {"structured_outputs", typed("object"), "What the answer must be: json, regex, choice, preset, …"},
+      {"structured_outputs",
+       typed("object"),
+       "What the answer must be: json, regex, choice, preset, …"},
       {"guided_json", one_of(Json::array({text(), typed("object"), typed("boolean")}))},
       {"guided_regex", text()},
       {"guided_choice", list_of(text(), 1, 1 << 16)},
@@ -282,6 +284,20 @@ void add_information(Json& out) {
   out["Load"] = object_of({{"server_load", count(), "Running and waiting", true},
                            {"running", count(), "", true},
                            {"waiting", count(), "", true}});
+  const Json object = typed("object");
+  out["Engine"] = object_of({{"version", text(), "", true},
+                             {"models", list_of(text()), "", true},
+                             {"max_model_len", count(), "", true},
+                             {"is_healthy", flag(), "", true},
+                             {"is_recovering", flag(), "", true},
+                             {"is_stalled", flag(), "", true},
+                             {"requests", object, "", true},
+                             {"kv_cache", object, "", true},
+                             {"prefix_cache", object, "", true},
+                             {"tokens", object, "Since the start", true},
+                             {"engine", object, "", true},
+                             {"workers", list_of(object), "Processes, by rank", true},
+                             {"plan", object, "As quern plan --json says it"}});
   out["ServerInfo"] = object_of({{"version", text(), "", true},
                                  {"models", list_of(text()), "", true},
                                  {"root", text(), "", true},
@@ -295,7 +311,8 @@ void add_information(Json& out) {
                             {"owned_by", text(), "", true},
                             {"root", text()},
                             {"parent", text()},
-                            {"max_model_len", count()}});
+                            {"max_model_len", count()},
+                            {"input_modalities", list_of(text()), "text, and what else it reads"}});
   out["ModelList"] =
       object_of({{"object", text(), "", true}, {"data", list_of(reference("Model")), "", true}});
 }

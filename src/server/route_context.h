@@ -4,6 +4,8 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
+#include <mutex>
 #include <optional>
 #include <string>
 
@@ -27,6 +29,24 @@ class SeedSource {
   std::atomic<uint64_t> state_;
 };
 
+// What `quern plan` says of the model as it is served: made when it is first asked for, as building
+// the model on a device without bytes takes a moment.
+class PlanOnDemand {
+ public:
+  // `make` returns JSON and may be slow; empty: there is no plan.
+  explicit PlanOnDemand(std::function<std::string()> make) : make_(std::move(make)) {}
+  bool is_made() const { return is_made_; }
+  void make();  // slow the first time; from any thread
+  // Empty without a plan. Once it is made.
+  const std::string& text() const { return text_; }
+
+ private:
+  const std::function<std::string()> make_;
+  std::once_flag once_;
+  std::atomic<bool> is_made_ = false;
+  std::string text_;
+};
+
 struct RouteContext {
   Service& service;
   Metrics& metrics;
@@ -37,6 +57,7 @@ struct RouteContext {
   ResponseStore responses;
   std::atomic<uint64_t> generations =
       0;  // makes the engine's request ids unique, whatever clients choose
+  PlanOnDemand plan;
 };
 
 // What a job is told of its request.
@@ -56,6 +77,8 @@ void log_ignored(const std::string& id, const std::vector<std::string>& fields);
 void add_info_routes(
     Router& router,
     RouteContext& context);  // health, models, version, metrics, tokenize, detokenize
+// What the engine does, and who holds which part of the model.
+void add_engine_route(Router& router, RouteContext& context);
 // Chat completions, completions, responses, messages; each also as …/render.
 void add_generation_routes(Router& router, RouteContext& context);
 // Embeddings, classes, scores and rankings.
