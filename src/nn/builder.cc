@@ -240,12 +240,16 @@ Tensor Builder::bias_of(const std::vector<RowPart>& parts) const {
   Tensor out = Tensor::empty({row_count(parts)}, DType::f32, ctx().device);
   int64_t at = 0;
   for (const RowPart& part : parts) {
-    const Tensor stored = vector(part.name + ".bias", part.length);
+    const Tensor stored =
+        part.bias == Bias::present ? vector(part.name + ".bias", part.length) : Tensor();
     for (const Range rows : part.rows) {
-      if (out.raw() != nullptr && !rows.is_empty())
-        std::memcpy(out.data<float>() + at,
-                    stored.data<float>() + rows.begin,
-                    static_cast<size_t>(rows.size()) * sizeof(float));
+      if (out.raw() != nullptr && !rows.is_empty()) {
+        float* to = out.data<float>() + at;
+        if (stored.defined())
+          std::copy_n(stored.data<float>() + rows.begin, rows.size(), to);
+        else
+          std::fill_n(to, rows.size(), 0.0f);
+      }
       at += rows.size();
     }
   }
