@@ -174,9 +174,8 @@ class ModelJudge {
         positions(made.positions.begin(), made.positions.end());
     std::vector<int64_t> types(ids.size(), 0);
     for (const MediaSpan& span : made.media)
-      std::fill_n(types.begin() + span.first_token,
-                  span.count,
-                  static_cast<int64_t>(span.media->kind) + 1);
+      std::fill_n(
+          types.begin() + span.first_token, span.count, static_cast<int64_t>(span.media->kind) + 1);
     judge_integers(name + ".input_ids", ids);
     judge_integers(name + ".attention_mask", std::vector<int64_t>(ids.size(), 1));
     judge_integers(name + ".mm_token_type_ids", types);

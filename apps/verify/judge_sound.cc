@@ -23,7 +23,8 @@ std::vector<const MediaInput*> windows_of(const Prompt& prompt) {
   return out;
 }
 
-// The first `frames` frames of each window as the reference lays them out: [windows, bands, frames].
+// The first `frames` frames of each window as the reference lays them out: [windows, bands,
+// frames].
 std::vector<float> turned(const std::vector<const MediaInput*>& windows, int64_t frames) {
   std::vector<float> out;
   for (const MediaInput* w : windows)

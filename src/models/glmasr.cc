@@ -79,15 +79,15 @@ std::string_view name_in(const Builder& b, std::string_view newer, std::string_v
 VisionAttentionConfig attention_config(const Builder& attn, const EncoderConfig& c) {
   constexpr std::string_view kOlderOut = "out_proj";
   const std::string_view out = name_in(attn, "o_proj", kOlderOut);
-  return {.hidden = c.width,
-          .heads = c.heads.heads,
-          .kv_heads = c.heads.kv_heads,
-          .head_size = c.heads.head_size,
-          .is_stacked = false,
-          .out_name = out,
-          .key_bias = Bias::none,
-          .rope_style =
-              out == kOlderOut ? ops::RopeStyle::interleaved : ops::RopeStyle::half_split};
+  return {
+      .hidden = c.width,
+      .heads = c.heads.heads,
+      .kv_heads = c.heads.kv_heads,
+      .head_size = c.heads.head_size,
+      .is_stacked = false,
+      .out_name = out,
+      .key_bias = Bias::none,
+      .rope_style = out == kOlderOut ? ops::RopeStyle::interleaved : ops::RopeStyle::half_split};
 }
 
 struct EncoderBlock {
@@ -154,9 +154,8 @@ class Encoder final : public AudioTower {
       ops::gelu_(ctx, y);
       return y;
     };
-    Tensor h = convolve(conv2_,
-                        convolve(conv1_, patch_values(ctx, media), kFirstTaps),
-                        kSecondTaps);
+    Tensor h =
+        convolve(conv2_, convolve(conv1_, patch_values(ctx, media), kFirstTaps), kSecondTaps);
     std::vector<int32_t> positions(static_cast<size_t>(h.dim(0)));
     std::iota(positions.begin(), positions.end(), 0);
     const RopeTables rope = rope_.tables(ctx, positions, 1);

@@ -43,10 +43,8 @@ VisionAttention::VisionAttention(const Builder& b, const VisionAttentionConfig& 
       rope_style_(c.rope_style),
       scale_(1.0f / std::sqrt(static_cast<float>(layout_.head_size()))),
       qkv_(stacked_qkv(b, c, layout_)),
-      out_(b.rows(c.out_name,
-                  c.hidden,
-                  {c.heads * layout_.head_size(), {layout_.q_rows()}},
-                  c.out_bias)) {}
+      out_(b.rows(
+          c.out_name, c.hidden, {c.heads * layout_.head_size(), {layout_.q_rows()}}, c.out_bias)) {}
 
 Tensor VisionAttention::operator()(Ctx& ctx,
                                    const Tensor& x,

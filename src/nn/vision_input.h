@@ -13,7 +13,8 @@ namespace quern {
 // config.json disagree.
 PatchGrid grid_of(const MediaInput& media, int64_t merge, int64_t patch_values);
 
-// [P, patch_values] or [frames, bands], borrowed from `media`; on meta the shape alone (media.values may be empty).
+// [P, patch_values] or [frames, bands], borrowed from `media`; on meta the shape alone
+// (media.values may be empty).
 Tensor patch_values(const Ctx& ctx, const MediaInput& media);
 
 }  // namespace quern

@@ -6,17 +6,16 @@
 namespace quern::ops {
 
 Tensor unfold(Ctx& ctx, const Tensor& x, const TapLayout& layout) {
-  QUERN_CHECK(x.rank() == 2 && is_f32(x) && (x.dim(1) <= 1 || x.stride(1) == 1),
-              "{}",
-              x.shape().text());
+  QUERN_CHECK(
+      x.rank() == 2 && is_f32(x) && (x.dim(1) <= 1 || x.stride(1) == 1), "{}", x.shape().text());
   const int64_t frames = x.dim(0), channels = x.dim(1), taps = layout.taps;
-  QUERN_CHECK(taps >= 1 && layout.stride >= 1 && layout.padding >= 0 &&
-                  frames + 2 * layout.padding >= taps,
-              "{} taps, stride {}, padding {} over {} frames",
-              taps,
-              layout.stride,
-              layout.padding,
-              frames);
+  QUERN_CHECK(
+      taps >= 1 && layout.stride >= 1 && layout.padding >= 0 && frames + 2 * layout.padding >= taps,
+      "{} taps, stride {}, padding {} over {} frames",
+      taps,
+      layout.stride,
+      layout.padding,
+      frames);
   Tensor y = ctx.empty({layout.outputs(frames), channels * taps});
   if (ctx.device.is_meta()) return y;
   require_cpu(ctx, "unfold", x.dtype());

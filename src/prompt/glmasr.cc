@@ -116,8 +116,8 @@ class GlmAsr final : public Processor {
   GlmAsr(const std::string& folder, const std::optional<Config>& processor, const Config& config)
       : mel_(mel_shape(feature_config(folder, processor), config)),
         config_path_(config.path()),
-        token_(static_cast<int32_t>(
-            config.integer_or("audio_token_id", kAudioToken, 0, INT32_MAX))) {
+        token_(
+            static_cast<int32_t>(config.integer_or("audio_token_id", kAudioToken, 0, INT32_MAX))) {
     double most_seconds = kMostSeconds;
     if (processor) {
       token_text_ = processor->string_or("audio_token", kAudioText);
@@ -174,11 +174,11 @@ int64_t GlmAsr::heard_samples(const OpenedMedia& media, const PromptRules& rules
          most / shape.rate_hz);
   const int64_t heard = std::min(samples, most);
   if (tokens_of(heard) == 0)
-    fail(ErrorCode::invalid_argument,
-         "recording of {:.3f} seconds: it is too short, this model needs at least {:.3f}",
-         media.sound.seconds(),
-         static_cast<double>((2 * kMerge - 2) * shape.hop + 1) /
-             static_cast<double>(shape.rate_hz));
+    fail(
+        ErrorCode::invalid_argument,
+        "recording of {:.3f} seconds: it is too short, this model needs at least {:.3f}",
+        media.sound.seconds(),
+        static_cast<double>((2 * kMerge - 2) * shape.hop + 1) / static_cast<double>(shape.rate_hz));
   return heard;
 }
 

@@ -214,7 +214,8 @@ std::string MediaSource::fetch_sound(const Json& part, std::string_view where) c
     const Json* source = source_of(part, "audio_url", "audio");
     if (!source || !source->is_string())
       fail(ErrorCode::invalid_argument, "{}: expected the URL of a recording as a string", where);
-    return with_context(where, [&] { return read_url(source->get_ref<const std::string&>(), limits_); });
+    return with_context(where,
+                        [&] { return read_url(source->get_ref<const std::string&>(), limits_); });
   }
   const Json* data = inside->is_object() && inside->contains("data") ? &(*inside)["data"] : nullptr;
   if (!data || !data->is_string())
@@ -233,8 +234,7 @@ std::string MediaSource::fetch_sound(const Json& part, std::string_view where) c
 
 EncodedMedia MediaSource::fetch_part(const Json& part, std::string_view where) const {
   const std::optional<MediaKind> kind = media_kind_of(part);
-  if (!kind)
-    fail(ErrorCode::unsupported, "{}: expected a picture, a clip or a recording", where);
+  if (!kind) fail(ErrorCode::unsupported, "{}: expected a picture, a clip or a recording", where);
   EncodedMedia media;
   media.kind = *kind;
   if (kind == MediaKind::video) {

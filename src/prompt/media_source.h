@@ -48,8 +48,8 @@ struct MediaLimits {
   int64_t max_pixels = int64_t{64} << 20;  // of one picture, from its header, before decoding
   std::array<int, 3> max_per_prompt = {32, 32, 32};  // media of one prompt, by MediaKind
   int max_frames_per_clip = 768;
-  size_t max_clip_bytes = size_t{256} << 20;     // of all frames of a clip, encoded
-  int64_t max_clip_pixels = int64_t{256} << 20;  // of all frames of a clip, as decoded
+  size_t max_clip_bytes = size_t{256} << 20;              // of all frames of a clip, encoded
+  int64_t max_clip_pixels = int64_t{256} << 20;           // of all frames of a clip, as decoded
   int64_t max_audio_seconds = SoundLimits().max_seconds;  // of one recording, decoded
   int64_t fetch_timeout_ms = 10'000;
   // http(s) hosts, each also as "*.example.com"; "*": all; empty: none. Addresses that are not
@@ -85,8 +85,9 @@ class MediaSource {
   // "image" | "video" | "video_url", …}; a clip is a list of pictures ("video": [url, …], "fps":
   // frames per second) or a video file, where the build decodes them. "min_pixels" and "max_pixels"
   // may stand beside. A recording is {"type": "audio_url" | "audio", …} with a URL, or
-  // {"type": "input_audio", "input_audio": {"data": base64, "format": "wav"}}. Throws invalid_argument (what is wrong with it), unsupported, exhausted (over
-  // a limit) or unavailable (the host did not answer). `where` names it in messages
+  // {"type": "input_audio", "input_audio": {"data": base64, "format": "wav"}}. Throws
+  // invalid_argument (what is wrong with it), unsupported, exhausted (over a limit) or unavailable
+  // (the host did not answer). `where` names it in messages
   // ("messages[1].content[0]").
   EncodedMedia fetch_part(const Json& part, std::string_view where) const;
   // Throws what MediaDecoder throws, but damage is invalid_argument, and exhausted over a limit of

@@ -42,8 +42,8 @@ class Processor {
   virtual ResizedMedia resize(const OpenedMedia& media, const PromptRules& rules) const = 0;
   // At least one piece, with values, grid, tokens and hash, of what `resize` made.
   virtual std::vector<MediaPiece> pack(const ResizedMedia& media) const = 0;
-  // The shape, without values, of the largest picture of at most max_tokens tokens, or of one window
-  // of a recording: for the memory plan.
+  // The shape, without values, of the largest picture of at most max_tokens tokens, or of one
+  // window of a recording: for the memory plan.
   virtual MediaInput largest_medium(int64_t max_tokens) const = 0;
   // Fills positions, axes and rope_delta of a prompt whose ids (placeholders expanded) and media
   // stand.

@@ -50,8 +50,8 @@ class PromptBuilder {
   virtual bool takes_media() const = 0;
   // The rate at which a model that hears takes recordings (OpenedMedia::sound).
   virtual int64_t sound_rate_hz() const { return 16'000; }
-  // The shape, without values, of the largest picture of at most max_tokens tokens, or of one window
-  // of a recording; nullopt for a text model.
+  // The shape, without values, of the largest picture of at most max_tokens tokens, or of one
+  // window of a recording; nullopt for a text model.
   virtual std::optional<MediaInput> largest_medium(int64_t max_tokens) const = 0;
 
   // The text that the template makes of the messages. Media parts leave their placeholders.

@@ -18,15 +18,15 @@ namespace quern {
 
 struct ResizedMedia {
   MediaKind kind = MediaKind::image;
-  std::vector<Image> frames;  // of one size; one for a picture, none for a recording
-  double fps = 2.0;           // clips: of these frames
+  std::vector<Image> frames;         // of one size; one for a picture, none for a recording
+  double fps = 2.0;                  // clips: of these frames
   std::vector<double> seconds = {};  // when each was taken, for models that are told
   int64_t tokens = 0;                // decoder tokens that it becomes
   std::vector<float> samples = {};   // recordings, at the model's rate
 
   size_t bytes() const {
-    size_t sum = sizeof(ResizedMedia) + seconds.size() * sizeof(double) +
-                 samples.size() * sizeof(float);
+    size_t sum =
+        sizeof(ResizedMedia) + seconds.size() * sizeof(double) + samples.size() * sizeof(float);
     for (const Image& frame : frames) sum += sizeof(Image) + frame.rgb.size();
     return sum;
   }
