@@ -28,7 +28,7 @@ std::shared_ptr<const MediaInput> stored_window(const GoldenCase& golden,
                                                 int64_t window,
                                                 const MediaInput& media);
 
-// The first `count` values of a tensor of windows: those of all windows but such a last one.
+// A tensor of windows without such a last one, if it then has `count` values; else all of it.
 std::span<const float> first_windows(const Tensor& windows, size_t count);
 
 }  // namespace quern

@@ -50,8 +50,8 @@ std::string error_of(int64_t samples, bool is_short = false) {
 
 TEST(GlmAsrPrompt, TokensFollowFrames) {
   // Frames of 160 samples begun, halved and rounded up, four to a token.
-  const std::pair<int64_t, int64_t> cases[] = {{961, 1}, {1120, 1}, {2240, 1}, {2241, 2}, {16'000, 12},
-                                               {480'000, 375}};
+  const std::pair<int64_t, int64_t> cases[] = {
+      {961, 1}, {1120, 1}, {2240, 1}, {2241, 2}, {16'000, 12}, {480'000, 375}};
   for (const auto& [samples, tokens] : cases) {
     const Prompt made = prompt(samples);
     ASSERT_EQ(made.media.size(), 1u) << samples;
