@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// quern decode-media: a process that decodes pictures for a server: started by it, never by hand.
-// It has a socket as descriptor 3, and after its first moments no rights to anything else.
+// quern decode-media: a process that decodes pictures and recordings for a server: started by it,
+// never by hand. It has a socket as descriptor 3, and after its first moments no rights to anything
+// else.
 #include "media_decoder.h"
 
 #include <sys/socket.h>
@@ -55,7 +56,9 @@ std::unique_ptr<DecoderChild> start_decoder(const MediaLimits& limits) {
                                                 "--max-pixels",
                                                 std::to_string(limits.max_pixels),
                                                 "--max-clip-pixels",
-                                                std::to_string(limits.max_clip_pixels)},
+                                                std::to_string(limits.max_clip_pixels),
+                                                "--max-audio-seconds",
+                                                std::to_string(limits.max_audio_seconds)},
                                   .fds = {fds[1]},
                                   .label = "[media decoder] ",
                                   .gets_environment = false};
@@ -76,13 +79,13 @@ std::shared_ptr<MediaDecoder> start_pool(const MediaOptions& options) {
   log(LogLevel::info,
       "media: {} processes decode {}, {}",
       pool.children,
-      has_video_decoder() ? "pictures and video files" : "pictures",
+      has_video_decoder() ? "pictures, recordings and video files" : "pictures and recordings",
       out->is_filtered() ? "held to a few system calls"
                          : "with limits but without a filter of system calls");
   return out;
 }
 
-int decode(pid_t parent, const ClipLimits& most) {
+int decode(pid_t parent, const DecoderLimits& most) {
   if (!die_with(parent, SIGKILL)) return kExitTemporary;
   // Sent to a whole service at its end: the server's last requests may still want a picture.
   std::signal(SIGTERM, SIG_IGN);
@@ -104,14 +107,16 @@ MediaSource open_media(const MediaOptions& options, const PromptBuilder& model) 
 
 void add_decoder_command(CLI::App& parent, int& exit_code) {
   auto front = std::make_shared<pid_t>(0);
-  auto most = std::make_shared<ClipLimits>();
+  auto most = std::make_shared<DecoderLimits>();
   CLI::App* command = parent.add_subcommand(
-      "decode-media", "decodes pictures for a server; started by serve, not by hand");
+      "decode-media",
+      "decodes pictures and recordings for a server; started by serve, not by hand");
   command->group("");  // not in the list of commands
   command->add_option("--parent", *front, "process that starts it")->required();
-  command->add_option("--max-bytes", most->max_bytes, "bytes of one encoded picture");
-  command->add_option("--max-pixels", most->max_pixels, "pixels of one picture or frame");
-  command->add_option("--max-clip-pixels", most->max_clip_pixels, "pixels of a clip's frames");
+  command->add_option("--max-bytes", most->clip.max_bytes, "bytes of one encoded medium");
+  command->add_option("--max-pixels", most->clip.max_pixels, "pixels of one picture or frame");
+  command->add_option("--max-clip-pixels", most->clip.max_clip_pixels, "pixels of a clip's frames");
+  command->add_option("--max-audio-seconds", most->max_sound_seconds, "seconds of one recording");
   command->callback([front, most, &exit_code] { exit_code = decode(*front, *most); });
 }
 

@@ -107,26 +107,37 @@ void add_limits(CLI::App& command, MediaLimits& limits) {
   command
       .add_option("--allowed-media-domains",
                   limits.allowed_domains,
-                  "hosts that pictures may be fetched from (none)")
+                  "hosts that media may be fetched from (none)")
       ->group(kGroup)
       ->delimiter(',');
   command
       .add_option("--allowed-local-media-path",
                   limits.allowed_local_path,
-                  "folder that file:// pictures may lie in (none)")
+                  "folder that file:// media may lie in (none)")
       ->group(kGroup);
   command
       .add_option("--max-image-pixels", limits.max_pixels, "pixels of one picture, as it is sent")
       ->group(kGroup)
       ->capture_default_str();
-  command.add_option("--max-media-bytes", limits.max_bytes, "bytes of one encoded picture")
+  command
+      .add_option(
+          "--max-media-bytes", limits.max_bytes, "bytes of one encoded picture or recording")
       ->group(kGroup)
       ->capture_default_str();
+  command
+      .add_option(
+          "--max-audio-seconds",
+          limits.max_audio_seconds,
+          "seconds of one recording, counted while it is decoded; a model's own limit may be "
+          "lower")
+      ->group(kGroup)
+      ->capture_default_str()
+      ->check(CLI::Range(1, 86'400));
   command
       .add_option_function<int64_t>(
           "--media-fetch-timeout",
           [&limits](int64_t s) { limits.fetch_timeout_ms = s * 1000; },
-          "seconds for fetching one picture (10)")
+          "seconds for fetching one picture or recording (10)")
       ->group(kGroup)
       ->check(CLI::Range(1, 3600));
 }
@@ -146,7 +157,7 @@ void add_counts(CLI::App& command, MediaLimits& limits) {
                     count,
                     kind == MediaKind::image   ? "pictures of one prompt"
                     : kind == MediaKind::video ? "clips of one prompt"
-                                               : "recordings of one prompt; no model hears yet")
+                                               : "recordings of one prompt")
         ->group(kGroup)
         ->check(CLI::Range(0, kMostMedia));
   }
@@ -197,26 +208,29 @@ void add_media_options(CLI::App& command, MediaOptions& o) {
   add_counts(command, o.limits);
   add_processor(command, o.processor);
   command
-      .add_option("--mm-processor-cache-gb",
-                  o.cache_gb,
-                  "GiB of decoded and resized pictures that are kept for requests that show them "
-                  "again; 0: none")
+      .add_option(
+          "--mm-processor-cache-gb",
+          o.cache_gb,
+          "GiB of decoded and resized pictures, and of decoded recordings, that are kept for "
+          "requests that show them again; 0: none")
       ->group(kGroup)
       ->capture_default_str()
       ->check(CLI::Range(0.0, 4096.0));
   command
       .add_option("--media-decoder",
                   o.decoder,
-                  "where pictures are decoded: process (in processes of their own, without rights, "
+                  "where pictures and recordings are decoded: process (in processes of their own, "
+                  "without rights, "
                   "whose end costs one request), in-process")
       ->group(kGroup)
       ->capture_default_str()
       ->check(CLI::IsMember({"process", "in-process"}));
   command
-      .add_option(
-          "--media-decode-timeout",
-          o.decode_timeout_s,
-          "seconds for decoding one picture in a process, and for waiting until one is free")
+      .add_option("--media-decode-timeout",
+                  o.decode_timeout_s,
+                  "seconds for decoding one picture or recording in a process, and for waiting "
+                  "until one is "
+                  "free")
       ->group(kGroup)
       ->capture_default_str()
       ->check(CLI::Range(1, 3600));

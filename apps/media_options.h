@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The flags of pictures and clips, under vLLM's names where it has them.
+// The flags of pictures, clips and recordings, under vLLM's names where it has them.
 #pragma once
 
 #include <array>
@@ -24,7 +24,7 @@ struct MediaOptions {
   double cache_gb = 0.5;               // GiB of decoded media that are kept; 0: none
 };
 
-// The pictures and clips that a command may open. What `options` says is the default.
+// The media that a command may open. What `options` says is the default.
 void add_media_options(CLI::App& command, MediaOptions& options);
 
 // --limit-mm-per-prompt in all its forms: {"image": 4, "video": {"count": 1}}, image=4,video=1, or

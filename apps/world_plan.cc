@@ -94,8 +94,7 @@ class Planner {
   }
 
   MemoryPlan plan(const EngineConfig& config) {
-    const std::optional<MediaInput> largest =
-        opened_.prompts->largest_picture(config.max_model_len);
+    const std::optional<MediaInput> largest = opened_.prompts->largest_medium(config.max_model_len);
     return plan_memory(
         {*model_, ctx_.ctx(), spec_, largest ? &*largest : nullptr, experts_}, config, budget_);
   }

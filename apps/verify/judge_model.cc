@@ -7,6 +7,7 @@
 #include <set>
 
 #include "verify/compare.h"
+#include "verify/judge_sound.h"
 #include "verify/model_case.h"
 #include "weights/weight_format.h"
 
@@ -24,11 +25,15 @@ const std::set<std::string, std::less<>> kPromptFields = {"text",
                                                           "pixel_values_pil",
                                                           "pixel_values_videos",
                                                           "image_grid_thw",
-                                                          "video_grid_thw"};
+                                                          "video_grid_thw",
+                                                          "input_features",
+                                                          "input_features_mask"};
 const std::set<std::string, std::less<>> kModelFields = {"image_encoder_last_hidden",
                                                          "image_embeds",
                                                          "video_encoder_last_hidden",
                                                          "video_embeds",
+                                                         "audio_encoder_last_hidden",
+                                                         "audio_embeds",
                                                          "hidden_last_pos",
                                                          "logit_positions",
                                                          "logits",
@@ -146,6 +151,7 @@ class ModelJudge {
       const Prompt made = case_.prompt_from_files(prompt);
       judge_ids(name, made);
       judge_media(name, made);
+      judge_features(golden_, prompt, made, report_);
       if (wants_numbers && has_model_) judge_numbers(name, prompt, made);
     } catch (const Error& error) {
       report_.add_obstacle(name, error);
@@ -168,9 +174,8 @@ class ModelJudge {
         positions(made.positions.begin(), made.positions.end());
     std::vector<int64_t> types(ids.size(), 0);
     for (const MediaSpan& span : made.media)
-      std::fill_n(types.begin() + span.first_token,
-                  span.count,
-                  span.media->kind == MediaKind::video ? 2 : 1);
+      std::fill_n(
+          types.begin() + span.first_token, span.count, static_cast<int64_t>(span.media->kind) + 1);
     judge_integers(name + ".input_ids", ids);
     judge_integers(name + ".attention_mask", std::vector<int64_t>(ids.size(), 1));
     judge_integers(name + ".mm_token_type_ids", types);
@@ -241,6 +246,7 @@ class ModelJudge {
   }
 
   void judge_tower(const std::string& name, const std::vector<Encoded>& encoded) {
+    judge_encoder(name, encoded);
     for (const MediaKind kind : {MediaKind::image, MediaKind::video}) {
       const std::string prefix = name + (kind == MediaKind::image ? ".image_" : ".video_");
       std::vector<float> hidden, embeds;
@@ -260,6 +266,26 @@ class ModelJudge {
       if (golden_.has(prefix + "embeds"))
         add_values(prefix + "embeds", embeds, golden_.floats(prefix + "embeds").span<float>());
     }
+  }
+
+  // Of each window of a recording the first frames are stored.
+  void judge_encoder(const std::string& name, const std::vector<Encoded>& encoded) {
+    const std::string field = name + ".audio_encoder_last_hidden";
+    const Tensor wanted = golden_.has(field) ? golden_.floats(field) : Tensor();
+    std::vector<float> hidden, embeds;
+    for (const Encoded& one : encoded) {
+      if (one.kind != MediaKind::audio) continue;
+      const auto rows = one.embeds.span<float>();
+      embeds.insert(embeds.end(), rows.begin(), rows.end());
+      if (!wanted.defined() || !one.last_hidden.defined()) continue;
+      const int64_t frames = std::min(wanted.dim(1), one.last_hidden.dim(0));
+      const auto first = one.last_hidden.slice(0, 0, frames).span<float>();
+      hidden.insert(hidden.end(), first.begin(), first.end());
+    }
+    if (!hidden.empty()) add_values(field, hidden, first_windows(wanted, hidden.size()));
+    if (golden_.has(name + ".audio_embeds"))
+      add_values(
+          name + ".audio_embeds", embeds, golden_.floats(name + ".audio_embeds").span<float>());
   }
 
   std::vector<int32_t> positions_of(const std::string& name) const {

@@ -8,6 +8,7 @@
 #include "models/registry.h"
 #include "nn/sequence_runner.h"
 #include "nn/thread_ranks.h"
+#include "verify/judge_sound.h"
 
 namespace quern {
 namespace {
@@ -16,7 +17,8 @@ namespace {
 class LastPosition : public Probe {
  public:
   void record(std::string_view name, int layer, const Tensor& value) override {
-    if (name == "image_encoder_last_hidden") last_hidden = to_f32(value.contiguous());
+    if (name == "image_encoder_last_hidden" || name == "audio_encoder_last_hidden")
+      last_hidden = to_f32(value.contiguous());
     if (name == "router_ids" || name == "router_weights") {
       std::vector<float>& rows = (name == "router_ids" ? router_ids : router_weights)[layer];
       rows.insert(rows.end(), value.span<float>().begin(), value.span<float>().end());
@@ -82,7 +84,8 @@ const Model& ModelCase::model() {
 }
 
 PromptRules ModelCase::rules() const {
-  PromptRules rules{.sample_frames = false};  // a case's clip is its list of frames
+  // A case's clip is its list of frames; a recording is cut where the reference cuts it.
+  PromptRules rules{.sample_frames = false, .cut_long_recordings = true};
   const Json stated = golden_.expected().value("reference_rules", Json::object());
   rules.transformers_video_positions = stated.value("video_next_position", "") == "max(h,w)";
   return rules;
@@ -98,6 +101,13 @@ OpenedMedia ModelCase::open_clip(const Json& frames) const {
   return out;
 }
 
+OpenedMedia ModelCase::open_sound(const std::string& name) {
+  const std::string bytes = read_file(golden_.file("inputs/" + name));
+  return {.kind = MediaKind::audio,
+          .frames = {},
+          .sound = decode_sound(std::as_bytes(std::span(bytes)), prompts().sound_rate_hz())};
+}
+
 Prompt ModelCase::prompt_from_files(const Json& prompt) {
   std::vector<OpenedMedia> media;
   for (const Json& image : prompt.value("images", Json::array())) {
@@ -105,8 +115,8 @@ Prompt ModelCase::prompt_from_files(const Json& prompt) {
     media.back().kind = MediaKind::image;
   }
   for (const Json& clip : prompt.value("videos", Json::array())) media.push_back(open_clip(clip));
-  if (!prompt.value("audios", Json::array()).empty())
-    fail(ErrorCode::unsupported, "sound: this build reads pictures and text");
+  for (const Json& sound : prompt.value("audios", Json::array()))
+    media.push_back(open_sound(sound.get<std::string>()));
   return prompts().from_text(
       prompt.at("text").get<std::string>(), false, std::move(media), rules());
 }
@@ -115,8 +125,13 @@ std::optional<std::vector<MediaSpan>> ModelCase::stored_media(const std::string&
                                                               const Prompt& prompt) const {
   std::vector<MediaSpan> out = prompt.media;
   const std::string fields[] = {name + ".pixel_values", name + ".pixel_values_videos"};
-  int64_t used[] = {0, 0};
+  int64_t used[] = {0, 0}, windows = 0;
   for (MediaSpan& span : out) {
+    if (span.media->kind == MediaKind::audio) {
+      if (!golden_.has(name + ".input_features")) return std::nullopt;
+      span.media = stored_window(golden_, name, windows++, *span.media);
+      continue;
+    }
     const size_t which = span.media->kind == MediaKind::video ? 1 : 0;
     if (!golden_.has(fields[which])) return std::nullopt;
     const Tensor pixels = golden_.floats(fields[which]);

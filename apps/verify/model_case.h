@@ -47,8 +47,8 @@ class ModelCase {
 
   // The prompt as this build makes it: text and files in, ids and media out.
   Prompt prompt_from_files(const Json& prompt);
-  // The media of `prompt` with the pixels that the case stores in their place; nullopt where it
-  // stores none.
+  // The media of `prompt` with the pixels or mel frames that the case stores in their place;
+  // nullopt where it stores none.
   std::optional<std::vector<MediaSpan>> stored_media(const std::string& name,
                                                      const Prompt& prompt) const;
 
@@ -69,6 +69,7 @@ class ModelCase {
  private:
   PromptRules rules() const;
   OpenedMedia open_clip(const Json& frames) const;
+  OpenedMedia open_sound(const std::string& name);
 
   const GoldenCase& golden_;
   Degrees degrees_;

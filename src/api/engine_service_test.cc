@@ -41,7 +41,7 @@ class PlainBuilder final : public PromptBuilder {
   const Tokenizer& tokenizer() const override { return tokenizer_; }
   const ChatTemplate* chat_template() const override { return nullptr; }
   bool takes_media() const override { return false; }
-  std::optional<MediaInput> largest_picture(int64_t) const override { return {}; }
+  std::optional<MediaInput> largest_medium(int64_t) const override { return {}; }
   std::string render(const Json& messages, const ChatOptions& options) const override {
     std::string text = options.tools && shows_tools_ ? "tools|" : "";
     for (const Json& message : messages) {

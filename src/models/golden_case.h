@@ -8,6 +8,7 @@
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <numeric>
 
 #include "base/error.h"
 #include "base/json.h"
@@ -104,11 +105,50 @@ class GoldenCase {
   std::unique_ptr<Model> model_;
 };
 
-// The pictures (or clips) of a prompt as the tower takes them; empty where the pixels are not
-// stored.
+constexpr MediaKind kMediaKinds[] = {MediaKind::image, MediaKind::video, MediaKind::audio};
+
+// What the fields of a kind begin with.
+inline std::string prefix_of(const std::string& prompt, MediaKind kind) {
+  return prompt + (kind == MediaKind::image   ? ".image_"
+                   : kind == MediaKind::video ? ".video_"
+                                              : ".audio_");
+}
+
+// The windows of a recording that become tokens: mel frames as far as they are stored, silence
+// behind them.
+inline std::vector<MediaInput> stored_windows(const GoldenCase& c, const std::string& prompt) {
+  std::vector<MediaInput> out;
+  if (!c.has(prompt + ".input_features")) return out;
+  const Json& entry = *std::ranges::find_if(
+      c.prompts(), [&](const Json& p) { return p["name"].get<std::string>() == prompt; });
+  const Tensor features = c.floats(prompt + ".input_features");  // [windows, bands, stored frames]
+  const std::vector<int32_t> mask = c.integers(prompt + ".input_features_mask");
+  const int64_t bands = features.dim(1), stored = features.dim(2);
+  const float silence = entry["padding_mel_value_min_max"][0].get<float>();
+  for (int64_t w = 0; w < features.dim(0); ++w) {
+    MediaInput media;
+    media.kind = MediaKind::audio;
+    media.rows = entry["input_features_shape"][2].get<int64_t>();
+    media.row_size = bands;
+    media.valid_rows =
+        std::accumulate(mask.begin() + w * stored, mask.begin() + (w + 1) * stored, int64_t{0});
+    media.tokens = (media.valid_rows + 1) / 2 / 4;
+    media.values.assign(static_cast<size_t>(media.rows * bands), silence);
+    const float* from = features.data<float>() + w * bands * stored;
+    for (int64_t band = 0; band < bands; ++band)
+      for (int64_t frame = 0; frame < stored; ++frame)
+        media.values[static_cast<size_t>(frame * bands + band)] = from[band * stored + frame];
+    if (media.tokens > 0) out.push_back(std::move(media));
+  }
+  return out;
+}
+
+// The media of one kind of a prompt as the tower takes them; empty where pixels or mel frames are
+// not stored.
 inline std::vector<MediaInput> stored_media(const GoldenCase& c,
                                             const std::string& prompt,
                                             MediaKind kind) {
+  if (kind == MediaKind::audio) return stored_windows(c, prompt);
   const bool is_image = kind == MediaKind::image;
   const std::string field = prompt + (is_image ? ".pixel_values" : ".pixel_values_videos");
   std::vector<MediaInput> out;
@@ -131,12 +171,11 @@ inline std::vector<MediaInput> stored_media(const GoldenCase& c,
   return out;
 }
 
-// The rows of all pictures (or clips) of a prompt: of the tower where the pixels are stored, else
+// The rows of all media of one kind of a prompt: of the tower where what it takes is stored, else
 // as stored.
 inline Tensor media_rows(GoldenCase& c, const std::string& prompt, MediaKind kind) {
   const std::vector<MediaInput> media = stored_media(c, prompt, kind);
-  const std::string stored =
-      prompt + (kind == MediaKind::image ? ".image_embeds" : ".video_embeds");
+  const std::string stored = prefix_of(prompt, kind) + "embeds";
   if (media.empty()) return c.has(stored) ? c.floats(stored) : Tensor();
   std::vector<Tensor> parts;
   int64_t rows = 0;
@@ -165,6 +204,7 @@ struct GoldenPrompt {
     const std::vector<int32_t> types = c.integers(name + ".mm_token_type_ids");
     add_rows(media_rows(c, name, MediaKind::image), c.model().info().image_token, types, 1);
     add_rows(media_rows(c, name, MediaKind::video), c.model().info().video_token, types, 2);
+    add_rows(media_rows(c, name, MediaKind::audio), c.model().info().audio_token, types, 3);
   }
 
   SequenceInput input() const { return {ids, positions, axes, media}; }

@@ -12,19 +12,17 @@
 #include "nn/decoder_model.h"
 
 namespace quern {
-namespace {
 
-DecoderConfig llama_config(const Config& root) {
-  DecoderConfig c = DecoderConfig::from(root);
+DecoderConfig llama_config(const Config& root, double default_eps) {
+  DecoderConfig c = DecoderConfig::from(root, default_eps);
+  const Config text = root.sub_or_self("text_config");
   const auto bias = [&](std::string_view key) {
-    return root.boolean_or(key, false) ? Bias::present : Bias::none;
+    return text.boolean_or(key, false) ? Bias::present : Bias::none;
   };
   c.attention.qkv_bias = c.attention.out_bias = bias("attention_bias");
   c.mlp.gate_up_bias = c.mlp.down_bias = bias("mlp_bias");
   return c;
 }
-
-}  // namespace
 
 std::unique_ptr<Model> make_llama(const Builder& b) {
   const DecoderConfig c = llama_config(b.config());

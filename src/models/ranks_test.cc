@@ -33,7 +33,7 @@ class Ranks : public ::testing::TestWithParam<std::string> {
       const std::string name = p["name"].get<std::string>();
       GoldenPrompt prompt(case_, name);
       std::vector<Tensor> encoded;
-      for (const MediaKind kind : {MediaKind::image, MediaKind::video})
+      for (const MediaKind kind : kMediaKinds)
         for (const MediaInput& one : stored_media(case_, name, kind))
           encoded.push_back(model.encode(case_.ctx(), one));
       put(encoded, prompt.media);

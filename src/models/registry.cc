@@ -16,6 +16,7 @@ constexpr ModelEntry kTable[] = {
     {"Qwen2_5_VLForConditionalGeneration", "qwen2_5_vl", make_qwen2_5_vl},
     {"Glm4vForConditionalGeneration", "glm4v", make_glm4v},
     {"Glm4vMoeForConditionalGeneration", "glm4v_moe", make_glm4v_moe},
+    {"GlmAsrForConditionalGeneration", "glmasr", make_glmasr},
     {"HunYuanVLForConditionalGeneration", "hunyuan_vl", make_hunyuan_vl},
     {"DeepseekV3ForCausalLM", "deepseek_v3", make_deepseek_v3},
     {"KimiK2ForCausalLM", "kimi_k2", make_deepseek_v3},  // configs that were renamed

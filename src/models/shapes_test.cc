@@ -96,6 +96,16 @@ constexpr Published kPublished[] = {
       "intermediate_size": 10944, "rms_norm_eps": 1e-5}})",
      107710933120,
      int64_t{151552} * 4096},
+    {"GLM-ASR-Nano",
+     R"({"architectures": ["GlmAsrForConditionalGeneration"], "dtype": "bfloat16", "model_type": "glmasr",
+      "audio_token_id": 59260, "tie_word_embeddings": true, "projector_hidden_act": "gelu", "text_config": {"model_type": "llama",
+      "hidden_size": 2048, "num_hidden_layers": 28, "num_attention_heads": 16, "num_key_value_heads": 4, "intermediate_size": 6144,
+      "vocab_size": 59264, "rms_norm_eps": 1e-5, "max_position_embeddings": 8192, "rope_parameters": {"rope_type": "default",
+      "rope_theta": 10000.0}}, "audio_config": {"model_type": "glmasr_encoder", "hidden_size": 1280, "intermediate_size": 5120,
+      "num_hidden_layers": 32, "num_attention_heads": 20, "num_mel_bins": 128, "max_position_embeddings": 1500, "hidden_act": "gelu",
+      "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}}})",
+     2136470528,
+     59264 * 2048},
     {"HunyuanOCR 1.0",
      R"({"architectures": ["HunYuanVLForConditionalGeneration"], "torch_dtype": "bfloat16",
       "hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 128,
@@ -148,6 +158,14 @@ MediaInput picture(const ModelInfo& info, int64_t grid_h, int64_t grid_w) {
   return media;
 }
 
+// A window of 96 frames of 128 bands, as long as its sound.
+MediaInput window() {
+  MediaInput media;
+  media.kind = MediaKind::audio;
+  media.rows = 96, media.row_size = 128, media.tokens = 12;
+  return media;
+}
+
 SequenceInput counting(std::vector<int32_t>& ids, int64_t count) {
   ids.resize(static_cast<size_t>(count));
   std::iota(ids.begin(), ids.end(), 0);
@@ -168,6 +186,9 @@ int64_t run_rank(const std::shared_ptr<const Checkpoint>& checkpoint, Shard shar
     const int64_t tokens = has_newlines(info) ? 2 * (3 + 1) + 2 : 6;
     EXPECT_EQ(model->encode(meta.ctx(), picture(info, 4, 6)).shape(),
               Shape({tokens, info.hidden_size}));
+  }
+  if (info.has_audio) {
+    EXPECT_EQ(model->encode(meta.ctx(), window()).shape(), Shape({12, info.hidden_size}));
   }
   return model->weight_bytes();
 }
@@ -204,8 +225,8 @@ TEST(Shapes, GoldenModelsHoldOnAnyNumberOfRanks) {
 // Peaks of the arena: after a tower's run and after a prefill of 50 tokens in chunks of 20.
 std::vector<int64_t> peaks(const Model& model, Ctx& ctx, Arena& arena) {
   std::vector<int64_t> out;
-  if (model.info().has_vision) {
-    MediaInput media = picture(model.info(), 12, 10);
+  if (model.info().has_vision || model.info().has_audio) {
+    MediaInput media = model.info().has_audio ? window() : picture(model.info(), 12, 10);
     if (!ctx.device.is_meta())
       media.values.assign(static_cast<size_t>(media.rows * media.row_size), 0.5f);
     arena.reset_peak();

@@ -256,6 +256,7 @@ TakenInputs Builder::read_part(const Band& band, const Cut& k) const {
 
 Tensor Builder::bias_of(const std::vector<RowPart>& parts, Bias bias) const {
   const auto is_read = [&](const RowPart& part) {
+    if (part.bias == Bias::none) return false;
     return bias == Bias::present || (bias == Bias::if_stored && has(part.name + ".bias"));
   };
   if (std::ranges::none_of(parts, is_read)) return {};
@@ -270,9 +271,7 @@ Tensor Builder::bias_of(const std::vector<RowPart>& parts, Bias bias) const {
     const Tensor stored = vector(part.name + ".bias", part.length);
     for (const Range rows : part.rows) {
       if (out.raw() != nullptr && !rows.is_empty())
-        std::memcpy(out.data<float>() + at,
-                    stored.data<float>() + rows.begin,
-                    static_cast<size_t>(rows.size()) * sizeof(float));
+        std::copy_n(stored.data<float>() + rows.begin, rows.size(), out.data<float>() + at);
       at += rows.size();
     }
   }

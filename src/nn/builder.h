@@ -46,6 +46,7 @@ struct RowPart {
   std::string name;
   int64_t length = 0;
   std::vector<Range> rows;
+  Bias bias = Bias::present;  // none: zeros in the bias of a stack that has one
 };
 
 // Rows that are looked up one by one, where the file has them.

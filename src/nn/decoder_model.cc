@@ -32,9 +32,21 @@ DecoderModel& DecoderModel::take_pictures(const Builder& b,
   return *this;
 }
 
+DecoderModel& DecoderModel::take_sound(const Builder& b,
+                                       std::unique_ptr<AudioTower> tower,
+                                       int32_t token) {
+  audio_tower_ = std::move(tower);
+  info_.has_audio = true;
+  info_.audio_token = token;
+  weight_bytes_ = b.loaded_bytes();
+  return *this;
+}
+
 Tensor DecoderModel::encode(Ctx& ctx, const MediaInput& media, Probe* probe) const {
-  if (!info_.has_vision || media.kind == MediaKind::audio) return Model::encode(ctx, media, probe);
-  if (tower_) return (*tower_)(ctx, media, probe);
+  const bool is_sound = media.kind == MediaKind::audio;
+  if (!(is_sound ? info_.has_audio : info_.has_vision)) return Model::encode(ctx, media, probe);
+  if (is_sound && audio_tower_) return (*audio_tower_)(ctx, media, probe);
+  if (!is_sound && tower_) return (*tower_)(ctx, media, probe);
   return ctx.empty({media.tokens, 0});  // a later stage, which embeds nothing
 }
 

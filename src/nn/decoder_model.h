@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// DecoderModel: a decoder as a Model, with a tower before it or without.
+// DecoderModel: a decoder as a Model, with towers before it or without.
 #pragma once
 
 #include <memory>
@@ -15,6 +15,14 @@ class VisionTower {
  public:
   virtual ~VisionTower() = default;
   // -> [tokens, D]; the probe sees "image_encoder_last_hidden" and "image_embeds".
+  virtual Tensor operator()(Ctx& ctx, const MediaInput& media, Probe* probe) const = 0;
+};
+
+// Makes token rows of one window of a recording.
+class AudioTower {
+ public:
+  virtual ~AudioTower() = default;
+  // -> [media.tokens, D]; the probe sees "audio_encoder_last_hidden" and "audio_embeds".
   virtual Tensor operator()(Ctx& ctx, const MediaInput& media, Probe* probe) const = 0;
 };
 
@@ -38,6 +46,8 @@ class DecoderModel final : public Model {
   DecoderModel& take_pictures(const Builder& b,
                               std::unique_ptr<VisionTower> tower,
                               const MediaTokens& tokens);
+  // Likewise.
+  DecoderModel& take_sound(const Builder& b, std::unique_ptr<AudioTower> tower, int32_t token);
 
   const ModelInfo& info() const override { return info_; }
   KvSpec kv_spec() const override { return decoder_.kv_spec(); }
@@ -50,6 +60,7 @@ class DecoderModel final : public Model {
  private:
   Decoder decoder_;
   std::unique_ptr<VisionTower> tower_;
+  std::unique_ptr<AudioTower> audio_tower_;
   ModelInfo info_;
   int64_t weight_bytes_;
 };

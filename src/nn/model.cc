@@ -6,7 +6,7 @@
 namespace quern {
 
 Tensor Model::encode(Ctx&, const MediaInput&, Probe*) const {
-  fail(ErrorCode::unsupported, "{}: this model takes text only", info().architecture);
+  fail(ErrorCode::unsupported, "{}: this model does not take such media", info().architecture);
 }
 
 }  // namespace quern

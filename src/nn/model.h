@@ -28,14 +28,16 @@ struct ModelInfo {
   int64_t heads = 0;  // query heads; each has head_size columns of o_proj
   int64_t head_size = 0;
   bool has_vision = false, has_audio = false;
-  int32_t image_token = -1, video_token = -1;  // placeholders that media rows replace
+  // Placeholders that media rows replace.
+  int32_t image_token = -1, video_token = -1, audio_token = -1;
 
   int64_t row_values() const { return row_size > 0 ? row_size : vocab_size; }
 };
 
 // Sees intermediate results; for `verify` and tests. Names are those of the golden files: "hidden"
 // with layer 0 = input embedding, i = after layer i, last = after the final norm;
-// "image_encoder_last_hidden" and "image_embeds", for clips too. Where a tower reorders patches
+// "image_encoder_last_hidden" and "image_embeds", for clips too; "audio_encoder_last_hidden" and
+// "audio_embeds". Where a tower reorders patches
 // into windows, the former has them in window order, as the reference has. Layers with experts show
 // "router_ids" (ascending) and "router_weights", [T, k] float32, under the layer's own number.
 class Probe {

@@ -99,6 +99,21 @@ double rope_theta(const Config& text, const std::optional<Config>& settings, dou
   return theta;
 }
 
+int64_t rotary_size(const Config& text, int64_t head_size, double silent) {
+  const auto rope = text.find("rope_parameters");
+  const double outer = text.number_or("partial_rotary_factor", silent);
+  const double share = rope ? rope->number_or("partial_rotary_factor", outer) : outer;
+  const auto size =
+      share > 0 && share <= 1 ? static_cast<int64_t>(static_cast<double>(head_size) * share) : 0;
+  if (size < 2 || size % 2 != 0)
+    fail(ErrorCode::data_loss,
+         "{}: partial_rotary_factor {}: of heads of {}, expected an even part, at least 2",
+         text.path(),
+         share,
+         head_size);
+  return size;
+}
+
 Rope Rope::plain(int64_t rotary_size, double theta) {
   Rope rope;
   rope.frequencies_ = base_frequencies(rotary_size, theta);

@@ -36,6 +36,10 @@ std::string rope_type(const Config& settings);
 // rope_theta of the settings, else of `text`, else `silent`. Throws data_loss unless it is above 1.
 double rope_theta(const Config& text, const std::optional<Config>& settings, double silent);
 
+// How many elements of a head are turned: partial_rotary_factor of the settings, else of `text`,
+// else `silent`. Throws data_loss unless they are an even part of the head.
+int64_t rotary_size(const Config& text, int64_t head_size, double silent);
+
 class Rope {
  public:
   Rope() = default;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// VisionAttention: full attention inside segments of patches, with a rotary embedding or without,
-// for towers.
+// VisionAttention: full attention inside segments of patches or of frames of sound, with a rotary
+// embedding or without, for towers.
 #pragma once
 
 #include <span>
@@ -13,10 +13,18 @@
 namespace quern {
 
 struct VisionAttentionConfig {
-  int64_t hidden = 0, heads = 0;  // D, H
+  int64_t hidden = 0, heads = 0;        // D, H
+  int64_t kv_heads = 0, head_size = 0;  // G, E; 0: H, D / H
   Bias qkv_bias = Bias::present, out_bias = Bias::present;
-  bool is_stacked = true;  // "qkv" [3 D, D], q, k and v stacked; else "q_proj", "k_proj", "v_proj"
-  std::string_view out_name = "proj";  // [D, D]
+  bool is_stacked = true;  // "qkv" [3 D, D], q, k and v stacked; else "q_proj" [H E, D], "k_proj",
+                           // "v_proj" [G E, D]
+  std::string_view out_name = "proj";  // [D, H E]
+  Bias key_bias = Bias::present;       // where qkv_bias is; Whisper's keys have none
+  ops::RopeStyle rope_style = ops::RopeStyle::half_split;
+
+  HeadSizes sizes() const {
+    return {heads, kv_heads > 0 ? kv_heads : heads, head_size > 0 ? head_size : hidden / heads};
+  }
 };
 
 // Rows and columns turn a half of each head, in pairs. Throws data_loss where `heads` of `width` do
@@ -39,6 +47,7 @@ class VisionAttention {
 
  private:
   HeadLayout layout_;
+  ops::RopeStyle rope_style_;
   float scale_;
   Linear qkv_, out_;
 };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a tower takes from a MediaInput that holds patches.
+// What a tower takes from a MediaInput that holds patches, or mel frames.
 #pragma once
 
 #include "media/media_input.h"
@@ -13,7 +13,8 @@ namespace quern {
 // config.json disagree.
 PatchGrid grid_of(const MediaInput& media, int64_t merge, int64_t patch_values);
 
-// [P, patch_values], borrowed from `media`; on meta the shape alone (media.values may be empty).
+// [P, patch_values] or [frames, bands], borrowed from `media`; on meta the shape alone
+// (media.values may be empty).
 Tensor patch_values(const Ctx& ctx, const MediaInput& media);
 
 }  // namespace quern

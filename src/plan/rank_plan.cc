@@ -40,7 +40,8 @@ enum class Kind : uint8_t { head, attention, mlp, experts, tower };
 
 Kind kind_of(std::string_view path) {
   const auto has = [&](std::string_view part) { return path.find(part) != std::string_view::npos; };
-  if (has("visual") || has("vision")) return Kind::tower;
+  for (const std::string_view tower : {"visual", "vision", "audio_", "multi_modal_projector"})
+    if (has(tower)) return Kind::tower;
   if (has("self_attn")) return Kind::attention;
   if (has(".experts.")) return Kind::experts;
   if (has("layers.")) return Kind::mlp;

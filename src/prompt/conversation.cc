@@ -59,6 +59,8 @@ Json read_parts(const Json& parts, const std::string& where, std::vector<MediaPa
     if (const auto kind = media_kind_of(part)) {
       media.push_back({&part, place, *kind});
       Json shown = without_data(part);
+      if (shown.contains("input_audio") && shown["input_audio"].is_object())
+        shown["input_audio"]["data"] = "data:";  // base64 without the scheme
       shown["type"] = name_of(*kind);
       out.push_back(std::move(shown));
     } else {

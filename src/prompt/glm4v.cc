@@ -83,7 +83,7 @@ class Glm4v : public Processor {
   }
   ResizedMedia resize(const OpenedMedia& media, const PromptRules& rules) const override;
   std::vector<MediaPiece> pack(const ResizedMedia& media) const override;
-  MediaInput largest_picture(int64_t max_tokens) const override;
+  MediaInput largest_medium(int64_t max_tokens) const override;
   // Frames of a clip stand apart: each is placed as a picture.
   void place(Prompt& prompt, const PromptRules&) const override {
     place_mrope(prompt, {.merge = formats_.image.file.shape.merge});
@@ -198,7 +198,7 @@ std::vector<MediaPiece> Glm4v::pack(const ResizedMedia& media) const {
   return pieces;
 }
 
-MediaInput Glm4v::largest_picture(int64_t max_tokens) const {
+MediaInput Glm4v::largest_medium(int64_t max_tokens) const {
   const PictureFormat& f = formats_.image;
   const PixelRange range = replaced_range(f.file.pixels, options_, f.file.shape.temporal);
   const int64_t most = range.max_pixels / f.file.shape.temporal / (f.cell() * f.cell());

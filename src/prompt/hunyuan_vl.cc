@@ -80,7 +80,7 @@ class HunyuanVl : public Processor {
     input->tokens = media.tokens;
     return {{.input = std::move(input)}};
   }
-  MediaInput largest_picture(int64_t max_tokens) const override;
+  MediaInput largest_medium(int64_t max_tokens) const override;
   void place(Prompt& prompt, const PromptRules&) const override;
 
  private:
@@ -111,7 +111,7 @@ PicturePlan HunyuanVl::plan(const OpenedMedia& media) const {
           tokens(size.height / format_.cell(), size.width / format_.cell())};
 }
 
-MediaInput HunyuanVl::largest_picture(int64_t max_tokens) const {
+MediaInput HunyuanVl::largest_medium(int64_t max_tokens) const {
   const int64_t most = format_.file.pixels.max_pixels / (format_.cell() * format_.cell());
   // A newline for each row: of n tokens in a square some n - sqrt(n) are cells.
   const auto newlines = static_cast<int64_t>(std::sqrt(static_cast<double>(max_tokens))) + 2;

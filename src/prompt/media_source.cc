@@ -86,6 +86,18 @@ double positive_number(const Json& part, const char* key, double fallback, std::
   return value;
 }
 
+// The content says what it is; a name that no format here has says that it would not be read.
+void check_sound_format(const Json& sound, std::string_view where) {
+  constexpr std::string_view kNames[] = {"wav", "mp3", "flac", "ogg", "opus"};
+  const auto name = sound.find("format");
+  if (name == sound.end() || name->is_null()) return;
+  if (!name->is_string() ||
+      std::ranges::find(kNames, name->get_ref<const std::string&>()) == std::end(kNames))
+    fail(ErrorCode::invalid_argument,
+         "{}.input_audio.format: expected wav, mp3, flac, ogg or opus",
+         where);
+}
+
 // What is damaged is the sender's, not the server's, fault.
 template <typename Decode>
 auto blaming_the_sender(Decode decode) {
@@ -195,12 +207,34 @@ std::vector<std::string> MediaSource::fetch_frames(const Json* frames,
   return files;
 }
 
+// {"input_audio": {"data": base64, "format": "wav"}}, or a URL.
+std::string MediaSource::fetch_sound(const Json& part, std::string_view where) const {
+  const auto inside = part.find("input_audio");
+  if (inside == part.end()) {
+    const Json* source = source_of(part, "audio_url", "audio");
+    if (!source || !source->is_string())
+      fail(ErrorCode::invalid_argument, "{}: expected the URL of a recording as a string", where);
+    return with_context(where,
+                        [&] { return read_url(source->get_ref<const std::string&>(), limits_); });
+  }
+  const Json* data = inside->is_object() && inside->contains("data") ? &(*inside)["data"] : nullptr;
+  if (!data || !data->is_string())
+    fail(ErrorCode::invalid_argument,
+         "{}.input_audio: expected {{\"data\": \"base64…\", \"format\": \"wav\"}}",
+         where);
+  check_sound_format(*inside, where);
+  const auto& text = data->get_ref<const std::string&>();
+  return with_context(format("{}.input_audio.data", where), [&] {
+    if (text.starts_with("data:")) return decode_data_url(text, limits_.max_bytes);
+    if (text.size() / 4 * 3 > limits_.max_bytes + 2)
+      fail(ErrorCode::exhausted, "it is larger than {} bytes", limits_.max_bytes);
+    return decode_base64(text);
+  });
+}
+
 EncodedMedia MediaSource::fetch_part(const Json& part, std::string_view where) const {
   const std::optional<MediaKind> kind = media_kind_of(part);
-  if (!kind || kind == MediaKind::audio)
-    fail(ErrorCode::unsupported,
-         "{}: expected a picture or a clip; recordings are not supported",
-         where);
+  if (!kind) fail(ErrorCode::unsupported, "{}: expected a picture, a clip or a recording", where);
   EncodedMedia media;
   media.kind = *kind;
   if (kind == MediaKind::video) {
@@ -211,6 +245,8 @@ EncodedMedia MediaSource::fetch_part(const Json& part, std::string_view where) c
       media.files.push_back(fetch_video(source, where));
     else
       media.files = fetch_frames(source, where);
+  } else if (kind == MediaKind::audio) {
+    media.files.push_back(fetch_sound(part, where));
   } else {
     const std::string_view url = string_of(source_of(part, "image_url", "image"), where);
     media.files.push_back(with_context(where, [&] { return read_url(url, limits_); }));
@@ -220,8 +256,19 @@ EncodedMedia MediaSource::fetch_part(const Json& part, std::string_view where) c
   return media;
 }
 
-OpenedMedia MediaSource::decode(const EncodedMedia& media, const FrameRule& rule) const {
+OpenedMedia MediaSource::decode(const EncodedMedia& media,
+                                const FrameRule& rule,
+                                int64_t rate_hz) const {
   OpenedMedia out{.kind = media.kind, .frames = {}, .fps = media.fps, .options = media.options};
+  if (media.kind == MediaKind::audio) {
+    out.sound = blaming_the_sender([&] {
+      return decoder_->decode_sound(
+          std::as_bytes(std::span(media.files.at(0))),
+          rate_hz,
+          {.max_bytes = limits_.max_bytes, .max_seconds = limits_.max_audio_seconds});
+    });
+    return out;
+  }
   if (media.is_video_file) {
     Clip clip = blaming_the_sender([&] {
       return decoder_->decode_clip(std::as_bytes(std::span(media.files.at(0))),

@@ -82,14 +82,82 @@ TEST(MediaSource, RefusesWhatItCannotOpen) {
   const MediaSource source;
   EXPECT_EQ(error_of(source, {{"type", "video_url"}, {"video_url", {{"url", kPixel}}}}).code(),
             ErrorCode::unsupported);
-  EXPECT_EQ(error_of(source, {{"type", "input_audio"}, {"input_audio", {{"data", "x"}}}}).code(),
-            ErrorCode::unsupported);
+  EXPECT_EQ(error_of(source, {{"type", "text"}, {"text", "x"}}).code(), ErrorCode::unsupported);
   EXPECT_EQ(error_of(source, {{"type", "video"}, {"video", Json::array()}}).code(),
             ErrorCode::exhausted);
   EXPECT_EQ(error_of(source, {{"type", "video"}, {"video", {kPixel}}, {"fps", 0}}).code(),
             ErrorCode::invalid_argument);
   EXPECT_EQ(error_of(source, {{"type", "image"}, {"image", "http://127.0.0.1/x.png"}}).code(),
             ErrorCode::invalid_argument);
+}
+
+// A WAV file of so many silent samples at 8 kHz.
+std::string quiet_wav(int64_t samples) {
+  std::string out = "RIFF";
+  const auto put = [&](int64_t value, int bytes) {
+    for (int i = 0; i < bytes; ++i) out += static_cast<char>(value >> 8 * i & 255);
+  };
+  put(36 + 2 * samples, 4);
+  out += "WAVEfmt ";
+  for (const auto& [value, bytes] :
+       {std::pair<int64_t, int>{16, 4}, {1, 2}, {1, 2}, {8000, 4}, {16000, 4}, {2, 2}, {16, 2}})
+    put(value, bytes);
+  out += "data";
+  put(2 * samples, 4);
+  return out + std::string(static_cast<size_t>(2 * samples), '\0');
+}
+
+std::string base64(std::string_view bytes) {
+  constexpr std::string_view kDigits =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string out;
+  for (size_t i = 0; i < bytes.size(); i += 3) {
+    uint32_t bits = 0;
+    for (size_t j = 0; j < 3; ++j)
+      bits = bits << 8 | (i + j < bytes.size() ? static_cast<uint8_t>(bytes[i + j]) : 0u);
+    for (size_t j = 0; j < 4; ++j)
+      out += i + j <= bytes.size() ? kDigits[bits >> (18 - 6 * j) & 63] : '=';
+  }
+  return out;
+}
+
+TEST(MediaSource, RecordingsComeAsOpenAISendsThemAndByUrl) {
+  const std::string data = base64(quiet_wav(800));  // a tenth of a second
+  const MediaSource source;
+  for (const Json& part :
+       {Json{{"type", "input_audio"}, {"input_audio", {{"data", data}, {"format", "wav"}}}},
+        Json{{"type", "input_audio"}, {"input_audio", {{"data", "data:audio/wav;base64," + data}}}},
+        Json{{"type", "audio_url"}, {"audio_url", {{"url", "data:audio/wav;base64," + data}}}},
+        Json{{"type", "audio"}, {"audio", "data:;base64," + data}}}) {
+    const EncodedMedia encoded = source.fetch_part(part, "here");
+    EXPECT_EQ(encoded.kind, MediaKind::audio);
+    const OpenedMedia media = source.decode(encoded, {}, 24'000);
+    EXPECT_EQ(media.sound.rate_hz, 24'000);
+    EXPECT_EQ(media.sound.samples, std::vector<float>(2400, 0.0f)) << part;
+  }
+}
+
+TEST(MediaSource, BadRecordingsAreNamed) {
+  const auto said = [](const Json& inside, MediaLimits limits = {}) {
+    return error_of(MediaSource(std::move(limits)),
+                    {{"type", "input_audio"}, {"input_audio", inside}});
+  };
+  EXPECT_THAT(said("x").what(), HasSubstr("content[1].input_audio: expected {\"data\""));
+  EXPECT_THAT(said({{"data", 7}}).what(), HasSubstr("input_audio: expected {\"data\""));
+  EXPECT_THAT(said({{"data", "!!!!"}, {"format", "wav"}}).what(),
+              HasSubstr("content[1].input_audio.data: base64"));
+  const Error format = said({{"data", ""}, {"format", "aiff"}});
+  EXPECT_EQ(format.code(), ErrorCode::invalid_argument);
+  EXPECT_THAT(format.what(), HasSubstr("input_audio.format: expected wav, mp3"));
+  const Error text = said({{"data", base64("just text")}});
+  EXPECT_THAT(text.what(), HasSubstr("expected WAV, FLAC, Ogg"));
+  const std::string second = base64(quiet_wav(8000));
+  const Error damaged = said({{"data", base64(quiet_wav(8000).substr(0, 20))}});
+  EXPECT_EQ(damaged.code(), ErrorCode::invalid_argument);
+  MediaLimits limits;
+  limits.max_bytes = 1000;
+  EXPECT_EQ(said({{"data", second}}, limits).code(), ErrorCode::exhausted);
+  EXPECT_EQ(said({{"data", base64("")}}).code(), ErrorCode::invalid_argument);
 }
 
 TEST(MediaSource, DamageIsTheSendersFault) {

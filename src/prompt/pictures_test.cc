@@ -249,7 +249,7 @@ TEST(HunyuanVl, PicturesStandBetweenTheirMarks) {
 TEST(Processors, SayHowLargeAPictureCanGet) {
   for (const PromptBuilder* builder : {&glm(), &hunyuan()})
     for (const int64_t tokens : {1, 5, 40, 1000, 1 << 20}) {
-      const auto largest = builder->largest_picture(tokens);
+      const auto largest = builder->largest_medium(tokens);
       ASSERT_TRUE(largest.has_value());
       EXPECT_EQ(largest->rows, largest->grid_h * largest->grid_w);
       EXPECT_GE(largest->tokens, 1);

@@ -21,6 +21,7 @@ constexpr ProcessorEntry kProcessors[] = {
     {"glm4v", open_glm4v},
     {"glm4v_moe", open_glm4v},
     {"hunyuan_vl", open_hunyuan_vl},
+    {"glmasr", open_glmasr},
 };
 
 }  // namespace

@@ -32,16 +32,19 @@ class Processor {
   // Which frames of a clip are taken, where a request asks for `asked`. Throws unsupported for what
   // this model's rule has no place for.
   virtual FrameRule frame_rule(const ProcessorOptions& asked) const = 0;
+  // The rate at which this model hears recordings.
+  virtual int64_t sound_rate_hz() const { return 16'000; }
   // Decoder tokens of a medium, from its size alone: cheap. Throws invalid_argument for a size that
   // the model cannot take.
   virtual int64_t count_tokens(const OpenedMedia& media, const PromptRules& rules) const = 0;
-  // The frames that the model sees, at its size. Throws like count_tokens.
+  // The frames that the model sees, at its size; the samples that it hears. Throws like
+  // count_tokens.
   virtual ResizedMedia resize(const OpenedMedia& media, const PromptRules& rules) const = 0;
   // At least one piece, with values, grid, tokens and hash, of what `resize` made.
   virtual std::vector<MediaPiece> pack(const ResizedMedia& media) const = 0;
-  // The shape, without values, of the largest picture of at most max_tokens tokens: for the memory
-  // plan.
-  virtual MediaInput largest_picture(int64_t max_tokens) const = 0;
+  // The shape, without values, of the largest picture of at most max_tokens tokens, or of one
+  // window of a recording: for the memory plan.
+  virtual MediaInput largest_medium(int64_t max_tokens) const = 0;
   // Fills positions, axes and rope_delta of a prompt whose ids (placeholders expanded) and media
   // stand.
   virtual void place(Prompt& prompt, const PromptRules& rules) const = 0;
@@ -64,6 +67,10 @@ std::unique_ptr<Processor> open_qwen2_vl(const std::string& folder,
 std::unique_ptr<Processor> open_glm4v(const std::string& folder,
                                       const Config& config,
                                       const ProcessorOptions& options);
+// GLM-ASR, in both layouts of its config.
+std::unique_ptr<Processor> open_glmasr(const std::string& folder,
+                                       const Config& config,
+                                       const ProcessorOptions& options);
 std::unique_ptr<Processor> open_hunyuan_vl(const std::string& folder,
                                            const Config& config,
                                            const ProcessorOptions& options);

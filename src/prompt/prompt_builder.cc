@@ -57,9 +57,12 @@ class Builder : public PromptBuilder {
     return parts_.standard ? &*parts_.standard : nullptr;
   }
   bool takes_media() const override { return parts_.processor != nullptr; }
-  std::optional<MediaInput> largest_picture(int64_t max_tokens) const override {
+  std::optional<MediaInput> largest_medium(int64_t max_tokens) const override {
     if (!takes_media()) return std::nullopt;
-    return parts_.processor->largest_picture(max_tokens);
+    return parts_.processor->largest_medium(max_tokens);
+  }
+  int64_t sound_rate_hz() const override {
+    return takes_media() ? parts_.processor->sound_rate_hz() : PromptBuilder::sound_rate_hz();
   }
   std::string render(const Json& messages, const ChatOptions& options) const override;
   Prompt from_messages(const Json& messages,
@@ -128,8 +131,8 @@ std::string Builder::render(const Json& messages, const ChatOptions& options) co
 void Builder::check_context(int64_t tokens) const {
   if (parts_.max_tokens > 0 && tokens > parts_.max_tokens)
     fail(ErrorCode::invalid_argument,
-         "the media become at least {} tokens, the model's context is {}; send fewer or smaller "
-         "ones, or state max_pixels",
+         "the media become at least {} tokens, the model's context is {}; send fewer, smaller or "
+         "shorter ones, or state max_pixels",
          tokens,
          parts_.max_tokens);
 }
@@ -174,7 +177,7 @@ PlacedMedia Builder::open_media(const MediaPart& part,
     const auto make = [&] {
       const FrameRule rule = parts_.processor->frame_rule(encoded.options);
       return std::make_shared<const SharedMedia>(
-          resize(source.decode(encoded, rule), PromptRules()));
+          resize(source.decode(encoded, rule, parts_.processor->sound_rate_hz()), PromptRules()));
     };
     const MediaCache::Value media =
         source.cache() ? source.cache()->find_or_make(encoded.key(), make) : make();

@@ -48,9 +48,11 @@ class PromptBuilder {
   // Null where the model has none: then from_messages throws invalid_argument saying so.
   virtual const ChatTemplate* chat_template() const = 0;
   virtual bool takes_media() const = 0;
-  // The shape, without values, of the largest picture of at most max_tokens tokens; nullopt for a
-  // text model.
-  virtual std::optional<MediaInput> largest_picture(int64_t max_tokens) const = 0;
+  // The rate at which a model that hears takes recordings (OpenedMedia::sound).
+  virtual int64_t sound_rate_hz() const { return 16'000; }
+  // The shape, without values, of the largest picture of at most max_tokens tokens, or of one
+  // window of a recording; nullopt for a text model.
+  virtual std::optional<MediaInput> largest_medium(int64_t max_tokens) const = 0;
 
   // The text that the template makes of the messages. Media parts leave their placeholders.
   virtual std::string render(const Json& messages, const ChatOptions& options) const = 0;

@@ -206,7 +206,7 @@ TEST(PromptBuilder, OptionsReplaceTheModelsRangeAndRequestsNarrowIt) {
   EXPECT_LE(count(*model.builder, {.max_pixels = 1 << 24}), 4);
   EXPECT_LE(count(vision(), {.max_pixels = 4 * 28 * 28}), 4);
   EXPECT_EQ(count(*model.builder, {.max_pixels = 28 * 28}), 1);
-  EXPECT_EQ(model.builder->largest_picture(1000)->tokens, 4);
+  EXPECT_EQ(model.builder->largest_medium(1000)->tokens, 4);
   EXPECT_THROW(open_model("qwen2_tied", {}, options), Error);
 }
 

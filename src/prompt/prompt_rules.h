@@ -15,6 +15,9 @@ struct PromptRules {
   // it is, limits from the files.
   bool sample_frames = true;
   ResizeRule resize = ResizeRule::torchvision;
+  // What a recording has beyond the last window that the model takes is dropped, as transformers
+  // does with a warning; else such a recording is refused.
+  bool cut_long_recordings = false;
 };
 
 }  // namespace quern

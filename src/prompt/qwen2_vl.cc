@@ -29,7 +29,7 @@ class Qwen2Vl : public Processor {
   }
   ResizedMedia resize(const OpenedMedia& media, const PromptRules& rules) const override;
   std::vector<MediaPiece> pack(const ResizedMedia& media) const override;
-  MediaInput largest_picture(int64_t max_tokens) const override;
+  MediaInput largest_medium(int64_t max_tokens) const override;
   void place(Prompt& prompt, const PromptRules& rules) const override;
 
  private:
@@ -124,7 +124,7 @@ std::vector<MediaPiece> Qwen2Vl::pack(const ResizedMedia& media) const {
                make_picture_input(media.kind, media.frames, f, seconds_per_grid))}};
 }
 
-MediaInput Qwen2Vl::largest_picture(int64_t max_tokens) const {
+MediaInput Qwen2Vl::largest_medium(int64_t max_tokens) const {
   const PictureFormat& f = formats_.image;
   const int64_t most = f.file.pixels.max_pixels / (f.cell() * f.cell());
   return largest_picture_of(f.file, std::max<int64_t>(1, std::min(most, max_tokens)));

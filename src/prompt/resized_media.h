@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // ResizedMedia: a picture or clip at the size that the model sees it, as bytes: an eighth of what
-// its values take; and what becomes of it.
+// its values take; a recording as the samples that the model hears; and what becomes of it.
 #pragma once
 
 #include <cstddef>
@@ -18,13 +18,15 @@ namespace quern {
 
 struct ResizedMedia {
   MediaKind kind = MediaKind::image;
-  std::vector<Image> frames;  // of one size; one for a picture
-  double fps = 2.0;           // clips: of these frames
+  std::vector<Image> frames;         // of one size; one for a picture, none for a recording
+  double fps = 2.0;                  // clips: of these frames
   std::vector<double> seconds = {};  // when each was taken, for models that are told
   int64_t tokens = 0;                // decoder tokens that it becomes
+  std::vector<float> samples = {};   // recordings, at the model's rate
 
   size_t bytes() const {
-    size_t sum = sizeof(ResizedMedia) + seconds.size() * sizeof(double);
+    size_t sum =
+        sizeof(ResizedMedia) + seconds.size() * sizeof(double) + samples.size() * sizeof(float);
     for (const Image& frame : frames) sum += sizeof(Image) + frame.rgb.size();
     return sum;
   }

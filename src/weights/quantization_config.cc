@@ -169,6 +169,8 @@ std::vector<std::string> spellings_of(std::string_view module) {
       {"model.", {"model.language_model.", "language_model.model."}},
       {"lm_head", {"language_model.lm_head", ""}},
       {"visual.", {"model.visual.", ""}},
+      {"audio_tower.", {"model.audio_tower.", ""}},
+      {"multi_modal_projector.", {"model.multi_modal_projector.", ""}},
   };
   for (const Rule& rule : kRules)
     if (name.starts_with(rule.canonical))

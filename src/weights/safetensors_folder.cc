@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "weights/config_names.h"
 #include "weights/mapped_checkpoint.h"
 #include "weights/safetensors.h"
 #include "weights/stored_json.h"
@@ -135,7 +136,7 @@ std::unique_ptr<Checkpoint> open_safetensors_folder(const std::string& folder) {
   const std::string config = folder + "/config.json";
   if (!file_exists(config))
     fail(ErrorCode::not_found, "{}: no config.json: is this a model folder?", folder);
-  auto out = std::make_unique<MappedCheckpoint>(Config::read(config));
+  auto out = std::make_unique<MappedCheckpoint>(canonical_config(Config::read(config)));
   std::map<std::string, std::string> file_of;
   if (file_exists(folder + "/" + std::string(kSingle)))
     add_file(*out, folder, std::string(kSingle), file_of);

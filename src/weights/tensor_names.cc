@@ -12,6 +12,8 @@ std::string canonical_name(std::string_view stored) {
       {"language_model.model.", "model."},
       {"language_model.lm_head.", "lm_head."},
       {"model.visual.", "visual."},
+      {"model.audio_tower.", "audio_tower."},
+      {"model.multi_modal_projector.", "multi_modal_projector."},
       {"embed_tokens.", "model.embed_tokens."},
       {"layers.", "model.layers."},
       {"norm.", "model.norm."},

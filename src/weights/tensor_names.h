@@ -13,6 +13,8 @@ namespace quern {
 //   model.language_model.X, language_model.model.X -> model.X
 //   language_model.lm_head.X -> lm_head.X
 //   model.visual.X -> visual.X
+//   model.audio_tower.X -> audio_tower.X
+//   model.multi_modal_projector.X -> multi_modal_projector.X
 //
 // A decoder that was saved without anything behind it (Qwen2Model: embedding models) lacks the
 // first word:

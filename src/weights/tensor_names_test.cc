@@ -11,6 +11,9 @@ TEST(TensorNames, NewerPrefixesBecomeThePublishedOnes) {
             "model.layers.0.input_layernorm.weight");
   EXPECT_EQ(canonical_name("language_model.model.norm.weight"), "model.norm.weight");
   EXPECT_EQ(canonical_name("language_model.lm_head.weight"), "lm_head.weight");
+  EXPECT_EQ(canonical_name("model.audio_tower.conv1.weight"), "audio_tower.conv1.weight");
+  EXPECT_EQ(canonical_name("model.multi_modal_projector.linear_1.bias"),
+            "multi_modal_projector.linear_1.bias");
   EXPECT_EQ(canonical_name("model.visual.blocks.1.attn.qkv.bias"), "visual.blocks.1.attn.qkv.bias");
 }
 

@@ -16,6 +16,8 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "media/audio/encoded_sound.h"
+#include "media/audio/sound.h"
 #include "media/image/image.h"
 #include "media/video/clip.h"
 
@@ -66,6 +68,30 @@ TEST(Confinement, PicturesOfEveryFormatAreDecoded) {
       },
       false);
   EXPECT_TRUE(is_exit(status, 0)) << status;
+}
+
+TEST(Confinement, RecordingsOfEveryFormatAreDecoded) {
+  std::vector<std::string> files;
+  for (const int format : {SF_FORMAT_WAV | SF_FORMAT_PCM_16,
+                           SF_FORMAT_FLAC | SF_FORMAT_PCM_16,
+                           SF_FORMAT_OGG | SF_FORMAT_VORBIS,
+                           SF_FORMAT_OGG | SF_FORMAT_OPUS,
+                           SF_FORMAT_MPEG | SF_FORMAT_MPEG_LAYER_III})
+    files.push_back(encoded(tone(48'000, 0.5), 48'000, 1, format));
+  for (size_t i = 0; i < files.size(); ++i) {
+    const auto decode = [&] {
+      const Sound sound = decode_sound(std::as_bytes(std::span(files[i])), 16'000);
+      if (sound.samples.size() < 8'000) return 1;
+      try {
+        decode_sound(std::as_bytes(std::span(files[i]).first(40)), 16'000);
+      } catch (const Error&) {
+        return 0;  // errors are thrown as ever
+      }
+      return 2;
+    };
+    const int status = status_of(decode, false);
+    EXPECT_TRUE(is_exit(status, 0)) << "file " << i << ": " << status;
+  }
 }
 
 TEST(Confinement, VideoFilesAreDecoded) {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -24,6 +25,18 @@ std::string harmless(std::string text) {
   for (char& c : text)
     if (static_cast<unsigned char>(c) < 0x20 || static_cast<unsigned char>(c) >= 0x7f) c = '?';
   return text;
+}
+
+std::string_view name_of(DecodeKind what) {
+  switch (what) {
+    case DecodeKind::picture:
+      return "picture";
+    case DecodeKind::clip:
+      return "video file";
+    case DecodeKind::recording:
+      return "recording";
+  }
+  return "";
 }
 
 // The errors that decode_image has; a child's other ones mean nothing here.
@@ -152,13 +165,13 @@ void DecoderPool::lose(Child child, std::string_view what) {
   fail(ErrorCode::invalid_argument, "{}; send it in another form", what);
 }
 
-Clip DecoderPool::exchange_with(Child& child,
+void DecoderPool::exchange_with(Child& child,
                                 const DecodeRequest& request,
                                 std::span<const std::byte> bytes,
-                                const std::function<bool(const DecodeReply&)>& check) {
+                                const Answer& answer) {
   const int fd = child->fd();
   const int64_t deadline = deadline_after(options_.timeout_ms);
-  const std::string_view name = request.is_clip != 0 ? "video file" : "picture";
+  const std::string_view name = name_of(request.what);
   const auto done = [&](Transfer transfer) {
     if (transfer == Transfer::closed)
       lose(std::move(child), format("{}: the decoder died on it", name));
@@ -178,27 +191,20 @@ Clip DecoderPool::exchange_with(Child& child,
     done(receive_all(fd, std::as_writable_bytes(std::span(text)), deadline));
     throw Error(code_of(reply.error), harmless(std::move(text)));
   }
-  makes_sense(check(reply));
-  Clip clip{.frames = {}, .fps = reply.fps};
-  for (uint32_t i = 0; i < reply.frames; ++i) {
-    const auto size = static_cast<size_t>(reply.width * reply.height * 3);
-    clip.frames.push_back({reply.width, reply.height, std::vector<uint8_t>(size)});
-    done(receive_all(fd, std::as_writable_bytes(std::span(clip.frames.back().rgb)), deadline));
-  }
+  makes_sense(answer.check(reply));
+  answer.receive(reply, [&](std::span<std::byte> to) { done(receive_all(fd, to, deadline)); });
   makes_sense(!has_input(fd));
-  return clip;
 }
 
-Clip DecoderPool::exchange(const DecodeRequest& request,
+void DecoderPool::exchange(const DecodeRequest& request,
                            std::span<const std::byte> bytes,
-                           const std::function<bool(const DecodeReply&)>& check) {
+                           const Answer& answer) {
   Child child = take();
   try {
-    Clip clip = exchange_with(child, request, bytes, check);
+    exchange_with(child, request, bytes, answer);
     give_back(std::move(child));
-    return clip;
   } catch (const Error&) {
-    // An error of the picture: the child has answered and goes on. Else it is gone already.
+    // An error of the medium: the child has answered and goes on. Else it is gone already.
     if (child) give_back(std::move(child));
     throw;
   } catch (...) {  // no memory: the child's answer has not been heard to its end
@@ -207,11 +213,28 @@ Clip DecoderPool::exchange(const DecodeRequest& request,
   }
 }
 
+Clip DecoderPool::exchange_frames(const DecodeRequest& request,
+                                  std::span<const std::byte> bytes,
+                                  const std::function<bool(const DecodeReply&)>& check) {
+  Clip clip;
+  exchange(request,
+           bytes,
+           {check, [&](const DecodeReply& reply, const Fill& fill) {
+              clip.fps = reply.fps;
+              const auto size = static_cast<size_t>(reply.width * reply.height * 3);
+              for (uint32_t i = 0; i < reply.frames; ++i) {
+                clip.frames.push_back({reply.width, reply.height, std::vector<uint8_t>(size)});
+                fill(std::as_writable_bytes(std::span(clip.frames.back().rgb)));
+              }
+            }});
+  return clip;
+}
+
 Image DecoderPool::decode(std::span<const std::byte> bytes, const ImageLimits& limits) {
   const ImageHeader header = read_image_header(bytes, limits);
   const DecodeRequest request{.bytes = bytes.size(), .max_pixels = limits.max_pixels};
   // The header was read here: what contradicts it is not believed.
-  Clip clip = exchange(request, bytes, [&](const DecodeReply& reply) {
+  Clip clip = exchange_frames(request, bytes, [&](const DecodeReply& reply) {
     return reply.frames == 1 && reply.width == header.width && reply.height == header.height;
   });
   return std::move(clip.frames.front());
@@ -221,17 +244,41 @@ Clip DecoderPool::decode_clip(std::span<const std::byte> bytes,
                               const FrameRule& rule,
                               const ClipLimits& limits) {
   if (!has_video_decoder()) return quern::decode_clip(bytes, rule, limits);  // says so
-  const DecodeRequest request{.is_clip = 1,
+  const DecodeRequest request{.what = DecodeKind::clip,
                               .bytes = bytes.size(),
                               .max_pixels = limits.max_pixels,
                               .max_clip_pixels = limits.max_clip_pixels,
                               .rule = rule};
-  return exchange(request, bytes, [&](const DecodeReply& reply) {
+  return exchange_frames(request, bytes, [&](const DecodeReply& reply) {
     if (reply.frames < 1 || reply.frames > rule.max_frames) return false;
     if (!(reply.fps > 0 && reply.fps <= 1e4) || reply.width < 1 || reply.height < 1) return false;
     if (reply.width > limits.max_pixels / reply.height) return false;
     return reply.frames <= limits.max_clip_pixels / (reply.width * reply.height);
   });
+}
+
+Sound DecoderPool::decode_sound(std::span<const std::byte> bytes,
+                                int64_t rate_hz,
+                                const SoundLimits& limits) {
+  sound_format_of(bytes, limits);  // throws
+  const DecodeRequest request{.what = DecodeKind::recording,
+                              .bytes = bytes.size(),
+                              .rate_hz = rate_hz,
+                              .max_seconds = limits.max_seconds};
+  Sound sound{.samples = {}, .rate_hz = rate_hz};
+  // A partial second, at the end, is rounded up by at most one sample.
+  const int64_t most = limits.max_seconds * rate_hz + 1;
+  const auto check = [&](const DecodeReply& reply) {
+    return reply.samples >= 1 && reply.samples <= most;
+  };
+  exchange(request, bytes, {check, [&](const DecodeReply& reply, const Fill& fill) {
+                              sound.samples.resize(static_cast<size_t>(reply.samples));
+                              fill(std::as_writable_bytes(std::span(sound.samples)));
+                            }});
+  // Numbers from a process that may have been taken over.
+  for (const float sample : sound.samples)
+    if (!std::isfinite(sample)) fail(ErrorCode::data_loss, "recording: it holds no numbers");
+  return sound;
 }
 
 int64_t DecoderPool::losses() const {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// DecoderPool: a few long-lived processes that decode pictures, so that a bug in a decoder ends one
-// of them and one request, not the server.
+// DecoderPool: a few long-lived processes that decode pictures and recordings, so that a bug in a
+// decoder ends one of them and one request, not the server.
 #pragma once
 
 #include <condition_variable>
@@ -31,7 +31,7 @@ using StartDecoder = std::function<std::unique_ptr<DecoderChild>()>;
 
 struct DecoderPoolOptions {
   int children = 2;
-  int64_t timeout_ms = 30'000;        // for one picture, and for waiting until a child is free
+  int64_t timeout_ms = 30'000;        // for one medium, and for waiting until a child is free
   int64_t start_timeout_ms = 20'000;  // until a new child says that it is there
 };
 
@@ -51,6 +51,10 @@ class DecoderPool final : public MediaDecoder {
   Clip decode_clip(std::span<const std::byte> bytes,
                    const FrameRule& rule,
                    const ClipLimits& limits) override;
+  // The same of a recording.
+  Sound decode_sound(std::span<const std::byte> bytes,
+                     int64_t rate_hz,
+                     const SoundLimits& limits) override;
   int64_t losses() const override;
   // Whether the kernel filters the children's system calls.
   bool is_filtered() const;
@@ -63,14 +67,24 @@ class DecoderPool final : public MediaDecoder {
   Child take();
   void give_back(Child child);
   [[noreturn]] void lose(Child child, std::string_view what);
-  // What a child makes of the bytes; its reply's sizes are believed if `check` says so.
-  Clip exchange(const DecodeRequest& request,
+  // What a child's answer becomes. `check` says whether its reply's sizes are believed; `receive`
+  // then takes what follows it, through a function that fills a span.
+  using Fill = std::function<void(std::span<std::byte>)>;
+  struct Answer {
+    std::function<bool(const DecodeReply&)> check;
+    std::function<void(const DecodeReply&, const Fill&)> receive;
+  };
+  // Has a child decode the bytes. Throws as decode says.
+  void exchange(const DecodeRequest& request,
                 std::span<const std::byte> bytes,
-                const std::function<bool(const DecodeReply&)>& check);
-  Clip exchange_with(Child& child,
+                const Answer& answer);
+  void exchange_with(Child& child,
                      const DecodeRequest& request,
                      std::span<const std::byte> bytes,
-                     const std::function<bool(const DecodeReply&)>& check);
+                     const Answer& answer);
+  Clip exchange_frames(const DecodeRequest& request,
+                       std::span<const std::byte> bytes,
+                       const std::function<bool(const DecodeReply&)>& check);
 
   const StartDecoder start_;
   const DecoderPoolOptions options_;

@@ -12,6 +12,7 @@
 #include <cstring>
 #include <functional>
 #include <future>
+#include <limits>
 #include <string>
 #include <thread>
 #include <vector>
@@ -58,7 +59,7 @@ class ScriptedChild final : public DecoderChild {
 };
 
 void behave(int fd) {
-  serve_decoder(fd, kAll, false);
+  serve_decoder(fd, {.clip = kAll, .max_sound_seconds = 10}, false);
 }
 
 void say_hello(int fd) {
@@ -132,6 +133,52 @@ TEST(DecoderPool, DecodesAsInProcess) {
     EXPECT_EQ(decode(pool, bytes).rgb, decode_image(std::as_bytes(std::span(bytes))).rgb) << name;
   }
   EXPECT_EQ(pool.losses(), 0);
+}
+
+std::string recording() {
+  return read_file(QUERN_SOURCE_DIR "/tests/golden/glmasr/inputs/audio_a.wav");
+}
+
+TEST(DecoderPool, RecordingsComeAsInProcess) {
+  DecoderPool pool(starting(behave), {.children = 1});
+  const std::string file = recording();
+  const auto bytes = std::as_bytes(std::span(file));
+  for (const int64_t rate_hz : {16'000, 24'000}) {
+    const Sound sound = pool.decode_sound(bytes, rate_hz, {});
+    EXPECT_EQ(sound.samples, decode_sound(bytes, rate_hz).samples);
+    EXPECT_EQ(sound.rate_hz, rate_hz);
+  }
+  const auto code = [&](std::span<const std::byte> part, const SoundLimits& limits) {
+    try {
+      pool.decode_sound(part, 16'000, limits);
+    } catch (const Error& e) {
+      return e.code();
+    }
+    return ErrorCode::internal;
+  };
+  EXPECT_EQ(code(bytes, {.max_seconds = 1}), ErrorCode::exhausted);
+  EXPECT_EQ(code(bytes, {.max_bytes = 100}), ErrorCode::exhausted);
+  EXPECT_EQ(code(bytes.first(30), {}), ErrorCode::data_loss);
+  EXPECT_EQ(code(bytes.subspan(1), {}), ErrorCode::unsupported);
+  EXPECT_EQ(pool.losses(), 0);
+}
+
+TEST(DecoderPool, NonsenseAboutRecordingsIsNotBelieved) {
+  const std::string file = recording();
+  for (const int64_t samples : {int64_t{-1}, int64_t{0}, int64_t{1} << 40}) {
+    const auto answer = [samples](int fd) {
+      write_all(fd, bytes_of(DecodeReply{.samples = samples}));
+    };
+    DecoderPool pool(starting(answering(answer)), {.children = 1});
+    EXPECT_THROW(pool.decode_sound(std::as_bytes(std::span(file)), 16'000, {}), Error);
+    EXPECT_EQ(pool.losses(), 1) << samples;
+  }
+  DecoderPool pool(starting(answering([](int fd) {
+                     write_all(fd, bytes_of(DecodeReply{.samples = 1}));
+                     write_all(fd, bytes_of(std::numeric_limits<float>::quiet_NaN()));
+                   })),
+                   {.children = 1});
+  EXPECT_THROW(pool.decode_sound(std::as_bytes(std::span(file)), 16'000, {}), Error);
 }
 
 TEST(DecoderPool, ErrorsOfPicturesPassAndLoseNothing) {

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// MediaDecoder: where encoded pictures and clips become pixels: in this process, or in others that
-// a bug in a decoder takes down alone.
+// MediaDecoder: where encoded pictures and clips become pixels, and recordings samples: in this
+// process, or in others that a bug in a decoder takes down alone.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <span>
 
+#include "media/audio/sound.h"
 #include "media/image/image.h"
 #include "media/video/clip.h"
 
@@ -22,6 +23,10 @@ class MediaDecoder {
   virtual Clip decode_clip(std::span<const std::byte> bytes,
                            const FrameRule& rule,
                            const ClipLimits& limits) = 0;
+  // As decode_sound.
+  virtual Sound decode_sound(std::span<const std::byte> bytes,
+                             int64_t rate_hz,
+                             const SoundLimits& limits) = 0;
   // Processes that decoded and were lost: died, late, or made no sense.
   virtual int64_t losses() const { return 0; }
 };
@@ -35,6 +40,11 @@ class InProcessDecoder final : public MediaDecoder {
                    const FrameRule& rule,
                    const ClipLimits& limits) override {
     return quern::decode_clip(bytes, rule, limits);
+  }
+  Sound decode_sound(std::span<const std::byte> bytes,
+                     int64_t rate_hz,
+                     const SoundLimits& limits) override {
+    return quern::decode_sound(bytes, rate_hz, limits);
   }
 };
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a server and a process that decodes for it say to each other over a stream socket: first the
 // child's DecoderHello; then, again and again, a DecodeRequest with the encoded bytes behind it,
-// and a DecodeReply with the text of an error or the pixels behind it. Both are one program on one
-// machine: numbers as they lie in memory.
+// and a DecodeReply with the text of an error, the pixels or the samples behind it. Both are one
+// program on one machine: numbers as they lie in memory.
 #pragma once
 
 #include <cstddef>
@@ -19,14 +19,18 @@ struct DecoderHello {
   uint32_t is_filtered = 0;  // whether the kernel refuses it all system calls but a few
 };
 
+enum class DecodeKind : uint32_t { picture, clip, recording };
+
 struct DecodeRequest {
   static constexpr uint32_t kMagic = 0x71645131;
   uint32_t magic = kMagic;
-  uint32_t is_clip = 0;         // a video file
+  DecodeKind what = DecodeKind::picture;
   uint64_t bytes = 0;           // that follow
   int64_t max_pixels = 0;       // of ImageLimits or ClipLimits
   int64_t max_clip_pixels = 0;  // of ClipLimits
   FrameRule rule = {};          // of a clip
+  int64_t rate_hz = 0;          // of a recording's samples
+  int64_t max_seconds = 0;      // of SoundLimits
 };
 
 struct DecodeReply {
@@ -38,6 +42,7 @@ struct DecodeReply {
   uint32_t frames = 1;
   int64_t width = 0, height = 0;  // frames * width * height * 3 bytes follow
   double fps = 0;                 // of a clip's frames
+  int64_t samples = 0;            // of a recording: as many floats follow
 };
 
 enum class Transfer : uint8_t { done, closed, late };
