@@ -86,7 +86,9 @@ TEST(Scoring, FromATokenOnWhatIsBeforeItComesFromTheCache) {
           answer.scores,
           std::vector<PromptLogprob>(all.begin() + static_cast<ptrdiff_t>(from - 1), all.end()));
       const int64_t shared = (from - 1) / config.block_size * config.block_size;
-      if (from % 2 == 0) EXPECT_EQ(answer.cached_tokens, has_cache ? shared : 0);
+      if (from % 2 == 0) {
+        EXPECT_EQ(answer.cached_tokens, has_cache ? shared : 0);
+      }
       fresh.expect_nothing_left();
     }
   }
