@@ -109,4 +109,11 @@ std::string_view built_in_calibration() {
   return kText;
 }
 
+std::string_view built_in_prose() {
+  static constexpr std::string_view kText =
+#include "prose.inc"
+      ;
+  return kText;
+}
+
 }  // namespace quern

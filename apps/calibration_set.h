@@ -29,4 +29,7 @@ std::vector<std::vector<int32_t>> read_calibration(const PromptBuilder& prompts,
 // by a line of "====".
 std::string_view built_in_calibration();
 
+// Prose that the built-in set has nothing of: to judge by (bench/prose.txt).
+std::string_view built_in_prose();
+
 }  // namespace quern

@@ -22,6 +22,7 @@ void add_plan_command(CLI::App& parent, int& exit_code);
 void add_doctor_command(CLI::App& parent, int& exit_code);  // doctor.cc, doctor/
 void add_repair_command(CLI::App& parent, int& exit_code);
 void add_quantize_command(CLI::App& parent, int& exit_code);
+void add_compare_command(CLI::App& parent, int& exit_code);
 void add_bench_command(CLI::App& parent, int& exit_code);  // bench.cc, bench/
 void add_pull_command(CLI::App& parent, int& exit_code);
 void add_cache_commands(CLI::App& parent, int& exit_code);   // cached.cc: ls, show, rm

@@ -15,6 +15,9 @@
 #include "calibration_set.h"
 #include "command_line.h"
 #include "commands.h"
+#include "compare/quantize_report.h"
+#include "compare/table.h"
+#include "eval/text_eval.h"
 #include "exit_codes.h"
 #include "model_options.h"
 #include "model_source.h"
@@ -31,6 +34,8 @@ struct QuantizeOptions {
   double damping = 0.01;
   std::vector<std::string> ignored;
   CalibrationChoice calibration;
+  bool measures = false;
+  compare::CompareRequest measuring;
   int threads = 0;
   std::string log_level = "warn";
 };
@@ -79,6 +84,7 @@ QuantizeRequest request_of(const QuantizeOptions& o, const CLI::App& command) {
                .activation = Activation::f32};
   r.tool = "quern " + std::string(kVersion);
   r.progress = show;
+  r.before_publishing = compare::add_static_report;
   if (o.resume && !is_directory(o.out + ".part"))
     fail(ErrorCode::invalid_argument, "--resume: there is no {}.part to go on with", o.out);
   if (r.scheme.needs_calibration()) {
@@ -88,6 +94,15 @@ QuantizeRequest request_of(const QuantizeOptions& o, const CLI::App& command) {
     fail(ErrorCode::invalid_argument, "--calibration: {} looks at weights alone", o.scheme);
   }
   return r;
+}
+
+// With the threads and instructions that quantize itself was told to use.
+compare::CompareRequest measuring_of(const QuantizeOptions& o) {
+  compare::CompareRequest out = o.measuring;
+  out.a = out.b = o.model;
+  if (o.threads > 0) out.flags.insert(out.flags.end(), {"--threads", std::to_string(o.threads)});
+  if (!o.isa.empty()) out.flags.insert(out.flags.end(), {"--isa", o.isa});
+  return out;
 }
 
 double megabytes(const Json& bytes) {
@@ -120,11 +135,20 @@ void print(const QuantizeOptions& o, const Json& report) {
 int run_quantize(const QuantizeOptions& o, const CLI::App& command) {
   std::signal(SIGXFSZ, SIG_IGN);  // a limit on file sizes is then an error of write()
   set_log_level(parse_log_level(o.log_level));
-  const Json report = quantize(request_of(o, command));
+  const compare::CompareRequest measuring = measuring_of(o);
+  if (o.measures) compare::check(measuring);
+  Json report = quantize(request_of(o, command));
+  if (!o.json) print(o, report);
+  if (o.measures) {
+    report["measured"] = with_context(
+        format("{} is written; measuring it failed (quern compare does that again)", o.out),
+        [&] { return compare::add_measured_report(o.out, o.model, measuring); });
+    if (!o.json) std::fputs(compare::table_text(report["measured"]["table"]).c_str(), stdout);
+  }
   if (o.json)
-    std::printf("%s\n", report.dump().c_str());
+    std::printf("%s\n", report.dump(-1, ' ', false, Json::error_handler_t::replace).c_str());
   else
-    print(o, report);
+    std::printf("%s/%s\n", o.out.c_str(), compare::kReportPage);
   return kExitDone;
 }
 
@@ -171,6 +195,30 @@ void add_calibration_options(CLI::App& command, CalibrationChoice& c) {
       ->capture_default_str();
 }
 
+void add_measuring_options(CLI::App& command, QuantizeOptions& o) {
+  CLI::Option* measure = command.add_flag(
+      "--measure",
+      o.measures,
+      "afterwards measure size, memory, speed, perplexity and divergence against MODEL, for the "
+      "report");
+  o.measuring.text = eval::kBuiltInText;
+  command
+      .add_option("--text",
+                  o.measuring.text,
+                  "of --measure: a file, or built-in: prose that no calibration is done with")
+      ->capture_default_str()
+      ->needs(measure);
+  command
+      .add_option(
+          "--tasks", o.measuring.tasks, "of --measure: files of questions too (docs/eval.md)")
+      ->needs(measure);
+  command
+      .add_option("--device",
+                  o.measuring.device,
+                  "of --measure: what quern plan says of it: [N x] rtx3090, a100-80g, …")
+      ->needs(measure);
+}
+
 }  // namespace
 
 void add_quantize_command(CLI::App& parent, int& exit_code) {
@@ -185,6 +233,7 @@ void add_quantize_command(CLI::App& parent, int& exit_code) {
   command->add_option("OUT", o->out, "the folder to write; must not exist")->required();
   add_scheme_options(*command, *o);
   add_calibration_options(*command, o->calibration);
+  add_measuring_options(*command, *o);
   command->add_flag(
       "--resume",
       o->resume,

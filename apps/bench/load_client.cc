@@ -54,7 +54,7 @@ long status_of(CURL* easy) {
 }
 
 size_t append_body(char* data, size_t size, size_t count, void* user) {
-  constexpr size_t kMost = size_t{4} << 20;
+  constexpr size_t kMost = size_t{16} << 20;
   auto& body = *static_cast<std::string*>(user);
   if (body.size() + size * count > kMost) return 0;
   body.append(data, size * count);
@@ -220,16 +220,18 @@ class Load {
   LoadResult result_;
 };
 
-}  // namespace
+// What a server says of an error, in OpenAI's form or in its own.
+std::string said_in(const std::string& body) {
+  EventReader reader;
+  reader.feed(body + "\n", [](EventNews) {});
+  const std::string said = reader.error();
+  return said.empty() ? said : ": " + said;
+}
 
-Json get_json(const Endpoint& endpoint, const std::string& path) {
-  const Headers headers = headers_of(endpoint);
-  const Easy easy = open_handle(endpoint, path, headers);
+Json answer_of(const Easy& easy, const std::string& url) {
   std::string body;
-  curl_easy_setopt(easy.get(), CURLOPT_TIMEOUT, 60L);
   curl_easy_setopt(easy.get(), CURLOPT_WRITEFUNCTION, append_body);
   curl_easy_setopt(easy.get(), CURLOPT_WRITEDATA, &body);
-  const std::string url = endpoint.base_url + path;
   if (const CURLcode code = curl_easy_perform(easy.get()); code != CURLE_OK)
     fail(ErrorCode::unavailable,
          "{}: {}; is a server running there? Start one with quern serve MODEL --port N, or give "
@@ -241,8 +243,46 @@ Json get_json(const Endpoint& endpoint, const std::string& path) {
          "{}: HTTP {}{}",
          url,
          status,
-         status == 401 ? ": the server wants its --api-key" : "");
+         status == 401 ? ": the server wants its --api-key" : said_in(body));
   return parse_json(body, url);
+}
+
+}  // namespace
+
+Json get_json(const Endpoint& endpoint, const std::string& path) {
+  const Headers headers = headers_of(endpoint);
+  const Easy easy = open_handle(endpoint, path, headers);
+  curl_easy_setopt(easy.get(), CURLOPT_TIMEOUT, 60L);
+  return answer_of(easy, endpoint.base_url + path);
+}
+
+Json post_json(const Endpoint& endpoint, const std::string& path, const std::string& body) {
+  const Headers headers = headers_of(endpoint);
+  const Easy easy = open_handle(endpoint, path, headers);
+  curl_easy_setopt(easy.get(), CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(body.size()));
+  curl_easy_setopt(easy.get(), CURLOPT_POSTFIELDS, body.c_str());
+  curl_easy_setopt(easy.get(), CURLOPT_TIMEOUT, 3600L);
+  return answer_of(easy, endpoint.base_url + path);
+}
+
+ServedModel find_served(const Endpoint& endpoint, const std::string& wanted) {
+  const Json models = get_json(endpoint, "/v1/models");
+  const Json* found = nullptr;
+  if (models.is_object() && models.contains("data") && models.at("data").is_array())
+    for (const Json& model : models.at("data"))
+      if (model.is_object() && model.contains("id") && model.at("id").is_string() &&
+          (found == nullptr || model.at("id") == wanted))
+        found = &model;
+  if (found == nullptr)
+    fail(ErrorCode::unavailable,
+         "{}/v1/models lists no model: is this an OpenAI server?",
+         endpoint.base_url);
+  ServedModel out{.id = found->at("id").get<std::string>(), .root = {}};
+  if (found->contains("root") && found->at("root").is_string())
+    out.root = found->at("root").get<std::string>();
+  if (found->contains("max_model_len") && found->at("max_model_len").is_number_integer())
+    out.max_model_len = found->at("max_model_len").get<int64_t>();
+  return out;
 }
 
 LoadResult send_load(const Endpoint& endpoint,

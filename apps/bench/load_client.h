@@ -20,6 +20,17 @@ struct Endpoint {
 // status than 200.
 Json get_json(const Endpoint& endpoint, const std::string& path);
 
+// POST of a JSON body. Throws likewise, with what the server says of an error.
+Json post_json(const Endpoint& endpoint, const std::string& path, const std::string& body);
+
+// A model that /v1/models lists.
+struct ServedModel {
+  std::string id, root;
+  int64_t max_model_len = 0;  // 0: the server does not say
+};
+// That of the name `wanted`, or the first. Throws unavailable if none is listed.
+ServedModel find_served(const Endpoint& endpoint, const std::string& wanted);
+
 struct TimedRequest {
   double at_s = 0;   // since the start of the load
   std::string body;  // JSON of a streamed request

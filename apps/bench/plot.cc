@@ -13,8 +13,9 @@ namespace {
 
 constexpr double kWidth = 760, kHeight = 420;
 constexpr double kLeft = 76, kRight = 190, kTop = 36, kBottom = 52;
+// Each stands out from white and from black.
 constexpr std::array kColours = {
-    "#1b6ca8", "#d1495b", "#2e8b57", "#8a5a9e", "#c77f1b", "#3a3a3a", "#4aa3a2", "#a3485f"};
+    "#1b6ca8", "#d1495b", "#2e8b57", "#8a5a9e", "#c77f1b", "#808080", "#3d9493", "#a3485f"};
 
 std::string escaped(const std::string& text) {
   std::string out;
@@ -201,12 +202,43 @@ std::string rows_table(const Json& rows) {
 }
 
 constexpr const char* kStyle =
-    "body{font:14px/1.45 system-ui,sans-serif;margin:2em auto;max-width:60em;color:#222}"
+    ":root{color-scheme:light dark;--page:#fff;--ink:#222;--soft:#444;--line:#ddd;--grid:#e4e4e4}"
+    "@media(prefers-color-scheme:dark){:root{--page:#161616;--ink:#e4e4e4;--soft:#b8b8b8;"
+    "--line:#444;--grid:#383838}}"
+    "body{font:14px/1.45 system-ui,sans-serif;margin:2em auto;max-width:60em;color:var(--ink);"
+    "background:var(--page)}"
     "table{border-collapse:collapse;margin:1em 0;font-variant-numeric:tabular-nums;display:block;"
-    "overflow-x:auto}th,td{padding:.15em .7em;border-bottom:1px solid #ddd;text-align:left;"
-    "vertical-align:top}svg{max-width:100%;height:auto;margin:1em 0}.grid{stroke:#e4e4e4}"
-    ".tick{font:11px sans-serif;fill:#444}.label{font:12px sans-serif;fill:#222}"
-    ".title{font:bold 14px sans-serif;fill:#222}";
+    "overflow-x:auto}th,td{padding:.15em .7em;border-bottom:1px solid var(--line);text-align:left;"
+    "vertical-align:top}svg{max-width:100%;height:auto;margin:1em 0}.grid{stroke:var(--grid)}"
+    ".tick{font:11px sans-serif;fill:var(--soft)}.label{font:12px sans-serif;fill:var(--ink)}"
+    ".title{font:bold 14px sans-serif;fill:var(--ink)}";
+
+std::string head(const std::string& title) {
+  return format(
+      "<!DOCTYPE html>\n<html lang='en'><head><meta charset='utf-8'><title>{0}</title>"
+      "<style>{1}</style></head><body>\n<h1>{0}</h1>\n",
+      escaped(title),
+      kStyle);
+}
+
+std::string all_tables(const Json& object) {
+  std::string out;
+  for (const auto& [key, value] : object.items())
+    if (is_table(value)) out += "<h2>" + escaped(key) + "</h2>\n" + rows_table(value);
+  return out;
+}
+
+std::string all_plots(const std::vector<Plot>& plots) {
+  std::string out;
+  for (const Plot& plot : plots) out += svg(plot);
+  return out;
+}
+
+std::string run_table(const Json& fields) {
+  return "<h2>run</h2>\n<table>" + fields_table(fields, "") + "</table>\n";
+}
+
+constexpr const char* kEnd = "</body></html>\n";
 
 }  // namespace
 
@@ -226,18 +258,16 @@ std::string svg(const Plot& plot) {
       canvas.out);
 }
 
+std::string page(const std::string& title,
+                 const Json& tables,
+                 const std::vector<Plot>& plots,
+                 const Json& fields) {
+  return head(title) + all_tables(tables) + all_plots(plots) + run_table(fields) + kEnd;
+}
+
 std::string report_page(const Json& result, const std::vector<Plot>& plots) {
-  const std::string title = "quern bench " + escaped(result.value("bench", std::string()));
-  std::string out = format(
-      "<!DOCTYPE html>\n<html lang='en'><head><meta charset='utf-8'><title>{0}</title>"
-      "<style>{1}</style></head><body>\n<h1>{0}</h1>\n",
-      title,
-      kStyle);
-  for (const Plot& plot : plots) out += svg(plot);
-  for (const auto& [key, value] : result.items())
-    if (is_table(value)) out += "<h2>" + escaped(key) + "</h2>\n" + rows_table(value);
-  out += "<h2>run</h2>\n<table>" + fields_table(result, "") + "</table>\n";
-  return out + "</body></html>\n";
+  return head("quern bench " + result.value("bench", std::string())) + all_plots(plots) +
+         all_tables(result) + run_table(result) + kEnd;
 }
 
 }  // namespace quern::bench

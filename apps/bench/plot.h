@@ -25,6 +25,13 @@ struct Plot {
 // Empty series and values that are not finite are left out; a plot without any says so.
 std::string svg(const Plot& plot);
 
+// A page for light and dark: `tables` (an object of lists of objects, by heading), then the plots,
+// then the plain fields of `fields`.
+std::string page(const std::string& title,
+                 const Json& tables,
+                 const std::vector<Plot>& plots,
+                 const Json& fields);
+
 // `result` as a table of its plain fields, one table a list of objects, and the plots above.
 std::string report_page(const Json& result, const std::vector<Plot>& plots);
 

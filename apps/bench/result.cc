@@ -79,6 +79,10 @@ void add_runs(Json& result, std::vector<Json> runs) {
     result["runs"] = std::move(runs);
 }
 
+void write_page(const std::string& path, const std::string& text) {
+  write_file(path, text);
+}
+
 void write_outputs(const OutputOptions& options,
                    const Json& result,
                    const std::vector<Plot>& plots) {

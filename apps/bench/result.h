@@ -27,6 +27,9 @@ Json result_head(const std::string& bench, Isa isa, int threads);
 // One run becomes part of the result itself, several stand in a list "runs".
 void add_runs(Json& result, std::vector<Json> runs);
 
+// Writes a page and says where. Throws unavailable if it cannot be written.
+void write_page(const std::string& path, const std::string& text);
+
 // Writes what was asked for and says where. Throws unavailable if a file cannot be written after
 // all.
 void write_outputs(const OutputOptions& options,

@@ -59,31 +59,15 @@ void start_server(Target& target, const ServeBenchOptions& o) {
   target.own = std::make_unique<OwnServer>(arguments);
 }
 
-// The model of that name, or the first.
-const Json& find_served(const Json& models, const std::string& name, const std::string& url) {
-  const Json* found = nullptr;
-  if (models.is_object() && models.contains("data") && models.at("data").is_array())
-    for (const Json& model : models.at("data"))
-      if (model.is_object() && model.contains("id") && model.at("id").is_string() &&
-          (found == nullptr || model.at("id") == name))
-        found = &model;
-  if (found == nullptr)
-    fail(ErrorCode::unavailable, "{}/v1/models lists no model: is this an OpenAI server?", url);
-  return *found;
-}
-
 Target open_target(const ServeBenchOptions& o) {
   Target target;
   if (!o.has_address()) start_server(target, o);
   target.endpoint = {.base_url = target.own ? target.own->base_url() : address_of(o),
                      .api_key = o.api_key};
-  const Json models = get_json(target.endpoint, "/v1/models");
-  const Json& served = find_served(models, o.model, target.endpoint.base_url);
-  target.model = served.at("id").get<std::string>();
-  if (served.contains("root") && served.at("root").is_string())
-    target.root = served.at("root").get<std::string>();
-  if (served.contains("max_model_len") && served.at("max_model_len").is_number_integer())
-    target.max_model_len = served.at("max_model_len").get<int64_t>();
+  const ServedModel served = find_served(target.endpoint, o.model);
+  target.model = served.id;
+  target.root = served.root;
+  target.max_model_len = served.max_model_len;
   return target;
 }
 

@@ -134,6 +134,10 @@ void check_admissible(const Request& request, const EngineConfig& config) {
               std::numeric_limits<int>::max());
   if (config.pooling) check_pooled(request);
   check_prompt(*request.prompt, config.vocab_size);
+  const auto length = static_cast<int64_t>(request.prompt->ids.size());
+  const bool is_scored = request.params.prompt_logprobs >= 0;
+  check_field(
+      "score_from", request.score_from, 1, is_scored ? std::max<int64_t>(1, length - 1) : 1);
   check_media(*request.prompt);
   check_length(request, config);
 }

@@ -27,6 +27,9 @@ struct Request {
   int64_t deadline_us = 0;      // of the engine's clock; 0: none
   std::string cache_salt = {};  // prefixes are shared only with requests of the same salt
   bool hash_logits = false;     // fills TokenEvent::logits_hash
+  // With params.prompt_logprobs: the first token of the prompt that is scored, 1 or more. What is
+  // in front of it may come from the prefix cache.
+  int32_t score_from = 1;
 };
 
 enum class FinishReason : uint8_t { none, stop, length, cancelled, error };
@@ -44,7 +47,8 @@ struct TokenEvent {
   std::string error_reason;   // a closer name than the code's ("numeric_error"); mostly empty
   uint64_t logits_hash = 0;   // hash of the step's raw logits row
   int32_t cached_tokens = 0;  // first event: prompt tokens found in the prefix cache
-  // Of the prompt's tokens from the second on. Comes once, for all choices, before any token.
+  // Of the prompt's tokens from Request::score_from on. Comes once, for all choices, before any
+  // token.
   std::vector<PromptLogprob> prompt_logprobs;
   std::vector<float> pooled;  // as the rows are: neither normalized nor activated
 };

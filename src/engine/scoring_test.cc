@@ -68,6 +68,40 @@ TEST(Scoring, CachedBlocksAreComputedAnewAndPublished) {
   EXPECT_EQ(fresh.run(text_request("a", some_ids(1, 40), 4)).cached_tokens, 36);
 }
 
+TEST(Scoring, FromATokenOnWhatIsBeforeItComesFromTheCache) {
+  EngineRig rig;
+  const std::vector<int32_t> ids = some_ids(1, 40);
+  const std::vector<PromptLogprob> all = rig.run(scored_request("a", ids)).scores;
+  for (const int64_t from : {1, 2, 4, 17, 33, 39}) {
+    for (const bool has_cache : {true, false}) {
+      EngineConfig config = small_config();
+      config.enable_prefix_caching = has_cache;
+      EngineRig fresh(config);
+      fresh.run(text_request("first", ids, 1));
+      Request request = scored_request("b", ids);
+      request.score_from = from;
+      request.params.max_tokens = from % 2 == 0 ? 4 : 0;
+      const Answer answer = fresh.run(std::move(request));
+      EXPECT_EQ(
+          answer.scores,
+          std::vector<PromptLogprob>(all.begin() + static_cast<ptrdiff_t>(from - 1), all.end()));
+      const int64_t shared = (from - 1) / config.block_size * config.block_size;
+      if (from % 2 == 0) {
+        EXPECT_EQ(answer.cached_tokens, has_cache ? shared : 0);
+      }
+      fresh.expect_nothing_left();
+    }
+  }
+  for (const int64_t from : {-1, 0, 40}) {
+    Request request = scored_request("c", ids);
+    request.score_from = from;
+    EXPECT_THROW(rig.engine->submit(request), Error);
+  }
+  Request unscored = text_request("d", ids, 4);
+  unscored.score_from = 2;
+  EXPECT_THROW(rig.engine->submit(unscored), Error);
+}
+
 TEST(Scoring, ARowThatIsNotANumberFailsTheRequest) {
   EngineRig rig;
   const Answer bad = rig.run(scored_request("a", {1, 2, FakeModel::kNanToken, 4, 5}));

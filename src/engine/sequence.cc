@@ -11,7 +11,10 @@ Sequence::Sequence(Group& group, int choice, BlockPool& pool, int block_size, co
       tokens(group.request.prompt->ids),
       blocks(pool, block_size),
       sampler(group.request.params, choice, hook),
-      block_size_(block_size) {}
+      block_size_(block_size) {
+  // Rows in front of those that are asked for count as seen.
+  if (group.request.params.prompt_logprobs >= 0) scored = group.request.score_from - 1;
+}
 
 const Prompt& Sequence::prompt() const {
   return *group.request.prompt;

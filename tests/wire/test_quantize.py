@@ -63,6 +63,9 @@ def test_every_scheme_is_written_and_loads(scheme, text, tmp_path):
     config = json.loads((out / "config.json").read_text())
     assert config["quantization_config"] == report["quantization_config"]
     assert not (tmp_path / "out.part").exists()
+    page = (out / "report.html").read_text()
+    assert "error of each layer" in page and "<svg" in page and "model.layers.0.mlp.up_proj" in page and "embeddings, MB" in page
+    assert sum(report["bytes_by_kind"].values()) == report["bytes"]
     limit = 0.4 if "int4" in scheme else 0.05
     before, after = perplexity(source, text)["perplexity"], perplexity(out, text)["perplexity"]
     assert abs(np.log(after / before)) < limit

@@ -216,6 +216,7 @@ class Quantizer {
       for (const auto& [name, text] : files_of_gguf(source_.path()))
         write_file_whole(path_of(name), text);
     expect_loadable();
+    if (request_.before_publishing) request_.before_publishing(staging_->folder(), report_);
     write_file_whole(path_of(kReportFile), report_.dump(2) + "\n");
   }
 

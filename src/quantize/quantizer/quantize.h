@@ -29,6 +29,9 @@ struct QuantizeRequest {
   OwnedCtx::Options machine;
   std::string tool = "quern";
   std::function<void(const QuantizeProgress&)> progress;
+  // Called when the folder is whole, but not yet OUT: may add files to it, and to the report. What
+  // it writes must follow from what is there. May be empty.
+  std::function<void(const std::string& folder, Json& report)> before_publishing;
 };
 
 // Writes OUT, which appears when all of it is there and reads back as what was decided: every
