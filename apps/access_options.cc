@@ -78,7 +78,8 @@ void add_access_options(CLI::App& command, AccessOptions& o) {
   add("--host", o.host, "address to listen on (127.0.0.1; with a key 0.0.0.0)");
   add("--api-key",
       o.keys,
-      "asked for on every route but /health, /ready, /ping and /version; repeat it, or separate "
+      "asked for on every route but /health, /ready, /ping, /version and the playground; repeat "
+      "it, or separate "
       "with commas")
       ->delimiter(',');
   add("--api-key-file", o.key_file, "more keys, one a line: KEY [infer,metrics,admin]");

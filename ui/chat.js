@@ -224,7 +224,6 @@ export class Chat {
     try {
       await run.read({...(model ? {model} : {}), messages: wireOf(path, host.settings.system), ...fields});
       message.state = 'done';
-      say(`The answer is complete${message.stats?.tokens ? `, ${message.stats.tokens} tokens` : ''}`);
     } catch (error) {
       this.end(run, error);
     }
@@ -234,6 +233,9 @@ export class Chat {
     if (this.runs.get(conversation.id) === run) this.runs.delete(conversation.id);
     if (message.calls) message.calls = message.calls.filter((call) => call);
     this.finish(run);
+    // Behind the last paragraph, which is read out too; an error says itself.
+    if (message.state === 'done') say(`The answer is complete${message.stats?.tokens ? `, ${message.stats.tokens} tokens` : ''}`);
+    else if (message.state === 'stopped') say('Stopped');
     await host.store.save(conversation);
   }
 
@@ -241,7 +243,6 @@ export class Chat {
     const {message} = run;
     if (error.name === 'AbortError') {
       message.state = 'stopped';
-      say('Stopped');
       return;
     }
     const isBegun = message.text !== '' || Boolean(message.reasoning);

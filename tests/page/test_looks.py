@@ -27,6 +27,7 @@ def reverse(text: str) -> str:
 """
 
 NAMELESS = """() => [...document.querySelectorAll('button, input, select, textarea, a[href], [tabindex="0"], [role=img], img, dialog')].filter((node) => {
+  if (node.closest('dialog:not([open])')) return false;
   const labelled = node.getAttribute('aria-label') || node.getAttribute('aria-labelledby') || node.labels?.length || node.alt || node.title;
   return !labelled && !node.textContent.trim();
 }).map((node) => node.outerHTML.slice(0, 120))"""

@@ -102,6 +102,7 @@ def test_outlives_a_server_that_is_killed(visit):
         assert page.text(".message.assistant >> nth=0").startswith(words[:40])
         page.page.get_by_role("button", name="Try again").last.click()
         page.until(lambda: page.page.locator(".message.assistant").nth(1).locator(".body").inner_text() != "", "no answer after the return")
+        page.page.goto("about:blank")  # before the server goes for good
         page.errors.clear()
     finally:
         server.kill()
