@@ -96,11 +96,14 @@ bool answer(int fd,
   } catch (const Error& e) {
     return answer_error(fd, e.code(), e.what());
   } catch (const std::bad_alloc&) {
-    return answer_error(fd,
-                        ErrorCode::exhausted,
-                        request.what == DecodeKind::recording
-                            ? "recording: decoding it takes too much memory"
-                            : "picture: decoding it takes too much memory");
+    answer_error(fd,
+                 ErrorCode::exhausted,
+                 request.what == DecodeKind::recording
+                     ? "recording: decoding it takes too much memory"
+                     : "picture: decoding it takes too much memory");
+    // It may be that earlier ones left too little: libraries forget some of what they refuse. The
+    // next one gets a process of its own.
+    return false;
   }
   return request.what == DecodeKind::recording ? answer_sound(fd, decoded.sound)
                                                : answer_clip(fd, decoded.clip);
