@@ -17,7 +17,7 @@ std::string serving_plan(const ModelOptions& options, LoadedModel& loaded) {
   subjects.activation = chosen_activation(options, subjects.isa);
   subjects.kv_dtype = chosen_kv_dtype(options, subjects.activation);
   subjects.building.int8_head = options.int8_head;
-  subjects.largest = loaded.opened().prompts->largest_picture(info.max_model_len);
+  subjects.largest = loaded.opened().prompts->largest_medium(info.max_model_len);
   EngineConfig& config = subjects.config;
   if (info.pooling) {
     subjects.building.output = info.pooling->output;

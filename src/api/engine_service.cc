@@ -93,7 +93,10 @@ EngineService::EngineService(ServiceInfo info,
       media_(std::move(media)),
       grammar_limits_(grammars) {
   QUERN_CHECK(!info_.names.empty());
-  info_.sees_pictures = builder_.largest_picture(info_.max_model_len).has_value();
+  if (const auto medium = builder_.largest_medium(info_.max_model_len)) {
+    info_.sees_pictures = medium->kind != MediaKind::audio;
+    info_.hears = medium->kind == MediaKind::audio;
+  }
   choose_parsers(std::string(kAutoParser), std::string(kAutoParser));
 }
 

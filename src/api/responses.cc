@@ -10,6 +10,13 @@ std::string dump(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
+Json modalities(const ServiceInfo& info) {
+  Json out = Json::array({"text"});
+  if (info.sees_pictures) out.push_back("image");
+  if (info.hears) out.push_back("audio");
+  return out;
+}
+
 Json model_card(const ServiceInfo& info, const std::string& name) {
   return {{"id", name},
           {"object", "model"},
@@ -18,8 +25,7 @@ Json model_card(const ServiceInfo& info, const std::string& name) {
           {"root", info.root},
           {"parent", nullptr},
           {"max_model_len", info.max_model_len},
-          {"input_modalities",
-           info.sees_pictures ? Json::array({"text", "image"}) : Json::array({"text"})}};
+          {"input_modalities", modalities(info)}};
 }
 
 }  // namespace

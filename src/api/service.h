@@ -27,9 +27,9 @@ struct ServiceInfo {
   int64_t max_model_len = 0;               // tokens of prompt and answer
   int64_t block_size = 0, num_blocks = 0;  // of the KV cache, for the metrics
   std::string kv_dtype;
-  int speculative_tokens = 0;           // of one draft
-  bool sees_pictures = false;           // else it reads text only
-  std::string tokenizer_info = "{}";    // the body of /tokenizer_info
+  int speculative_tokens = 0;                 // of one draft
+  bool sees_pictures = false, hears = false;  // besides text
+  std::string tokenizer_info = "{}";          // the body of /tokenizer_info
   std::optional<Pooling> pooling = {};  // of a model that answers with vectors; else it generates
 };
 
