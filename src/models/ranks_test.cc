@@ -57,15 +57,22 @@ class Ranks : public ::testing::TestWithParam<std::string> {
         options);
   }
 
-  // Rows of the media one behind the other take the places of those that one rank made.
+  // Rows of the media one behind the other take the places of those that one rank made: a recording
+  // is several media, windows, and one place.
   static void put(const std::vector<Tensor>& encoded, std::vector<MediaRows>& places) {
-    size_t medium = 0;
+    if (encoded.empty()) return;
+    std::vector<float> all;
+    for (const Tensor& rows : encoded) {
+      const Tensor flat = rows.contiguous();
+      all.insert(all.end(), flat.span<float>().begin(), flat.span<float>().end());
+    }
+    const int64_t width = encoded.front().dim(1), count = static_cast<int64_t>(all.size()) / width;
+    const Tensor rows = Tensor::from(all, {count, width});
     int64_t used = 0;
     for (MediaRows& place : places) {
-      if (encoded.empty()) return;
-      if (used == encoded[medium].dim(0)) ++medium, used = 0;
-      place.rows = encoded[medium].slice(0, used, used + place.rows.dim(0));
-      used += place.rows.dim(0);
+      const int64_t end = used + place.rows.dim(0);
+      place.rows = rows.slice(0, used, end);
+      used = end;
     }
   }
 };

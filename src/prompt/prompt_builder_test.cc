@@ -274,7 +274,14 @@ TEST(PromptBuilder, AGivenTemplateReplacesTheModels) {
 }
 
 TEST(PromptBuilder, UnknownMediaModelsAreUnsupported) {
-  EXPECT_EQ(error_of([] { open_model("glmasr"); }).code(), ErrorCode::unsupported);
+  const auto open = [](const char* config) {
+    const auto checkpoint = shapes_only_checkpoint(Config::parse(config, "config.json"), {});
+    PromptBuilder::open(QUERN_SOURCE_DIR "/tests/golden/qwen2_tied", *checkpoint, {}, {});
+  };
+  for (const char* tower : {"vision_config", "audio_config"}) {
+    const std::string config = format(R"({{"model_type": "walrus", "{}": {{}}}})", tower);
+    EXPECT_EQ(error_of([&] { open(config.c_str()); }).code(), ErrorCode::unsupported) << tower;
+  }
 }
 
 }  // namespace
