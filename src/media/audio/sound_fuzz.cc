@@ -3,12 +3,8 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "media/audio/known_leaks.h"
 #include "media/audio/sound.h"
-
-// What libsndfile forgets of an Ogg file that it refuses.
-extern "C" const char* __lsan_default_suppressions() {
-  return "leak:vorbis_\nleak:ogg_\nleak:sf_open_virtual\n";
-}
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const quern::SoundLimits limits{.max_bytes = 1 << 20, .max_seconds = 2};

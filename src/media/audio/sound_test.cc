@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "media/audio/encoded_sound.h"
+#include "media/audio/known_leaks.h"
 #include "media/audio/resampler.h"
 
 namespace quern {
