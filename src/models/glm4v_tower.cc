@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 #include "nn/position_grid.h"
-#include "nn/vision_attention.h"
+#include "nn/tower_block.h"
 #include "nn/vision_grid.h"
 #include "nn/vision_input.h"
 #include "ops/elementwise.h"
@@ -58,26 +58,16 @@ VisionConfig VisionConfig::from(const Config& vision, int64_t decoder_width) {
   return c;
 }
 
-struct VisionBlock {
+struct VisionBlock : TowerBlock<RmsNorm, GatedMlp> {
   VisionBlock(const Builder& b, const VisionConfig& c)
-      : attn_norm(b / "norm1", c.width, c.eps),
-        mlp_norm(b / "norm2", c.width, c.eps),
-        attn(b / "attn",
-             {.hidden = c.width, .heads = c.heads, .qkv_bias = c.qkv_bias, .out_bias = Bias::none}),
-        mlp(b / "mlp", c.width, c.out) {}
-
-  // h [P, width], updated in place
-  void operator()(Ctx& ctx,
-                  Tensor& h,
-                  const RopeTables& rope,
-                  std::span<const int32_t> segments) const {
-    ops::add_(ctx, h, attn(ctx, attn_norm(ctx, h), rope, segments));
-    ops::add_(ctx, h, mlp(ctx, mlp_norm(ctx, h)));
-  }
-
-  RmsNorm attn_norm, mlp_norm;
-  VisionAttention attn;
-  GatedMlp mlp;
+      : TowerBlock{RmsNorm(b / "norm1", c.width, c.eps),
+                   RmsNorm(b / "norm2", c.width, c.eps),
+                   VisionAttention(b / "attn",
+                                   {.hidden = c.width,
+                                    .heads = c.heads,
+                                    .qkv_bias = c.qkv_bias,
+                                    .out_bias = Bias::none}),
+                   GatedMlp(b / "mlp", c.width, c.out)} {}
 };
 
 // [cells, out] -> [cells, out], without a residual.

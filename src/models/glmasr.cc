@@ -22,7 +22,7 @@
 #include "nn/decoder_model.h"
 #include "nn/mlp.h"
 #include "nn/norm.h"
-#include "nn/vision_attention.h"
+#include "nn/tower_block.h"
 #include "nn/vision_input.h"
 #include "ops/elementwise.h"
 #include "ops/unfold.h"
@@ -90,29 +90,18 @@ VisionAttentionConfig attention_config(const Builder& attn, const EncoderConfig&
       .rope_style = out == kOlderOut ? ops::RopeStyle::interleaved : ops::RopeStyle::half_split};
 }
 
-struct EncoderBlock {
+struct EncoderBlock : TowerBlock<LayerNorm, PlainMlp> {
   EncoderBlock(const Builder& b, const EncoderConfig& c)
-      : attn_norm(b / name_in(b, "input_layernorm", "self_attn_layer_norm"), c.width, kNormEps),
-        mlp_norm(b / name_in(b, "post_attention_layernorm", "final_layer_norm"), c.width, kNormEps),
-        attn(b / "self_attn", attention_config(b / "self_attn", c)),
-        mlp(b,
-            name_in(b, "mlp.fc1", "fc1"),
-            name_in(b, "mlp.fc2", "fc2"),
-            {.in = c.width, .inner = c.inner, .out = c.width},
-            c.activation) {}
-
-  // h [L, width], updated in place
-  void operator()(Ctx& ctx,
-                  Tensor& h,
-                  const RopeTables& rope,
-                  std::span<const int32_t> segments) const {
-    ops::add_(ctx, h, attn(ctx, attn_norm(ctx, h), rope, segments));
-    ops::add_(ctx, h, mlp(ctx, mlp_norm(ctx, h)));
-  }
-
-  LayerNorm attn_norm, mlp_norm;
-  VisionAttention attn;
-  PlainMlp mlp;
+      : TowerBlock{
+            LayerNorm(b / name_in(b, "input_layernorm", "self_attn_layer_norm"), c.width, kNormEps),
+            LayerNorm(
+                b / name_in(b, "post_attention_layernorm", "final_layer_norm"), c.width, kNormEps),
+            VisionAttention(b / "self_attn", attention_config(b / "self_attn", c)),
+            PlainMlp(b,
+                     name_in(b, "mlp.fc1", "fc1"),
+                     name_in(b, "mlp.fc2", "fc2"),
+                     {.in = c.width, .inner = c.inner, .out = c.width},
+                     c.activation)} {}
 };
 
 // Where the parts of a tower stand in a file; b at the root.

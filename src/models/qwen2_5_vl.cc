@@ -11,7 +11,7 @@
 #include "base/error.h"
 #include "models/families.h"
 #include "nn/decoder_model.h"
-#include "nn/vision_attention.h"
+#include "nn/tower_block.h"
 #include "nn/vision_grid.h"
 #include "nn/vision_input.h"
 #include "ops/elementwise.h"
@@ -61,25 +61,12 @@ struct VisionConfig {
 };
 
 // h += attention(rms_norm(h));  h += mlp(rms_norm(h))
-struct VisionBlock {
+struct VisionBlock : TowerBlock<RmsNorm, GatedMlp> {
   VisionBlock(const Builder& b, const VisionConfig& c)
-      : attn_norm(b / "norm1", c.width, kNormEps),
-        mlp_norm(b / "norm2", c.width, kNormEps),
-        attn(b / "attn", c.width, c.heads),
-        mlp(b / "mlp", c.width, c.inner, Bias::present) {}
-
-  // h [P, width], updated in place
-  void operator()(Ctx& ctx,
-                  Tensor& h,
-                  const RopeTables& rope,
-                  std::span<const int32_t> segments) const {
-    ops::add_(ctx, h, attn(ctx, attn_norm(ctx, h), rope, segments));
-    ops::add_(ctx, h, mlp(ctx, mlp_norm(ctx, h)));
-  }
-
-  RmsNorm attn_norm, mlp_norm;
-  VisionAttention attn;
-  GatedMlp mlp;
+      : TowerBlock{RmsNorm(b / "norm1", c.width, kNormEps),
+                   RmsNorm(b / "norm2", c.width, kNormEps),
+                   VisionAttention(b / "attn", c.width, c.heads),
+                   GatedMlp(b / "mlp", c.width, c.inner, Bias::present)} {}
 };
 
 // [2, P] in raster order of tokens -> the same in the order of `patches`.

@@ -8,7 +8,7 @@
 #include "base/error.h"
 #include "models/families.h"
 #include "nn/decoder_model.h"
-#include "nn/vision_attention.h"
+#include "nn/tower_block.h"
 #include "nn/vision_grid.h"
 #include "nn/vision_input.h"
 #include "ops/elementwise.h"
@@ -49,25 +49,12 @@ struct VisionConfig {
 };
 
 // h += attention(layer_norm(h));  h += mlp(layer_norm(h))
-struct VisionBlock {
+struct VisionBlock : TowerBlock<LayerNorm, PlainMlp> {
   VisionBlock(const Builder& b, const VisionConfig& c)
-      : attn_norm(b / "norm1", c.width, kNormEps),
-        mlp_norm(b / "norm2", c.width, kNormEps),
-        attn(b / "attn", c.width, c.heads),
-        mlp(b / "mlp", "fc1", "fc2", {c.width, c.inner, c.width}, c.act) {}
-
-  // h [P, width], updated in place
-  void operator()(Ctx& ctx,
-                  Tensor& h,
-                  const RopeTables& rope,
-                  std::span<const int32_t> segments) const {
-    ops::add_(ctx, h, attn(ctx, attn_norm(ctx, h), rope, segments));
-    ops::add_(ctx, h, mlp(ctx, mlp_norm(ctx, h)));
-  }
-
-  LayerNorm attn_norm, mlp_norm;
-  VisionAttention attn;
-  PlainMlp mlp;
+      : TowerBlock{LayerNorm(b / "norm1", c.width, kNormEps),
+                   LayerNorm(b / "norm2", c.width, kNormEps),
+                   VisionAttention(b / "attn", c.width, c.heads),
+                   PlainMlp(b / "mlp", "fc1", "fc2", {c.width, c.inner, c.width}, c.act)} {}
 };
 
 class Tower final : public VisionTower {
