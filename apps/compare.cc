@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "bench/result.h"
 #include "commands.h"
@@ -60,9 +61,7 @@ int run_compare(CompareOptions o) {
         bench::page(
             format("{} and {}", o.request.a, o.request.b), tables, layer_plots(o.request), result));
   }
-  const std::string text = o.json
-                               ? result.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n"
-                               : compare::table_text(rows);
+  const std::string text = o.json ? json_text(result) + "\n" : compare::table_text(rows);
   std::fputs(text.c_str(), stdout);
   return kExitDone;
 }

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "base/json.h"
 #include "base/log.h"
 #include "commands.h"
 #include "eval/engine_answers.h"
@@ -115,7 +116,7 @@ int eval_command(const EvalOptions& o) {
   Json out = Json::object();
   if (o.has_text()) run_text(o, out);
   if (!tasks.empty()) run_tasks(o, tasks, out);
-  if (o.json) std::printf("%s\n", out.dump(-1, ' ', false, Json::error_handler_t::replace).c_str());
+  if (o.json) std::printf("%s\n", json_text(out).c_str());
   return kExitDone;
 }
 

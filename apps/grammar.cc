@@ -9,6 +9,7 @@
 
 #include "api/grammar_presets.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "commands.h"
 #include "exit_codes.h"
 #include "model_source.h"
@@ -72,7 +73,7 @@ class Vocabulary {
 };
 
 std::string shown(const std::string& bytes) {
-  std::string out = Json(bytes).dump(-1, ' ', false, Json::error_handler_t::replace);
+  std::string out = json_text(bytes);
   return out.size() > 40 ? out.substr(0, 40) + "…" : out;
 }
 
@@ -148,7 +149,7 @@ GrammarSpec spec_of(const GrammarOptions& o) {
 int refuse(const GrammarOptions& o, const GrammarError& error) {
   if (o.json) {
     const Json out = {{"compiled", false}, {"pointer", error.pointer()}, {"error", error.what()}};
-    std::printf("%s\n", out.dump(-1, ' ', false, Json::error_handler_t::replace).c_str());
+    std::printf("%s\n", json_text(out).c_str());
   } else {
     std::fprintf(stderr, "quern: %s\n", error.what());
   }
@@ -208,7 +209,7 @@ int run_grammar(const GrammarOptions& o) {
                 {"mask_us", {{"median", median}, {"p99", p99}}},
                 {"instances", std::move(verdicts)}};
     if (mask_us.size() <= 5000) out["mask_us"]["all"] = mask_us;
-    std::printf("%s\n", out.dump(-1, ' ', false, Json::error_handler_t::replace).c_str());
+    std::printf("%s\n", json_text(out).c_str());
   } else {
     std::printf("compiled in %.1f ms, %.1f KB",
                 compile_ms,

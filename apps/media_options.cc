@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "media_options.h"
+#include "base/json.h"
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -18,7 +19,7 @@ constexpr int kMostMedia = 4096;
 constexpr MediaKind kKinds[] = {MediaKind::image, MediaKind::video, MediaKind::audio};
 
 std::string shown(const Json& value) {
-  return value.dump(-1, ' ', false, Json::error_handler_t::replace).substr(0, 64);
+  return json_text(value).substr(0, 64);
 }
 
 size_t index_of_kind(std::string_view name) {

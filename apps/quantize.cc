@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // quern quantize: a checkpoint in fewer bits, in the files of other engines.
 #include "quantize/quantizer/quantize.h"
+#include "base/json.h"
 
 #include <unistd.h>
 
@@ -146,7 +147,7 @@ int run_quantize(const QuantizeOptions& o, const CLI::App& command) {
     if (!o.json) std::fputs(compare::table_text(report["measured"]["table"]).c_str(), stdout);
   }
   if (o.json)
-    std::printf("%s\n", report.dump(-1, ' ', false, Json::error_handler_t::replace).c_str());
+    std::printf("%s\n", json_text(report).c_str());
   else
     std::printf("%s/%s\n", o.out.c_str(), compare::kReportPage);
   return kExitDone;

@@ -11,6 +11,7 @@
 #include "api/answer_format.h"
 #include "api/grammar_presets.h"
 #include "base/error.h"
+#include "base/json.h"
 #include "commands.h"
 #include "exit_codes.h"
 #include "loaded_model.h"
@@ -91,7 +92,7 @@ int run(const RunOptions& o) {
                             if (!o.json) std::fputs(text.c_str(), stdout), std::fflush(stdout);
                           });
   if (o.json)
-    std::printf("%s\n", to_json(a).dump(-1, ' ', false, Json::error_handler_t::replace).c_str());
+    std::printf("%s\n", json_text(to_json(a)).c_str());
   else
     std::putchar('\n');
   return a.finish == FinishReason::cancelled ? kExitInterrupted : kExitDone;

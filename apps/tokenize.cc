@@ -6,6 +6,7 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 
+#include "base/json.h"
 #include "commands.h"
 #include "exit_codes.h"
 #include "model_source.h"
@@ -31,7 +32,7 @@ int tokenize(const TokenizeOptions& o) {
     Json pieces = Json::array();
     for (const int32_t id : ids) pieces.push_back(tokenizer.id_to_token(id).value_or(""));
     const Json out = {{"ids", ids}, {"tokens", pieces}, {"decoded", tokenizer.decode(ids)}};
-    std::printf("%s\n", out.dump(-1, ' ', false, Json::error_handler_t::replace).c_str());
+    std::printf("%s\n", json_text(out).c_str());
     return kExitDone;
   }
   for (const int32_t id : ids)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker_job.h"
+#include "base/json.h"
 
 #include <nlohmann/json.hpp>
 
@@ -137,7 +138,7 @@ uint64_t mark_of(const Checkpoint& checkpoint) {
     const TensorInfo& tensor = *checkpoint.find(name);
     add(format("{} {} {}", name, name_of(tensor.stored), tensor.shape.text()));
   }
-  add(checkpoint.config().json().dump(-1, ' ', false, Json::error_handler_t::replace));
+  add(json_text(checkpoint.config().json()));
   return hash.low;
 }
 

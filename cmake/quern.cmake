@@ -36,10 +36,24 @@ function(quern_precompile target)
   endif()
 endfunction()
 
-# quern_test(NAME SOURCES a_test.cc … [LIBS target …] [PRECOMPILE <header> …]): a test program, for ctest.
+# quern_unity(TARGET [file …]): the target's sources are compiled eight at a time: most files are short, and reading the same headers for
+# each anew took more than half of a build. The files named are compiled alone: a name of their unnamed namespace stands in another
+# file of the target too. -DQUERN_UNITY=OFF compiles every file alone, as clang-tidy wants it (./dev lint).
+function(quern_unity target)
+  if(QUERN_UNITY)
+    set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
+    target_compile_options(${target} PRIVATE -Wno-subobject-linkage)  # g++ takes the sources for headers
+    if(ARGN)
+      set_source_files_properties(${ARGN} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
+    endif()
+  endif()
+endfunction()
+
+# quern_test(NAME SOURCES a_test.cc … [ALONE a_test.cc …] [LIBS target …] [PRECOMPILE <header> …]): a test program, for ctest.
 function(quern_test name)
-  cmake_parse_arguments(Q "" "" "SOURCES;LIBS;PRECOMPILE" ${ARGN})
+  cmake_parse_arguments(Q "" "" "SOURCES;ALONE;LIBS;PRECOMPILE" ${ARGN})
   add_executable(${name} ${Q_SOURCES})
+  quern_unity(${name} ${Q_ALONE})
   target_compile_options(${name} PRIVATE ${QUERN_CXX_FLAGS} ${QUERN_NO_ALIGNMENT})
   target_compile_definitions(${name} PRIVATE QUERN_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   target_link_libraries(${name} PRIVATE ${Q_LIBS} GTest::gmock GTest::gtest_main)
@@ -56,12 +70,14 @@ function(quern_test name)
   endif()
 endfunction()
 
-# quern_library(NAME SOURCES a.cc … [DEPS room …] [LIBS target …] [TESTS a_test.cc …] [TEST_DEPS room …]
+# quern_library(NAME SOURCES a.cc … [ALONE a.cc …] [DEPS room …] [LIBS target …] [TESTS a_test.cc …] [TEST_DEPS room …]
 #               [BENCHES a_bench.cc …] [FUZZERS a_fuzz.cc …] [PRECOMPILE <header> …])
 # makes quern_NAME (alias quern::NAME) and NAME_test. Files are listed, never globbed. LIBS are third-party and stay private.
+# ALONE: those of the sources and tests that quern_unity() compiles alone.
 function(quern_library name)
-  cmake_parse_arguments(Q "" "" "SOURCES;DEPS;LIBS;TESTS;TEST_DEPS;BENCHES;FUZZERS;PRECOMPILE" ${ARGN})
+  cmake_parse_arguments(Q "" "" "SOURCES;ALONE;DEPS;LIBS;TESTS;TEST_DEPS;BENCHES;FUZZERS;PRECOMPILE" ${ARGN})
   add_library(quern_${name} STATIC ${Q_SOURCES})
+  quern_unity(quern_${name} ${Q_ALONE})
   add_library(quern::${name} ALIAS quern_${name})
   target_include_directories(quern_${name} PUBLIC ${PROJECT_SOURCE_DIR}/src)
   target_compile_options(quern_${name} PRIVATE ${QUERN_CXX_FLAGS})
@@ -75,7 +91,7 @@ function(quern_library name)
     quern_precompile(quern_${name} ${Q_PRECOMPILE})
   endif()
   if(QUERN_TESTS AND Q_TESTS)
-    quern_test(${name}_test SOURCES ${Q_TESTS} LIBS quern::${name} ${Q_TEST_DEPS} ${Q_LIBS} PRECOMPILE ${Q_PRECOMPILE})
+    quern_test(${name}_test SOURCES ${Q_TESTS} ALONE ${Q_ALONE} LIBS quern::${name} ${Q_TEST_DEPS} ${Q_LIBS} PRECOMPILE ${Q_PRECOMPILE})
   endif()
   if(QUERN_BENCHES AND Q_BENCHES)
     find_package(benchmark REQUIRED)

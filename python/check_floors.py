@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Checks the house rules that a compiler does not: who may include whom, and how long a file may be.
+"""Checks the house rules that a compiler does not: who may include whom, what bears one name, and how long a file may be.
 
     python/check_floors.py            prints every breach; exit code 1 if there is one
     python/check_floors.py --figures  also prints the figures of docs/architecture.md, section 11
@@ -120,6 +120,25 @@ def cycles():
     return found
 
 
+def twin_types():
+    """Types that two headers define under one name: the program would be built of either, at the linker's choice."""
+    opens, closes = re.compile(r"^namespace ([\w:]+) \{"), re.compile(r"^\}  // namespace")
+    defines = re.compile(r"^(?:class|struct|union|enum class|enum) (?:\[\[\w+\]\] )?(\w+)(?! *;)(?: final)?(?: : [^;]*)?\s*\{")
+    known = {}
+    for path in sources():
+        spaces = []
+        for line in path.read_text().splitlines() if path.suffix == ".h" else []:
+            if match := opens.match(line):
+                spaces.append(match.group(1))
+            elif closes.match(line) and spaces:
+                spaces.pop()
+            elif match := defines.match(line):
+                name, where = "::".join([*spaces, match.group(1)]), path.relative_to(ROOT)
+                if name in known:
+                    yield f"{where}: {name} is defined by {known[name]} too"
+                known[name] = where
+
+
 def length_breaches():
     for path in [*sources(), *page_files()]:
         lines = len(path.read_text().splitlines())
@@ -167,7 +186,7 @@ def function_lengths(paths):
 def main():
     floors = read_floors()
     found = [b for path in sources() for b in breaches_of(path, floors)]
-    found += cycles() + list(length_breaches()) + list(spdx_breaches())
+    found += cycles() + list(twin_types()) + list(length_breaches()) + list(spdx_breaches())
     for breach in found:
         print(breach)
     if "--figures" in sys.argv:

@@ -7,6 +7,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "base/json.h"
 #include "bench/commands.h"
 #include "bench/load_client.h"
 #include "bench/machine.h"
@@ -127,7 +128,7 @@ std::string body_of(const ServeBenchOptions& o,
     body["prompt"] = work.prompt;
     body["max_tokens"] = work.output_tokens;
   }
-  return body.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return json_text(body);
 }
 
 std::string path_of(const ServeBenchOptions& o) {

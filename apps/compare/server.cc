@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "compare/server.h"
+#include "base/json.h"
 
 #include <nlohmann/json.hpp>
 
@@ -13,10 +14,6 @@ namespace {
 
 constexpr int kAtOnce = 8;
 constexpr size_t kBytesPerToken = 4;  // of prose, about
-
-std::string dump(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
 
 // The text of the first choice: of a completion, or a chat's message.
 std::string text_of(const Json& answer) {
@@ -39,7 +36,7 @@ eval::ItemResult ask(const Server& server, const eval::Task& task, const eval::T
   body["model"] = server.model;
   const char* path = item.messages ? "/v1/chat/completions" : "/v1/completions";
   eval::ItemResult out;
-  out.answer = text_of(bench::post_json(server.endpoint, path, dump(body)));
+  out.answer = text_of(bench::post_json(server.endpoint, path, json_text(body)));
   eval::judge_answer(item, out);
   return out;
 }
@@ -63,7 +60,7 @@ std::string stream_body(const Server& server,
     body["messages"] = {{{"role", "user"}, {"content", prompt}}};
   else
     body["prompt"] = prompt;
-  return dump(body);
+  return json_text(body);
 }
 
 bench::Outcome stream(const Server& server,

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "text/jinja/chat_template.h"
 #include "verify/judges.h"
 
@@ -50,12 +51,11 @@ struct Counters {
     // Only that it fails is compared: the reference's words are its own.
     if (row.contains("error")) return errors.compare(!text, name + ": rendered, but must fail");
     const std::string wanted = row.at("rendered").get<std::string>();
-    rendered.compare(
-        text == wanted,
-        format("{}: expected {}, got {}",
-               name,
-               Json(wanted).dump(),
-               text ? Json(*text).dump(-1, ' ', false, Json::error_handler_t::replace) : failure));
+    rendered.compare(text == wanted,
+                     format("{}: expected {}, got {}",
+                            name,
+                            Json(wanted).dump(),
+                            text ? json_text(*text) : failure));
   }
   void report_to(Report& report) const {
     rendered.report_to(report, "rendered");

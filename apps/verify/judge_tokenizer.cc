@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "base/json.h"
 #include "text/tokenizer/detokenizer.h"
 #include "text/tokenizer/tokenizer.h"
 #include "verify/judges.h"
@@ -52,7 +53,7 @@ Streamed stream(const Tokenizer& tokenizer, const Ids& ids) {
 }
 
 std::string shorten(const Json& row) {
-  const std::string text = row.dump(-1, ' ', false, Json::error_handler_t::replace);
+  const std::string text = json_text(row);
   return text.size() <= 160 ? text : text.substr(0, 160) + "…";
 }
 

@@ -98,8 +98,7 @@ std::string Report::json(std::string_view folder) const {
                       {"error", f.error},
                       {"allowed", f.allowed},
                       {"note", f.note}});
-  return Json{{"case", folder}, {"exit_code", exit_code()}, {"fields", std::move(fields)}}.dump(
-      -1, ' ', false, Json::error_handler_t::replace);
+  return json_text({{"case", folder}, {"exit_code", exit_code()}, {"fields", std::move(fields)}});
 }
 
 }  // namespace quern

@@ -13,7 +13,7 @@ namespace quern {
 
 enum class BlockKind : uint8_t { reasoning, text, tool_call };
 
-struct Block {
+struct AnswerBlock {
   BlockKind kind = BlockKind::text;
   std::string text;                 // of a tool call: the JSON text of its arguments
   std::string call, name;           // of a tool call: its id and the function
@@ -32,8 +32,8 @@ class AnswerBlocks {
  public:
   // What the next delta does, in order. A delta that ends the answer closes the last block.
   std::vector<BlockStep> push(const TextDelta& delta);
-  const std::vector<Block>& blocks() const { return blocks_; }
-  const Block& at(size_t index) const { return blocks_[index]; }
+  const std::vector<AnswerBlock>& blocks() const { return blocks_; }
+  const AnswerBlock& at(size_t index) const { return blocks_[index]; }
   bool has_tool_calls() const { return last_call_ >= 0; }
 
  private:
@@ -42,7 +42,7 @@ class AnswerBlocks {
   void add_call(const ToolCallDelta& delta, std::vector<BlockStep>& out);
   void close(std::vector<BlockStep>& out);
 
-  std::vector<Block> blocks_;
+  std::vector<AnswerBlock> blocks_;
   std::vector<TokenScores> waiting_;  // of tokens that have shown no text yet
   bool is_open_ = false;
   int last_call_ = -1;  // ToolCallDelta::index of the last tool call

@@ -4,12 +4,10 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "base/json.h"
+
 namespace quern {
 namespace {
-
-std::string dump(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
 
 Json usage_json(const Usage& usage) {
   return {{"prompt_tokens", usage.prompt_tokens},
@@ -61,14 +59,14 @@ class OpenAiFormat : public AnswerFormat {
     Json body = envelope(object);
     body["choices"] = Json::array({std::move(choice)});
     if (usage) body["usage"] = usage_json(*usage);
-    return {"", dump(body)};
+    return {"", json_text(body)};
   }
 
   ServerEvent usage_chunk(std::string_view object, const Usage& usage) const {
     Json body = envelope(object);
     body["choices"] = Json::array();
     body["usage"] = usage_json(usage);
-    return {"", dump(body)};
+    return {"", json_text(body)};
   }
 
   void add_prompt_logprobs(Json& to, const TextDelta& answer) const {
@@ -96,7 +94,7 @@ class ChatFormat final : public OpenAiFormat {
     body["usage"] = usage_json(usage);
     if (!answers.empty()) add_prompt_logprobs(body, answers.front());
     if (parts_.token_ids) body["prompt_token_ids"] = parts_.prompt_ids.at(0);
-    return dump(body);
+    return json_text(body);
   }
 
   void opening(int index, const Usage* usage, ServerEvents& out) override {
@@ -197,7 +195,7 @@ class CompletionFormat final : public OpenAiFormat {
       choices.push_back(std::move(choice));
     }
     body["usage"] = usage_json(usage);
-    return dump(body);
+    return json_text(body);
   }
 
   // A choice begins with what is known of its prompt, if that was asked for. A text with

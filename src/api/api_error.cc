@@ -72,7 +72,7 @@ std::string to_json(const ApiError& error) {
                        {"param", text_or_null(error.param)},
                        {"code", text_or_null(error.code)}}}};
   // Messages may quote bytes of the request.
-  return body.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return json_text(body);
 }
 
 }  // namespace quern

@@ -7,6 +7,7 @@
 #include "api/dialect_jobs.h"
 #include "api/random_id.h"
 #include "api/translated_chat.h"
+#include "base/json.h"
 
 namespace quern {
 namespace {
@@ -38,10 +39,6 @@ std::string known_urls() {
   for (const auto& route : kTextRoutes) out += format("{}, ", route.url);
   for (const auto& route : kPoolingRoutes) out += format("{}, ", route.url);
   return out.substr(0, out.size() - 2);
-}
-
-std::string dump(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 Json error_json(const ApiError& error) {
@@ -106,9 +103,9 @@ std::string batch_answer(const std::string& custom_id,
                          const std::string& request_id,
                          const std::string& body) {
   // The body goes in as it is: it may be long, and is JSON already.
-  std::string out = dump(envelope(custom_id));
+  std::string out = json_text(envelope(custom_id));
   out.pop_back();
-  return out + R"(,"response":{"status_code":200,"request_id":)" + dump(request_id) +
+  return out + R"(,"response":{"status_code":200,"request_id":)" + json_text(request_id) +
          R"(,"body":)" + body + R"(},"error":null})";
 }
 
@@ -120,7 +117,7 @@ std::string batch_failure(const std::string& custom_id,
                      {"request_id", request_id},
                      {"body", parse_json(to_json(error), "error")}};
   out["error"] = error_json(error);
-  return dump(out);
+  return json_text(out);
 }
 
 std::string batch_bad_line(const std::string& custom_id, int64_t number, const ApiError& error) {
@@ -128,7 +125,7 @@ std::string batch_bad_line(const std::string& custom_id, int64_t number, const A
   out["response"] = nullptr;
   out["error"] = error_json(error);
   out["error"]["line"] = number;
-  return dump(out);
+  return json_text(out);
 }
 
 std::string batch_key(std::string_view output_line) {

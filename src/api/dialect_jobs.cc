@@ -8,6 +8,7 @@
 #include "api/random_id.h"
 #include "api/responses_format.h"
 #include "api/responses_request.h"
+#include "base/json.h"
 
 namespace quern {
 namespace {
@@ -94,7 +95,7 @@ std::string rendered_body(const GenerationJob& job, const JobContext& context) {
   Json& prompts = body["prompts"] = Json::array();
   for (size_t i = 0; i < job.prompts.size(); ++i)
     prompts.push_back(rendered(*job.prompts[i], job.params[i], context.service.tokenizer()));
-  return body.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return json_text(body);
 }
 
 }  // namespace quern

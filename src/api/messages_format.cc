@@ -5,13 +5,10 @@
 
 #include "api/answer_blocks.h"
 #include "api/translated_chat.h"
+#include "base/json.h"
 
 namespace quern {
 namespace {
-
-std::string dump(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
 
 Json usage_json(const Usage& usage) {
   return {{"input_tokens", usage.prompt_tokens - usage.cached_tokens},
@@ -29,7 +26,7 @@ Json input_of(const std::string& arguments) {
   return wrapped;
 }
 
-Json content_of(const Block& block) {
+Json content_of(const AnswerBlock& block) {
   switch (block.kind) {
     case BlockKind::reasoning:
       return {{"type", "thinking"}, {"thinking", block.text}, {"signature", ""}};
@@ -45,8 +42,8 @@ Json content_of(const Block& block) {
 }
 
 // A block as it opens: as it will be, but empty.
-Json opening_of(const Block& block) {
-  Block empty = block;
+Json opening_of(const AnswerBlock& block) {
+  AnswerBlock empty = block;
   empty.text.clear();
   return content_of(empty);
 }
@@ -70,9 +67,10 @@ class MessagesFormat final : public AnswerFormat {
   std::string whole(std::span<const TextDelta> answers, const Usage& usage) override {
     take(answers[0]);
     Json message = message_with(usage);
-    for (const Block& block : blocks_.blocks()) message["content"].push_back(content_of(block));
+    for (const AnswerBlock& block : blocks_.blocks())
+      message["content"].push_back(content_of(block));
     message.update(ending());
-    return dump(message);
+    return json_text(message);
   }
 
   std::string error_body(const ApiError& error) override { return messages_error(error); }
@@ -91,7 +89,7 @@ class MessagesFormat final : public AnswerFormat {
              const Usage* /*usage*/,
              ServerEvents& out) override {
     for (const BlockStep& step : take(delta)) {
-      const Block& block = blocks_.at(step.index);
+      const AnswerBlock& block = blocks_.at(step.index);
       if (step.what == BlockStep::What::open)
         send({{"type", "content_block_start"},
               {"index", step.index},
@@ -118,7 +116,7 @@ class MessagesFormat final : public AnswerFormat {
 
  private:
   static void send(const Json& event, ServerEvents& out) {
-    out.push_back({event["type"].get<std::string>(), dump(event)});
+    out.push_back({event["type"].get<std::string>(), json_text(event)});
   }
 
   Json message_with(const Usage& usage) const {
@@ -184,13 +182,13 @@ std::unique_ptr<AnswerFormat> messages_format(AnswerHeader header) {
 std::string messages_error(const ApiError& error) {
   Json body = {{"type", "error"}};
   body["error"] = {{"type", messages_error_type(error.status)}, {"message", error.message}};
-  return dump(body);
+  return json_text(body);
 }
 
 std::string count_tokens_response(int64_t input_tokens) {
   Json body = Json::object();
   body["input_tokens"] = input_tokens;
-  return dump(body);
+  return json_text(body);
 }
 
 }  // namespace quern

@@ -9,6 +9,7 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "base/json.h"
 
 namespace quern {
 namespace {
@@ -16,7 +17,7 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "base64 carries floats as they lie");
 
 std::string quoted(const std::string& text) {
-  return Json(text).dump(-1, ' ', false, Json::error_handler_t::replace);
+  return json_text(text);
 }
 
 std::string list_of(std::span<const float> values) {

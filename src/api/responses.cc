@@ -3,12 +3,10 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/json.h"
+
 namespace quern {
 namespace {
-
-std::string dump(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
 
 Json modalities(const ServiceInfo& info) {
   Json out = Json::array({"text"});
@@ -35,11 +33,11 @@ std::string models_response(const ServiceInfo& info) {
   body["object"] = "list";
   Json& data = body["data"] = Json::array();
   for (const std::string& name : info.names) data.push_back(model_card(info, name));
-  return dump(body);
+  return json_text(body);
 }
 
 std::string model_response(const ServiceInfo& info, const std::string& name) {
-  return dump(model_card(info, name));
+  return json_text(model_card(info, name));
 }
 
 std::string tokenize_response(const TokenIds& ids,
@@ -53,19 +51,19 @@ std::string tokenize_response(const TokenIds& ids,
     Json& strings = body["token_strs"] = Json::array();
     for (const int32_t id : ids) strings.push_back(strings_of->id_to_token(id).value_or(""));
   }
-  return dump(body);
+  return json_text(body);
 }
 
 std::string detokenize_response(const std::string& text) {
   Json body = Json::object();
   body["prompt"] = text;
-  return dump(body);
+  return json_text(body);
 }
 
 std::string version_response(const std::string& version) {
   Json body = Json::object();
   body["version"] = version;
-  return dump(body);
+  return json_text(body);
 }
 
 }  // namespace quern

@@ -6,13 +6,10 @@
 
 #include "api/answer_blocks.h"
 #include "api/random_id.h"
+#include "base/json.h"
 
 namespace quern {
 namespace {
-
-std::string dump(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
 
 Json usage_json(const Usage& usage) {
   return {{"input_tokens", usage.prompt_tokens},
@@ -41,7 +38,7 @@ Json logprobs_of(const std::vector<TokenScores>& scores) {
 }
 
 // The part of a message or reasoning item that holds the text.
-Json part_of(const Block& block) {
+Json part_of(const AnswerBlock& block) {
   if (block.kind == BlockKind::reasoning) return {{"type", "reasoning_text"}, {"text", block.text}};
   Json part = {{"type", "output_text"}, {"text", block.text}};
   part["annotations"] = Json::array();
@@ -49,7 +46,7 @@ Json part_of(const Block& block) {
   return part;
 }
 
-Json item_of(const Block& block, const std::string& id, const char* status) {
+Json item_of(const AnswerBlock& block, const std::string& id, const char* status) {
   Json item = {{"id", id}};
   switch (block.kind) {
     case BlockKind::reasoning:
@@ -139,7 +136,7 @@ class ResponsesFormat final : public AnswerFormat {
   void send(const std::string& type, Json fields, ServerEvents& out) {
     Json event = {{"type", type}, {"sequence_number", sequence_++}};
     event.update(fields);
-    out.push_back({type, dump(event)});
+    out.push_back({type, json_text(event)});
   }
 
   // An event about the text of a block.
@@ -178,7 +175,7 @@ class ResponsesFormat final : public AnswerFormat {
   }
 
   void open(size_t index, ServerEvents& out) {
-    Block empty = blocks_.at(index);
+    AnswerBlock empty = blocks_.at(index);
     empty.text.clear();
     empty.scores.clear();
     Json item = item_of(empty, ids_[index], "in_progress");
@@ -197,7 +194,7 @@ class ResponsesFormat final : public AnswerFormat {
   }
 
   void close(size_t index, ServerEvents& out) {
-    const Block& block = blocks_.at(index);
+    const AnswerBlock& block = blocks_.at(index);
     const Json done = item(index, finish_ == FinishReason::length ? "incomplete" : "completed");
     Json fields = Json::object();
     if (block.kind == BlockKind::tool_call) {
@@ -240,8 +237,8 @@ class ResponsesFormat final : public AnswerFormat {
   }
 
   std::string keep(const Json& response) const {
-    std::string body = dump(response);
-    if (sheet_.keep) sheet_.keep(body, dump(response["output"]));
+    std::string body = json_text(response);
+    if (sheet_.keep) sheet_.keep(body, json_text(response["output"]));
     return body;
   }
 

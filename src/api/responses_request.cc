@@ -6,6 +6,7 @@
 
 #include "api/random_id.h"
 #include "api/response_items.h"
+#include "base/json.h"
 
 namespace quern {
 namespace {
@@ -239,10 +240,6 @@ Json shown_of(FieldReader& fields) {
 }
 
 // The JSON text of a list and what is appended to it, without reading it anew.
-std::string dump(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
-
 }  // namespace
 
 ResponsesRequest ResponsesRequest::parse(const Json& body,
@@ -260,7 +257,7 @@ ResponsesRequest ResponsesRequest::parse(const Json& body,
   const Json added = with_ids(items_of(fields));
   add_items(out.chat, added, "input");
   items.insert(items.end(), added.begin(), added.end());
-  out.input = dump(items);
+  out.input = json_text(items);
   out.chat.pass_on(body, kOwn);
   if (const auto tokens = fields.integer("max_output_tokens", 1, INT32_MAX))
     out.chat.set("max_tokens", *tokens, "max_output_tokens");

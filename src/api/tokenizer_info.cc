@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "prompt/template_files.h"
 #include "weights/gguf.h"
 
@@ -30,7 +31,7 @@ std::string tokenizer_info(const std::string& model_path,
   const auto eos = tokenizer.eos_id();
   if (eos && !body.contains("eos_token"))
     body["eos_token"] = tokenizer.id_to_token(*eos).value_or("");
-  return body.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return json_text(body);
 }
 
 }  // namespace quern

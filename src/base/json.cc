@@ -105,6 +105,10 @@ Json parse_json(std::string_view text, std::string_view what, const JsonLimits& 
   return convert(root);
 }
 
+std::string json_text(const Json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
 Json read_json_file(const std::string& path, const JsonLimits& limits) {
   const MappedFile file(path);
   return parse_json(file.text(), path, limits);

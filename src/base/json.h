@@ -24,6 +24,10 @@ struct JsonLimits {
 // position; `what` names the source in the message ("request body", "config.json").
 Json parse_json(std::string_view text, std::string_view what, const JsonLimits& limits = {});
 
+// One line without spaces; what is no UTF-8 becomes U+FFFD. The caller includes
+// <nlohmann/json.hpp>.
+std::string json_text(const Json& json);
+
 // Reads and parses a file; not_found if it cannot be read.
 Json read_json_file(const std::string& path, const JsonLimits& limits = {});
 

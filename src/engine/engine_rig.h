@@ -213,6 +213,10 @@ inline Request picture_request(
 }
 
 class EngineRig {
+  // First: a cancelled request's last step may still write here when the engine is being ended.
+  Arena arena_{Device::cpu(), 1 << 20};
+  Ctx ctx_;
+
  public:
   explicit EngineRig(EngineConfig config = small_config(),
                      std::shared_ptr<FakeModel> fake = std::make_shared<FakeModel>())
@@ -249,9 +253,6 @@ class EngineRig {
     return std::make_unique<CheckedExecutor>(
         make_local_executor(epoch, {model, ctx_, std::move(kv)}), log);
   }
-
-  Arena arena_{Device::cpu(), 1 << 20};
-  Ctx ctx_;
 };
 
 }  // namespace quern

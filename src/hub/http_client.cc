@@ -182,7 +182,7 @@ void set_limits(CURL* curl, const HttpOptions& options) {
   curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
 }
 
-void set_request(CURL* curl, const HttpRequest& request, Transfer& transfer) {
+void set_request(CURL* curl, const FetchRequest& request, Transfer& transfer) {
   curl_easy_setopt(curl, CURLOPT_NOBODY, request.is_head ? 1L : 0L);
   if (request.from > 0) curl_easy_setopt(curl, CURLOPT_RANGE, format("{}-", request.from).c_str());
   curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, on_header);
@@ -241,7 +241,7 @@ HttpClient::HttpClient(HttpOptions options) : state_(std::make_unique<State>()) 
 HttpClient::~HttpClient() = default;
 HttpClient::HttpClient(HttpClient&&) noexcept = default;
 
-HttpHead HttpClient::send(const HttpRequest& request, const HttpSink& sink) {
+HttpHead HttpClient::send(const FetchRequest& request, const HttpSink& sink) {
   CURL* curl = state_->curl.get();
   HttpHead head;
   std::string url = request.url;

@@ -46,7 +46,7 @@ struct HttpHead {
   int64_t retry_after_s = -1;
 };
 
-struct HttpRequest {
+struct FetchRequest {
   std::string url;
   bool is_head = false;
   int64_t from = 0;  // asks for the bytes from here on
@@ -67,7 +67,7 @@ class HttpClient {
 
   // The head of the last answer, whatever its status. Throws TransientError where trying again may
   // help, invalid_argument for what cannot be fetched, cancelled.
-  HttpHead send(const HttpRequest& request, const HttpSink& sink);
+  HttpHead send(const FetchRequest& request, const HttpSink& sink);
 
  private:
   struct State;

@@ -59,7 +59,7 @@ class ConfigFuzz : public ::testing::TestWithParam<std::string> {
     }
   }
 
-  GoldenCase case_{GetParam(), Isa::scalar};
+  ModelGolden case_{GetParam(), Isa::scalar};
   OwnedCtx meta_ = OwnedCtx::meta(Isa::scalar);  // every check of sizes is the same there
 };
 
@@ -148,7 +148,7 @@ TEST(Configs, ThatDisagreeAreRefusedByName) {
       {"hunyuan_vl", "/vision_config/cat_extra_token", 0, "cat_extra_token"},
       {"hunyuan_vl", "/vision_config/max_image_size", 512, "position_embedding"}};
   for (const Disagreement& d : all) {
-    GoldenCase original(d.model, Isa::scalar);
+    ModelGolden original(d.model, Isa::scalar);
     Json config = read_json_file(kGoldenFolder + d.model + "/config.json");
     config[Json::json_pointer(d.key)] = d.value;
     const auto changed = with_json(original.checkpoint(), config);

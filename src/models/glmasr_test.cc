@@ -121,7 +121,7 @@ Json first_config(const std::string& case_name) {
             {"num_mel_bins", audio["num_mel_bins"]}}}};
 }
 
-Tensor logits_of(GoldenCase& c, const Model& model, const std::string& name) {
+Tensor logits_of(ModelGolden& c, const Model& model, const std::string& name) {
   GoldenPrompt prompt(c, name);
   const std::vector<MediaInput> windows = stored_windows(c, name);
   EXPECT_EQ(prompt.media.size(), 1u);
@@ -139,7 +139,7 @@ Tensor logits_of(GoldenCase& c, const Model& model, const std::string& name) {
 
 TEST(GlmAsr, FilesOfAllAgesAreOneModel) {
   for (const std::string name : {"glmasr", "glmasr_chunked"}) {
-    GoldenCase c(name, probe_topology().isa);
+    ModelGolden c(name, probe_topology().isa);
     const Age ages[] = {{first_name, first_config(name)}, {second_name, golden_config(name)}};
     for (const Age& age : ages) {
       const fs::path folder = write_older(name, age, "quern_glmasr_older");
@@ -164,7 +164,7 @@ TEST(GlmAsr, WhatNoFileOfThatAgeHasIsRefused) {
 // A token's row depends on the whole window, the silence too; how many rows are kept does not
 // change those that are.
 TEST(GlmAsr, RowsBehindTheSoundAreLeftOut) {
-  GoldenCase c("glmasr_chunked", probe_topology().isa);
+  ModelGolden c("glmasr_chunked", probe_topology().isa);
   MediaInput window = stored_windows(c, "audio").back();
   const Tensor rows = c.model().encode(c.ctx(), window);
   EXPECT_EQ(rows.dim(0), window.tokens);

@@ -54,9 +54,9 @@ inline double excess(std::span<const float> got,
   return worst;
 }
 
-class GoldenCase {
+class ModelGolden {
  public:
-  GoldenCase(const std::string& name, Isa isa)
+  ModelGolden(const std::string& name, Isa isa)
       : owned_({.threads = isa == Isa::scalar ? 1 : 2,
                 .isa = isa,
                 .activation = Activation::f32,
@@ -116,7 +116,7 @@ inline std::string prefix_of(const std::string& prompt, MediaKind kind) {
 
 // The windows of a recording that become tokens: mel frames as far as they are stored, silence
 // behind them.
-inline std::vector<MediaInput> stored_windows(const GoldenCase& c, const std::string& prompt) {
+inline std::vector<MediaInput> stored_windows(const ModelGolden& c, const std::string& prompt) {
   std::vector<MediaInput> out;
   if (!c.has(prompt + ".input_features")) return out;
   const Json& entry = *std::ranges::find_if(
@@ -145,7 +145,7 @@ inline std::vector<MediaInput> stored_windows(const GoldenCase& c, const std::st
 
 // The media of one kind of a prompt as the tower takes them; empty where pixels or mel frames are
 // not stored.
-inline std::vector<MediaInput> stored_media(const GoldenCase& c,
+inline std::vector<MediaInput> stored_media(const ModelGolden& c,
                                             const std::string& prompt,
                                             MediaKind kind) {
   if (kind == MediaKind::audio) return stored_windows(c, prompt);
@@ -173,7 +173,7 @@ inline std::vector<MediaInput> stored_media(const GoldenCase& c,
 
 // The rows of all media of one kind of a prompt: of the tower where what it takes is stored, else
 // as stored.
-inline Tensor media_rows(GoldenCase& c, const std::string& prompt, MediaKind kind) {
+inline Tensor media_rows(ModelGolden& c, const std::string& prompt, MediaKind kind) {
   const std::vector<MediaInput> media = stored_media(c, prompt, kind);
   const std::string stored = prefix_of(prompt, kind) + "embeds";
   if (media.empty()) return c.has(stored) ? c.floats(stored) : Tensor();
@@ -194,7 +194,7 @@ struct GoldenPrompt {
   int axes = 1;
   int32_t next_position = 0;
 
-  GoldenPrompt(GoldenCase& c, const std::string& name)
+  GoldenPrompt(ModelGolden& c, const std::string& name)
       : ids(c.integers(name + ".input_ids")),
         positions(c.integers(name + ".position_ids")),
         sample_rows(c.integers(name + ".logit_positions")) {
@@ -213,7 +213,7 @@ struct GoldenPrompt {
   // generate() took tokens with its padding id 0 for padding and left them out of the context. The
   // case itself shows it: its logits behind the prompt are not those that the continuation begins
   // with.
-  void leave_out_padding(const GoldenCase& c, const std::string& name) {
+  void leave_out_padding(const ModelGolden& c, const std::string& name) {
     if (c.has(name + ".attention_mask") || !std::ranges::count(ids, 0)) return;
     const Tensor logits = c.floats(name + ".logits");
     const Tensor behind = logits.select(0, logits.dim(0) - 1),

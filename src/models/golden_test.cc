@@ -11,7 +11,7 @@ namespace {
 
 class Golden : public ::testing::TestWithParam<std::tuple<std::string, Isa>> {
  protected:
-  GoldenCase case_{std::get<0>(GetParam()), std::get<1>(GetParam())};
+  ModelGolden case_{std::get<0>(GetParam()), std::get<1>(GetParam())};
 
   template <typename Body>
   void for_each_prompt(Body&& body) {
@@ -168,7 +168,7 @@ INSTANTIATE_TEST_SUITE_P(Models,
 // The logits of a golden prompt with the model made from `config`, and with the one that the file's
 // config makes.
 std::pair<Tensor, Tensor> logits_of(const std::string& name, const Json& config) {
-  GoldenCase original(name, Isa::scalar);
+  ModelGolden original(name, Isa::scalar);
   const std::shared_ptr<const Checkpoint> changed =
       with_config(original.checkpoint(), Config::parse(config.dump(), "config.json"));
   const auto model = make_model(Builder(changed, original.ctx(), {}, original.building()));

@@ -45,7 +45,7 @@ class Ranks : public ::testing::TestWithParam<std::string> {
   }
 
   static inline const Isa kIsa = probe_topology().isa;
-  GoldenCase case_{GetParam(), kIsa};
+  ModelGolden case_{GetParam(), kIsa};
 
  private:
   std::unique_ptr<Model> built(const Degrees& degrees, const BuilderOptions& options) {

@@ -244,7 +244,7 @@ std::vector<int64_t> peaks(const Model& model, Ctx& ctx, Arena& arena) {
 TEST(Shapes, TheArenaNeedsOnTheCpuWhatMetaSaid) {
   for (const std::string& name : golden_models())
     for (const Isa isa : {Isa::scalar, probe_topology().isa}) {
-      GoldenCase real(name, isa);
+      ModelGolden real(name, isa);
       OwnedCtx meta = OwnedCtx::meta(isa);
       const std::unique_ptr<Model> shapes =
           make_model(Builder(real.checkpoint(), meta.ctx(), {}, real.building()));

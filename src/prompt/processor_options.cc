@@ -8,6 +8,7 @@
 
 #include "base/edit_distance.h"
 #include "base/error.h"
+#include "base/json.h"
 
 namespace quern {
 namespace {
@@ -72,7 +73,7 @@ bool set_count(ProcessorOptions& out,
          where,
          key,
          row->most,
-         value.dump(-1, ' ', false, Json::error_handler_t::replace).substr(0, 64));
+         json_text(value).substr(0, 64));
   int64_t& field = out.*(row->field);
   const auto count = static_cast<int64_t>(number);
   if (field != 0 && field != count)
@@ -107,7 +108,7 @@ double fps_of(const Json& value, std::string_view where) {
          "{}: fps: expected a number above 0 and up to {}, got {}",
          where,
          kMostFps,
-         value.dump(-1, ' ', false, Json::error_handler_t::replace).substr(0, 64));
+         json_text(value).substr(0, 64));
   return fps;
 }
 

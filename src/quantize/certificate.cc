@@ -20,7 +20,7 @@ FileMark mark_from(const Json& json) {
   return {json.at("bytes").get<int64_t>(), json.at("xxh3").get<std::string>()};
 }
 
-Json json_of(const TensorRule& rule) {
+Json json_of(const PaddingRule& rule) {
   if (const auto* axis = std::get_if<AxisPadding>(&rule.how))
     return {{"axis", axis->axis},
             {"entries", axis->entries},
@@ -43,7 +43,7 @@ int64_t bounded(const Json& json, const char* key, int64_t least, int64_t most) 
   return value;
 }
 
-TensorRule rule_from(const Json& json) {
+PaddingRule rule_from(const Json& json) {
   if (json.contains("axis"))
     return {AxisPadding{.axis = static_cast<int>(bounded(json, "axis", 0, 1)),
                         .entries = bounded(json, "entries", 1, kMaxChannels),

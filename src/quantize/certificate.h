@@ -22,9 +22,9 @@ struct Certificate {
   int64_t intermediate = 0, padded = 0, granule = 1, modules = 0;
   bool is_interleaved = false;
   Runs runs;
-  std::map<std::string, TensorRule, std::less<>> rules;  // by canonical name
-  std::map<std::string, FilePair> files;                 // those that changed
-  std::map<std::string, FileMark> carried;               // those that did not
+  std::map<std::string, PaddingRule, std::less<>> rules;  // by canonical name
+  std::map<std::string, FilePair> files;                  // those that changed
+  std::map<std::string, FileMark> carried;                // those that did not
   std::map<std::string, std::string> originals;  // config, index: the text; weights: the header
   // What proof() and the comparison of logits found.
   std::map<std::string, std::string> findings;

@@ -111,7 +111,7 @@ class Module {
            tensor.shape.text());
     if (halves_ > 1 && out_.intermediate * entries % channels != 0)
       refuse("the halves of this fused layer do not meet at a whole entry");
-    TensorRule& rule = out_.rules[tensor.name];
+    PaddingRule& rule = out_.rules[tensor.name];
     rule.how = std::move(padding);
     return std::get<AxisPadding>(rule.how);
   }

@@ -23,7 +23,7 @@ struct ShapePadding {
   int halves = 1;
 };
 
-struct TensorRule {
+struct PaddingRule {
   std::variant<AxisPadding, GroupIndexPadding, ShapePadding> how;
   // Groups of a scattered map are added behind the others, wherever the channels go.
   bool is_tail = false;
@@ -35,7 +35,7 @@ struct MlpRules {
   int64_t modules = 0;  // linear layers that change
   bool only_tail = false;
   std::string why_only_tail;
-  std::map<std::string, TensorRule, std::less<>> rules;  // by canonical tensor name
+  std::map<std::string, PaddingRule, std::less<>> rules;  // by canonical tensor name
 };
 
 // Of all MLPs whose size is config.json's intermediate_size. Throws unsupported naming tensor and
@@ -45,15 +45,15 @@ MlpRules mlp_rules(const Checkpoint& checkpoint);
 
 // The tensor after its rule: shape, and bytes to `out`. The first throws data_loss where the rule
 // is not one for this tensor; call it before the others with what was not made by mlp_rules().
-Shape shape_after(const TensorInfo& tensor, const TensorRule& rule, const Runs& runs);
+Shape shape_after(const TensorInfo& tensor, const PaddingRule& rule, const Runs& runs);
 void pad_tensor(const TensorInfo& tensor,
                 std::span<const std::byte> bytes,
-                const TensorRule& rule,
+                const PaddingRule& rule,
                 const Runs& runs,
                 ByteSink out);
 void unpad_tensor(const TensorInfo& original,
                   std::span<const std::byte> padded,
-                  const TensorRule& rule,
+                  const PaddingRule& rule,
                   const Runs& runs,
                   ByteSink out);
 

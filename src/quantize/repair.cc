@@ -19,7 +19,7 @@ namespace {
 
 constexpr int64_t kMaxIntermediate = 1 << 24;
 
-const TensorRule* rule_of(const Certificate& c, std::string_view stored_name) {
+const PaddingRule* rule_of(const Certificate& c, std::string_view stored_name) {
   const auto it = c.rules.find(canonical_name(stored_name));
   return it == c.rules.end() ? nullptr : &it->second;
 }
@@ -34,7 +34,7 @@ bool is_changed(const Certificate& c, const WeightFile& file) {
 std::vector<SafetensorsEntry> padded_entries(const Certificate& c, const WeightFile& file) {
   std::vector<SafetensorsEntry> entries = file.header.entries;
   for (SafetensorsEntry& e : entries)
-    if (const TensorRule* rule = rule_of(c, e.name))
+    if (const PaddingRule* rule = rule_of(c, e.name))
       e.shape = shape_after({e.name, e.stored, e.shape, {}}, *rule, c.runs);
   return entries;
 }
@@ -51,7 +51,7 @@ void write_padded(const Certificate& c, const WeightFile& file, const std::strin
   out.write(std::as_bytes(std::span(header)));
   const auto write = [&](std::span<const std::byte> bytes) { out.write(bytes); };
   for (const SafetensorsEntry& e : file.header.entries) {
-    if (const TensorRule* rule = rule_of(c, e.name))
+    if (const PaddingRule* rule = rule_of(c, e.name))
       pad_tensor({e.name, e.stored, e.shape, {}}, file.bytes(e), *rule, c.runs, write);
     else
       write(file.bytes(e));
@@ -215,7 +215,7 @@ void restore_weights(const std::string& repaired,
     fail(ErrorCode::data_loss, "{}: the certificate names other tensors", name);
   for (size_t i = 0; i < entries.size(); ++i) {
     const SafetensorsEntry &e = entries[i], &stored = file.header.entries[i];
-    const TensorRule* rule = rule_of(c, e.name);
+    const PaddingRule* rule = rule_of(c, e.name);
     const TensorInfo original{e.name, e.stored, e.shape, {}};
     const Shape shape = rule == nullptr ? e.shape : shape_after(original, *rule, c.runs);
     if (e.name != stored.name || e.stored != stored.stored || !(shape == stored.shape))

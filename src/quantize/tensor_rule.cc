@@ -71,12 +71,12 @@ void change_shape(const TensorInfo& tensor,
   out(copy);
 }
 
-Runs runs_for(const TensorRule& rule, const Runs& runs) {
+Runs runs_for(const PaddingRule& rule, const Runs& runs) {
   return rule.is_tail ? tail_runs(kept_channels(runs), all_channels(runs)) : runs;
 }
 
 // Rules may come from a certificate that somebody wrote: bytes are cut only where they fit.
-void expect_fits(const TensorInfo& tensor, const TensorRule& rule, const Runs& runs) {
+void expect_fits(const TensorInfo& tensor, const PaddingRule& rule, const Runs& runs) {
   const Shape& shape = tensor.shape;
   bool fits = true;
   if (const auto* axis = std::get_if<AxisPadding>(&rule.how))
@@ -94,7 +94,7 @@ void expect_fits(const TensorInfo& tensor, const TensorRule& rule, const Runs& r
 
 }  // namespace
 
-Shape shape_after(const TensorInfo& tensor, const TensorRule& rule, const Runs& runs) {
+Shape shape_after(const TensorInfo& tensor, const PaddingRule& rule, const Runs& runs) {
   expect_fits(tensor, rule, runs);
   if (const auto* axis = std::get_if<AxisPadding>(&rule.how))
     return padded_shape(tensor, *axis, runs);
@@ -104,7 +104,7 @@ Shape shape_after(const TensorInfo& tensor, const TensorRule& rule, const Runs& 
 
 void pad_tensor(const TensorInfo& tensor,
                 std::span<const std::byte> bytes,
-                const TensorRule& rule,
+                const PaddingRule& rule,
                 const Runs& runs,
                 ByteSink out) {
   if (const auto* axis = std::get_if<AxisPadding>(&rule.how))
@@ -120,7 +120,7 @@ void pad_tensor(const TensorInfo& tensor,
 
 void unpad_tensor(const TensorInfo& original,
                   std::span<const std::byte> padded,
-                  const TensorRule& rule,
+                  const PaddingRule& rule,
                   const Runs& runs,
                   ByteSink out) {
   if (const auto* axis = std::get_if<AxisPadding>(&rule.how))

@@ -2,6 +2,7 @@
 // GET /v1/engine: what the engine does at this moment, and how the model is dealt out to its ranks.
 #include <nlohmann/json.hpp>
 
+#include "base/json.h"
 #include "server/route_context.h"
 
 namespace quern {
@@ -41,7 +42,7 @@ std::string engine_body(const RouteContext& context) {
   body["workers"] = workers_json(stats);
   const std::string& plan = context.plan.text();
   body["plan"] = plan.empty() ? Json(nullptr) : parse_json(plan, "plan");
-  return body.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return json_text(body);
 }
 
 Task<> engine(RouteContext& context, Exchange& exchange) {

@@ -5,6 +5,7 @@
 #include "api/api_error.h"
 #include "api/generation_job.h"
 #include "api/responses.h"
+#include "base/json.h"
 #include "server/openapi.h"
 #include "server/route_context.h"
 
@@ -71,7 +72,7 @@ std::string server_info_body(const RouteContext& context) {
                     {"epoch", stats.epoch},
                     {"preemptions", stats.preemptions},
                     {"workers", stats.workers.size()}};
-  return body.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return json_text(body);
 }
 
 Task<> server_info(RouteContext& context, Exchange& exchange) {

@@ -13,10 +13,6 @@ namespace {
 
 constexpr int kDefaultPage = 20, kMaxPage = 100;
 
-std::string dump(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
-
 RequestError not_kept(const std::string& id) {
   return RequestError(ErrorCode::not_found,
                       "response_id",
@@ -50,7 +46,7 @@ Task<> show(RouteContext& context, Exchange& exchange) {
 std::string removed(RouteContext& context, const HttpRequest& request) {
   const std::string& id = request.parameters.at(0);
   if (!context.responses.erase(id, request.owner)) throw not_kept(id);
-  return dump({{"id", id}, {"object", "response"}, {"deleted", true}});
+  return json_text({{"id", id}, {"object", "response"}, {"deleted", true}});
 }
 
 Task<> remove(RouteContext& context, Exchange& exchange) {
@@ -103,7 +99,7 @@ std::string input_page(const StoredResponse& response, const std::string& query)
   page["last_id"] = data.empty() ? Json(nullptr) : data.back()["id"];
   page["has_more"] = begin + count != items.end();
   page["data"] = std::move(data);
-  return dump(page);
+  return json_text(page);
 }
 
 Task<> input_items(RouteContext& context, Exchange& exchange) {

@@ -15,6 +15,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/log.h"
 
 namespace quern {
@@ -118,7 +119,7 @@ Hash128 identity_of(const Checkpoint& checkpoint, const std::string& path) {
     text += format("{} {} {}\n", name, name_of(info.stored), info.shape.text());
   }
   // It says how stacked tensors are told apart.
-  text += checkpoint.config().json().dump(-1, ' ', false, Json::error_handler_t::replace);
+  text += json_text(checkpoint.config().json());
   return hash_bytes(std::as_bytes(std::span(text)));
 }
 
