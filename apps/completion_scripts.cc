@@ -34,7 +34,7 @@ std::vector<std::string> names_of(const std::vector<CommandDescription>& command
 }
 
 // A text between single quotes of a shell. `escaped`: characters that get a backslash besides.
-std::string quoted(std::string_view text, std::string_view escaped = "") {
+std::string in_quotes(std::string_view text, std::string_view escaped = "") {
   std::string out = "'";
   for (const char c : text) {
     if (c == '\'')
@@ -61,21 +61,21 @@ void add_to_bash(const CommandDescription& command, const std::string& path, Bas
       flags.push_back(name);
       if (!flag.takes_value) continue;
       out.values += format("    {}) {} ;;\n",
-                           quoted(path + " " + name),
+                           in_quotes(path + " " + name),
                            flag.choices.empty()
                                ? std::string("COMPREPLY=($(compgen -f -- \"$word\")); return")
                                : format("COMPREPLY=($(compgen -W {} -- \"$word\")); return",
-                                        quoted(joined(flag.choices))));
+                                        in_quotes(joined(flag.choices))));
     }
   }
   out.words += format("    {}) flags={} commands={} models={} ;;\n",
-                      quoted(path),
-                      quoted(joined(flags)),
-                      quoted(joined(words)),
+                      in_quotes(path),
+                      in_quotes(joined(flags)),
+                      in_quotes(joined(words)),
                       takes_model(command) ? 1 : 0);
   for (const CommandDescription& each : command.commands) {
     const std::string below = path + "/" + each.name;
-    out.commands += format("      {}) path={} ;;\n", quoted(below), quoted(below));
+    out.commands += format("      {}) path={} ;;\n", in_quotes(below), in_quotes(below));
     add_to_bash(each, below, out);
   }
 }
@@ -131,7 +131,7 @@ std::string zsh_argument(const FlagDescription& flag, const std::string& name) {
   std::string value;
   if (flag.takes_value)
     value = flag.choices.empty() ? ":value:_files" : ":value:(" + joined(flag.choices) + ")";
-  return quoted(name + "[" + text + "]" + value);
+  return in_quotes(name + "[" + text + "]" + value);
 }
 
 void add_to_zsh(const CommandDescription& command, const std::string& path, std::string& out) {
@@ -153,7 +153,8 @@ void add_to_zsh(const CommandDescription& command, const std::string& path, std:
   body += " \\\n    '1:command:->command' '*::argument:->argument'\n";
   std::string names, cases;
   for (const CommandDescription& each : command.commands) {
-    names += " " + quoted(each.name + ":" + each.help, ":").replace(1 + each.name.size(), 2, ":");
+    names +=
+        " " + in_quotes(each.name + ":" + each.help, ":").replace(1 + each.name.size(), 2, ":");
     cases += format("        {}) {} ;;\n", each.name, zsh_function_name(path + "/" + each.name));
   }
   out += zsh_function_name(path) + "() {\n  local state line\n  local -a commands\n" + body +
@@ -188,7 +189,7 @@ std::string fish_condition(const std::vector<std::string>& path) {
 void add_to_fish(const CommandDescription& command,
                  const std::vector<std::string>& path,
                  std::string& out) {
-  const std::string line = "complete -c quern -n " + quoted(fish_condition(path));
+  const std::string line = "complete -c quern -n " + in_quotes(fish_condition(path));
   for (const FlagDescription& flag : command.flags) {
     std::string names;
     for (const std::string& name : dashed_names(flag))
@@ -196,19 +197,19 @@ void add_to_fish(const CommandDescription& command,
     if (names.empty()) continue;
     std::string value;
     if (flag.takes_value)
-      value = flag.choices.empty() ? " -r" : " -x -a " + quoted(joined(flag.choices));
-    out += line + names + value + " -d " + quoted(flag.help, "\\") + "\n";
+      value = flag.choices.empty() ? " -r" : " -x -a " + in_quotes(joined(flag.choices));
+    out += line + names + value + " -d " + in_quotes(flag.help, "\\") + "\n";
   }
   for (const FlagDescription& flag : command.flags)
     if (flag.is_argument && !flag.choices.empty())
-      out += line + " -f -a " + quoted(joined(flag.choices)) + "\n";
+      out += line + " -f -a " + in_quotes(joined(flag.choices)) + "\n";
   if (takes_model(command)) out += line + " -a '(__quern_models)'\n";
   for (const CommandDescription& each : command.commands) {
     std::string condition = fish_condition(path);
     if (!path.empty())
       condition += "; and not __fish_seen_subcommand_from " + joined(names_of(command.commands));
-    out += "complete -c quern -f -n " + quoted(condition) + " -a " + each.name + " -d " +
-           quoted(each.help, "\\") + "\n";
+    out += "complete -c quern -f -n " + in_quotes(condition) + " -a " + each.name + " -d " +
+           in_quotes(each.help, "\\") + "\n";
     std::vector<std::string> below = path;
     below.push_back(each.name);
     add_to_fish(each, below, out);

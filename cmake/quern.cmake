@@ -36,24 +36,35 @@ function(quern_precompile target)
   endif()
 endfunction()
 
-# quern_unity(TARGET [file …]): the target's sources are compiled eight at a time: most files are short, and reading the same headers for
-# each anew took more than half of a build. The files named are compiled alone: a name of their unnamed namespace stands in another
-# file of the target too. -DQUERN_UNITY=OFF compiles every file alone, as clang-tidy wants it (./dev lint).
+# quern_unity(TARGET): the target's sources are compiled up to eight at a time: most files are short, and reading the same headers for
+# each anew took more than half of a build. unity.py says which together, and is asked again when one of them has changed.
+# -DQUERN_UNITY=OFF compiles every file by itself, as clang-tidy wants it (./dev lint).
+find_program(QUERN_PYTHON python3 REQUIRED)
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/cmake/unity.py)
 function(quern_unity target)
-  if(QUERN_UNITY)
-    set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
-    target_compile_options(${target} PRIVATE -Wno-subobject-linkage)  # g++ takes the sources for headers
-    if(ARGN)
-      set_source_files_properties(${ARGN} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
-    endif()
+  if(NOT QUERN_UNITY)
+    return()
   endif()
+  get_target_property(sources ${target} SOURCES)
+  execute_process(COMMAND ${QUERN_PYTHON} ${PROJECT_SOURCE_DIR}/cmake/unity.py ${PROJECT_SOURCE_DIR} ${CMAKE_CURRENT_SOURCE_DIR} ${sources}
+    OUTPUT_VARIABLE lines OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
+  string(REPLACE "\n" ";" lines "${lines}")
+  foreach(line ${lines})
+    separate_arguments(words UNIX_COMMAND "${line}")
+    list(GET words 0 group)
+    list(GET words 1 file)
+    set_source_files_properties(${file} PROPERTIES UNITY_GROUP ${target}_${group})
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${file})
+  endforeach()
+  set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_MODE GROUP)
+  target_compile_options(${target} PRIVATE -Wno-subobject-linkage)  # g++ takes the sources for headers
 endfunction()
 
-# quern_test(NAME SOURCES a_test.cc … [ALONE a_test.cc …] [LIBS target …] [PRECOMPILE <header> …]): a test program, for ctest.
+# quern_test(NAME SOURCES a_test.cc … [LIBS target …] [PRECOMPILE <header> …]): a test program, for ctest.
 function(quern_test name)
-  cmake_parse_arguments(Q "" "" "SOURCES;ALONE;LIBS;PRECOMPILE" ${ARGN})
+  cmake_parse_arguments(Q "" "" "SOURCES;LIBS;PRECOMPILE" ${ARGN})
   add_executable(${name} ${Q_SOURCES})
-  quern_unity(${name} ${Q_ALONE})
+  quern_unity(${name})
   target_compile_options(${name} PRIVATE ${QUERN_CXX_FLAGS} ${QUERN_NO_ALIGNMENT})
   target_compile_definitions(${name} PRIVATE QUERN_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   target_link_libraries(${name} PRIVATE ${Q_LIBS} GTest::gmock GTest::gtest_main)
@@ -70,14 +81,13 @@ function(quern_test name)
   endif()
 endfunction()
 
-# quern_library(NAME SOURCES a.cc … [ALONE a.cc …] [DEPS room …] [LIBS target …] [TESTS a_test.cc …] [TEST_DEPS room …]
+# quern_library(NAME SOURCES a.cc … [DEPS room …] [LIBS target …] [TESTS a_test.cc …] [TEST_DEPS room …]
 #               [BENCHES a_bench.cc …] [FUZZERS a_fuzz.cc …] [PRECOMPILE <header> …])
 # makes quern_NAME (alias quern::NAME) and NAME_test. Files are listed, never globbed. LIBS are third-party and stay private.
-# ALONE: those of the sources and tests that quern_unity() compiles alone.
 function(quern_library name)
-  cmake_parse_arguments(Q "" "" "SOURCES;ALONE;DEPS;LIBS;TESTS;TEST_DEPS;BENCHES;FUZZERS;PRECOMPILE" ${ARGN})
+  cmake_parse_arguments(Q "" "" "SOURCES;DEPS;LIBS;TESTS;TEST_DEPS;BENCHES;FUZZERS;PRECOMPILE" ${ARGN})
   add_library(quern_${name} STATIC ${Q_SOURCES})
-  quern_unity(quern_${name} ${Q_ALONE})
+  quern_unity(quern_${name})
   add_library(quern::${name} ALIAS quern_${name})
   target_include_directories(quern_${name} PUBLIC ${PROJECT_SOURCE_DIR}/src)
   target_compile_options(quern_${name} PRIVATE ${QUERN_CXX_FLAGS})
@@ -91,7 +101,7 @@ function(quern_library name)
     quern_precompile(quern_${name} ${Q_PRECOMPILE})
   endif()
   if(QUERN_TESTS AND Q_TESTS)
-    quern_test(${name}_test SOURCES ${Q_TESTS} ALONE ${Q_ALONE} LIBS quern::${name} ${Q_TEST_DEPS} ${Q_LIBS} PRECOMPILE ${Q_PRECOMPILE})
+    quern_test(${name}_test SOURCES ${Q_TESTS} LIBS quern::${name} ${Q_TEST_DEPS} ${Q_LIBS} PRECOMPILE ${Q_PRECOMPILE})
   endif()
   if(QUERN_BENCHES AND Q_BENCHES)
     find_package(benchmark REQUIRED)

@@ -245,7 +245,7 @@ def test_deletes_and_brings_back(visit, smollm, say):
     page.ask("Keep me.")
     page.page.hover("#conversations li")
     page.page.click("[aria-label='Delete Keep me.']")
-    assert page.page.locator("#conversations li").count() == 0
+    page.until(lambda: page.page.locator("#conversations li").count() == 0, "it is still listed")
     page.page.click("text=Undo")
     page.page.wait_for_selector("#conversations li")
     assert page.text(".message.assistant .body") == "Here."
