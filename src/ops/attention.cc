@@ -54,9 +54,15 @@ void check_batch(const PagedBatch& batch, int64_t rows, const PagedKv& kv) {
   const int64_t block_size = kv.k.dim(2);
   for (size_t s = 0; s < sequences; ++s) {
     const int64_t count = batch.offsets[s + 1] - batch.offsets[s],
-                  context = batch.context_lengths[s];
+                  context = batch.context_lengths[s],
+                  own = batch.is_causal || count == 0 ? count : 1;
     QUERN_CHECK(
-        count >= 0 && context >= count, "sequence {}: {} rows, context {}", s, count, context);
+        count >= 0 && batch.first_key >= 0 && context >= own + (count > 0 ? batch.first_key : 0),
+        "sequence {}: {} rows, context {} from position {} on",
+        s,
+        count,
+        context,
+        batch.first_key);
     const int64_t blocks = block_size > 0 ? (context + block_size - 1) / block_size : 0;
     QUERN_CHECK(blocks <= batch.blocks_per_row,
                 "sequence {}: context {} in {} blocks of {}",

@@ -17,6 +17,10 @@ struct PagedBatch {
   std::span<const int32_t> context_lengths;  // [S]
   std::span<const int32_t> block_tables;     // [S, blocks_per_row]
   int32_t blocks_per_row = 0;
+  // Keys before this position are not seen: an encoder's rows may stand there (cross-attention over
+  // them is a batch of its own, with their number as context length).
+  int32_t first_key = 0;
+  bool is_causal = true;  // else every row of a sequence sees all context_lengths[s] positions
 };
 
 // Writes k, v [T, G, E] float32 (last two axes contiguous) to slots [T] = block * block_size +
@@ -24,9 +28,9 @@ struct PagedBatch {
 void store_kv_(
     Ctx& ctx, const Tensor& k, const Tensor& v, PagedKv& kv, std::span<const int32_t> slots);
 
-// q [T, H, E] float32 (last two axes contiguous), H a multiple of G -> [T, H * E]. Causal: step row
-// offsets[s] + i of sequence s stands at position context_lengths[s] - (rows of s) + i and sees
-// positions up to its own.
+// q [T, H, E] float32 (last two axes contiguous), H a multiple of G -> [T, H * E]. Causal, unless
+// the batch says otherwise: step row offsets[s] + i of sequence s stands at position
+// context_lengths[s] - (rows of s) + i and sees positions from first_key up to its own.
 Tensor paged_attention(
     Ctx& ctx, const Tensor& q, const PagedKv& kv, const PagedBatch& batch, float scale);
 

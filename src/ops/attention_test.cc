@@ -33,6 +33,12 @@ struct Member {
   int64_t context, rows;
 };
 
+// What of a cache the rows see.
+struct Sight {
+  int32_t first_key = 0;
+  bool is_causal = true;
+};
+
 constexpr DType kCaches[] = {DType::f32, DType::bf16, DType::f16, DType::i8, DType::f8_e4m3};
 
 // Lays the members' keys out in scattered, descending blocks, runs one step and returns its rows.
@@ -40,7 +46,8 @@ Tensor step(Ctx& ctx,
             const Heads& heads,
             std::span<const Member> members,
             int64_t block_size,
-            DType cache) {
+            DType cache,
+            const Sight& sight = {}) {
   int64_t longest = 1, rows = 0;
   for (const Member& m : members) longest = std::max(longest, m.context), rows += m.rows;
   const int64_t per_row = (longest + block_size - 1) / block_size + 1;
@@ -72,8 +79,13 @@ Tensor step(Ctx& ctx,
     contexts.push_back(static_cast<int32_t>(m.context));
   }
   const float scale = 1 / std::sqrt(static_cast<float>(heads.size));
-  return paged_attention(
-      ctx, q, kv, {offsets, contexts, tables, static_cast<int32_t>(per_row)}, scale);
+  const PagedBatch batch{.offsets = offsets,
+                         .context_lengths = contexts,
+                         .block_tables = tables,
+                         .blocks_per_row = static_cast<int32_t>(per_row),
+                         .first_key = sight.first_key,
+                         .is_causal = sight.is_causal};
+  return paged_attention(ctx, q, kv, batch, scale);
 }
 
 // Scores are sums of E products and spread over a few units, so exp carries an error of a few E
@@ -118,6 +130,23 @@ TEST(PagedAttention, EveryTierAgreesWithThePlainLoops) {
     }
 }
 
+TEST(PagedAttention, EveryTierAgreesOnWhatIsSeen) {
+  const Heads heads{6, 2, 20};
+  const Conversation a = conversation(heads, 70, 1), b = conversation(heads, 530, 4);
+  const Member members[] = {{&a, 70, 3}, {&b, 530, 90}};
+  for (const Sight sight : {Sight{40, true}, Sight{0, false}, Sight{13, false}}) {
+    Machine plain(Isa::scalar);
+    const Tensor expected = step(plain.ctx, heads, members, 16, DType::f32, sight);
+    for (const Isa isa : fast_tiers()) {
+      Machine fast(isa, 2);
+      expect_close(step(fast.ctx, heads, members, 16, DType::f32, sight),
+                   expected,
+                   kBound,
+                   quern::format("{} from {}", name_of(isa), sight.first_key));
+    }
+  }
+}
+
 TEST(PagedAttention, OneKeyGivesItsValue) {
   for (const Isa isa : all_tiers()) {
     Machine m(isa);
@@ -140,6 +169,47 @@ std::vector<Mode> fast_modes() {
   for (const Isa isa : fast_tiers()) out.push_back({isa, Activation::f32});
   if (probe_topology().isa >= Isa::avx512_bf16) out.push_back({Isa::avx512_bf16, Activation::bf16});
   return out;
+}
+
+// Keys before first_key might as well not be there.
+TEST(PagedAttention, SeesFromTheFirstKeyOn) {
+  const Heads heads{6, 2, 40};
+  const Conversation a = conversation(heads, 600, 1);
+  const auto from = [](const Tensor& t, int64_t first) { return t.slice(0, first, t.dim(0)); };
+  for (const int64_t first : {1, 16, 100, 300}) {
+    const Conversation rest{from(a.k, first), from(a.v, first), from(a.q, first)};
+    for (const Mode mode : fast_modes())
+      for (const int64_t rows : {1, 5, 200}) {
+        Machine m(mode.isa, 2, mode.activation);
+        const Member whole{&a, 600, rows}, alone{&rest, 600 - first, rows};
+        EXPECT_TRUE(same_bits(
+            step(m.ctx, heads, {&whole, 1}, 16, DType::f32, {static_cast<int32_t>(first)}),
+            step(m.ctx, heads, {&alone, 1}, 16, DType::f32)))
+            << name_of(mode.isa) << " from " << first << ", rows " << rows;
+      }
+  }
+}
+
+// Cross-attention: every row sees what the last row of a causal batch sees.
+TEST(PagedAttention, RowsThatAreNotCausalSeeEveryKey) {
+  const Heads heads{4, 4, 24};
+  const Conversation a = conversation(heads, 530, 1);
+  for (const Mode mode : fast_modes()) {
+    Machine m(mode.isa, 2, mode.activation);
+    for (const int64_t rows : {3, 150}) {
+      const Member batch[] = {{&a, 17, 1}, {&a, 530, rows}};
+      const Tensor y = step(m.ctx, heads, batch, 16, DType::f32, {.is_causal = false});
+      for (const int64_t row : {int64_t{0}, rows / 2, rows - 1}) {
+        Conversation moved{a.k, a.v, Tensor::empty(a.q.shape(), DType::f32)};
+        std::ranges::copy(a.q.slice(0, 530 - rows + row, 530 - rows + row + 1).span<float>(),
+                          moved.q.slice(0, 529, 530).span<float>().begin());
+        const Member last{&moved, 530, 1};
+        EXPECT_TRUE(
+            same_bits(y.slice(0, 1 + row, 2 + row), step(m.ctx, heads, {&last, 1}, 16, DType::f32)))
+            << name_of(mode.isa) << " row " << row << " of " << rows;
+      }
+    }
+  }
 }
 
 TEST(PagedAttention, ARowHasTheSameBitsWhateverChunkBlockCompanyAndThread) {

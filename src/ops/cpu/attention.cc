@@ -34,10 +34,11 @@ class KeySource {
     s.v_step_ = v.stride(0);
     return s;
   }
-  // Blocks of a cache; `widening` reads its rows where they are codes. A value is the last
-  // `value_size` elements of its row.
+  // Blocks of a cache from position `first` on; `widening` reads its rows where they are codes. A
+  // value is the last `value_size` elements of its row.
   static KeySource blocks(const PagedKv& kv,
                           const int32_t* table,
+                          int64_t first,
                           int64_t head,
                           int64_t value_size,
                           const RowKernels& widening) {
@@ -51,6 +52,7 @@ class KeySource {
     s.v_first_ = s.k_first_ + s.size_ - value_size;
     s.k_step_ = s.v_step_ = s.size_;
     s.table_ = table;
+    s.first_ = first;
     return s;
   }
 
@@ -63,7 +65,7 @@ class KeySource {
     if (table_ == nullptr) {
       point(k_first_ + begin * k_step_, v_first_ + begin * v_step_, 0, count, rows);
     } else {
-      int64_t block = begin / block_size_, inside = begin % block_size_;
+      int64_t block = (first_ + begin) / block_size_, inside = (first_ + begin) % block_size_;
       for (int at = 0; at < count; inside = 0, ++block) {
         const int64_t element = table_[block] * block_step_ + inside * size_;
         const auto here = static_cast<int>(std::min<int64_t>(count - at, block_size_ - inside));
@@ -107,7 +109,7 @@ class KeySource {
 
   const Tensor &k_, &v_;
   int64_t size_, value_size_, k_first_ = 0, v_first_ = 0, k_step_ = 0, v_step_ = 0;
-  int64_t block_size_ = 0, block_step_ = 0;
+  int64_t block_size_ = 0, block_step_ = 0, first_ = 0;
   const int32_t* table_ = nullptr;
   const PagedKv* codes_ = nullptr;  // null: rows that the kernels read as they lie
   const RowKernels* widening_ = nullptr;
@@ -254,8 +256,9 @@ Plan make_plan(
     if (count * group > kStripRows) {
       for (int64_t head = 0; head < heads; ++head) many.push_back({sequence, head, first, count});
     } else if (count > 0) {
-      plan.merges.push_back(
-          {sequence, {0, splits_of(batch.context_lengths[s]) * heads}, plan.records});
+      plan.merges.push_back({sequence,
+                             {0, splits_of(batch.context_lengths[s] - batch.first_key) * heads},
+                             plan.records});
       pieces += plan.merges.back().pieces.size();
       plan.records += plan.merges.back().pieces.size() * count * group;
     }
@@ -291,12 +294,13 @@ struct PagedRun {
     const int64_t group = q.dim(1) / heads();
     const int32_t* table = in.batch.block_tables.data() + tile.sequence * in.batch.blocks_per_row;
     const auto s = static_cast<size_t>(tile.sequence);
-    const int64_t after = in.batch.offsets[s + 1] - tile.first;  // rows from the tile's first on
-    return {
-        kernels,
-        {q, tile.first, tile.count, tile.head * group, group, in.value_size},
-        KeySource::blocks(kv, table, tile.head * kv.k.dim(1) / heads(), in.value_size, widening),
-        {in.batch.context_lengths[s] - after + 1, true}};
+    const int64_t first_key = in.batch.first_key, head = tile.head * kv.k.dim(1) / heads();
+    // Rows behind the tile's first.
+    const int64_t later = in.batch.is_causal ? in.batch.offsets[s + 1] - tile.first - 1 : 0;
+    return {kernels,
+            {q, tile.first, tile.count, tile.head * group, group, in.value_size},
+            KeySource::blocks(kv, table, first_key, head, in.value_size, widening),
+            {in.batch.context_lengths[s] - first_key - later, in.batch.is_causal}};
   }
   // All rows of a sequence.
   Walk walk(int64_t sequence, int64_t head) const {

@@ -69,12 +69,15 @@ void paged_attention(
       const int32_t* table = in.batch.block_tables.data() + s * in.batch.blocks_per_row;
       const int64_t first = in.batch.offsets[static_cast<size_t>(s)],
                     last = in.batch.offsets[static_cast<size_t>(s) + 1];
-      const auto at = [&](int64_t j) {
+      const auto at = [&](int64_t key) {
+        const int64_t j = in.batch.first_key + key;
         return ((table[j / block_size] * kv_heads + g) * block_size + j % block_size) * size;
       };
       const auto value_at = [&](int64_t j) { return at(j) + size - in.value_size; };
       for (int64_t t = first; t < last; ++t) {
-        const int64_t count = in.batch.context_lengths[static_cast<size_t>(s)] - (last - t) + 1;
+        const int64_t later = in.batch.is_causal ? last - t - 1 : 0;
+        const int64_t count =
+            in.batch.context_lengths[static_cast<size_t>(s)] - in.batch.first_key - later;
         attend(q.data<float>() + t * q.stride(0) + h * size,
                {kv, count, size, in.value_size},
                at,
