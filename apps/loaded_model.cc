@@ -262,6 +262,8 @@ std::unique_ptr<LoadedModel> LoadedModel::load(const ModelOptions& options,
                                                      open_media(options.media, *o.prompts),
                                                      options.grammars);
   loaded->service_->choose_parsers(load.tool_parser, load.reasoning_parser);
+  loaded->service_->set_whisper(
+      WhisperEars::open(o.source.path, o.checkpoint->config(), o.prompts->tokenizer()));
   if (choice.pooling)
     log(LogLevel::info, "serves {}", describe(choice.pooling->pooling));
   else

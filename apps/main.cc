@@ -70,6 +70,7 @@ int run(int argc, char** argv) {
   add_serve_command(app, exit_code);
   add_chat_command(app, exit_code);
   add_run_command(app, exit_code);
+  add_transcribe_command(app, exit_code);
   add_run_batch_command(app, exit_code);
   add_eval_command(app, exit_code);
   add_tokenize_command(app, exit_code);

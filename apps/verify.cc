@@ -49,10 +49,13 @@ void judge(const VerifyOptions& o, Report& report) {
   if (kind == "image_resize") return judge_image_resize(golden, report);
   if (kind == "sampling") return judge_sampling(golden, report);
   if (kind == "model") return judge_model(golden, mode_of(o), report);
+  const std::string family = golden.expected().value("family", "");
+  if (kind == "speech" && family == "whisper") return judge_whisper(golden, mode_of(o), report);
   fail(ErrorCode::unsupported,
-       "kind {}: this build judges tokenizer, chat_template, jinja, image_resize, sampling and "
-       "model",
-       kind);
+       "kind {} (family {}): this build judges tokenizer, chat_template, jinja, image_resize, "
+       "sampling, model, and speech of Whisper",
+       kind,
+       family);
 }
 
 int verify(const VerifyOptions& o) {

@@ -52,15 +52,6 @@ std::string page_of(const Json& report) {
       fields);
 }
 
-// Whole or not at all: a file that is read meanwhile is the old one.
-void replace_file(const std::string& path, const std::string& text) {
-  const std::string part = path + ".part";
-  write_file_whole(part, text);
-  std::error_code error;
-  std::filesystem::rename(part, path, error);
-  if (error) fail(ErrorCode::unavailable, "{}: cannot be written: {}", path, error.message());
-}
-
 }  // namespace
 
 void add_static_report(const std::string& folder, Json& report) {
@@ -81,9 +72,9 @@ Json add_measured_report(const std::string& folder,
   measured["table"] = table_rows(measured);
   Json report = read_json_file(folder + "/" + kReportFile);
   report["measured"] = measured;
-  replace_file(folder + "/" + kReportFile,
-               report.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
-  replace_file(folder + "/" + kReportPage, page_of(report));
+  write_file_whole(folder + "/" + kReportFile,
+                   report.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+  write_file_whole(folder + "/" + kReportPage, page_of(report));
   return measured;
 }
 

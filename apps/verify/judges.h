@@ -23,6 +23,7 @@ void judge_jinja(const GoldenCase& golden, Report& report);
 void judge_image_resize(const GoldenCase& golden, Report& report);
 void judge_sampling(const GoldenCase& golden, Report& report);
 void judge_model(const GoldenCase& golden, const VerifyMode& mode, Report& report);
+void judge_whisper(const GoldenCase& golden, const VerifyMode& mode, Report& report);
 
 // Counts equal rows of one field of a table of cases.
 class RowCounter {

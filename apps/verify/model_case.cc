@@ -193,6 +193,17 @@ void ModelCase::continue_greedily(const Prompt& prompt,
                                   const std::vector<Encoded>& encoded,
                                   int steps,
                                   FunctionRef<bool(std::span<const float> row)> on_row) {
+  continue_with(prompt, media, encoded, steps, [&](std::span<float> row) -> std::optional<int32_t> {
+    if (!on_row(row)) return std::nullopt;
+    return static_cast<int32_t>(std::ranges::max_element(row) - row.begin());
+  });
+}
+
+void ModelCase::continue_with(const Prompt& prompt,
+                              const std::vector<MediaSpan>& media,
+                              const std::vector<Encoded>& encoded,
+                              int steps,
+                              Pick pick) {
   const auto length = static_cast<int32_t>(prompt.ids.size());
   const std::vector<MediaRows> rows = rows_of(media, encoded);
   SequenceRunner runner(model(), ctx_.ctx(), length + steps);
@@ -200,10 +211,9 @@ void ModelCase::continue_greedily(const Prompt& prompt,
   Tensor logits =
       runner.prefill({prompt.ids, prompt.positions, prompt.axes, rows}, std::span(&last, 1));
   for (int step = 0; step < steps; ++step) {
-    const auto row = logits.span<float>();
-    if (!on_row(row)) return;
-    const auto token = static_cast<int32_t>(std::max_element(row.begin(), row.end()) - row.begin());
-    if (step + 1 < steps) logits = runner.decode(token, length + step + prompt.rope_delta);
+    const std::optional<int32_t> token = pick(logits.span<float>());
+    if (!token) return;
+    if (step + 1 < steps) logits = runner.decode(*token, length + step + prompt.rope_delta);
   }
 }
 

@@ -58,6 +58,14 @@ class ModelCase {
                  const std::vector<Encoded>& encoded,
                  const std::vector<int32_t>& positions);
 
+  // A continuation of at most `steps` tokens: each is `pick`'s choice from its row of logits, which
+  // it may edit; without one it ends.
+  using Pick = FunctionRef<std::optional<int32_t>(std::span<float> row)>;
+  void continue_with(const Prompt& prompt,
+                     const std::vector<MediaSpan>& media,
+                     const std::vector<Encoded>& encoded,
+                     int steps,
+                     Pick pick);
   // The arg-max continuation: each step's row of logits is shown to `on_row`, which says whether to
   // go on.
   void continue_greedily(const Prompt& prompt,

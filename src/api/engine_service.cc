@@ -122,7 +122,18 @@ void EngineService::check_tools(const ChatMessages& chat) const {
                        "unsupported");
 }
 
+// A prompt without a recording would have this model attend to nothing.
+void EngineService::refuse_conversation(const char* field) const {
+  if (whisper_)
+    throw RequestError(ErrorCode::unsupported,
+                       field,
+                       "this model writes recordings down and answers nothing else: send them to "
+                       "/v1/audio/transcriptions",
+                       "unsupported");
+}
+
 std::shared_ptr<const Prompt> EngineService::prepare(const ChatMessages& chat) const {
+  refuse_conversation("messages");
   if (!builder_.takes_media()) refuse_media(*chat.messages);
   return prepared("messages", [&] {
     check_tools(chat);
@@ -146,6 +157,7 @@ Prompt EngineService::from_messages(const ChatMessages& chat) const {
 
 std::shared_ptr<const Prompt> EngineService::prepare(const TextOrTokens& prompt,
                                                      bool add_special_tokens) const {
+  refuse_conversation("prompt");
   if (const auto* text = std::get_if<std::string>(&prompt))
     return prepared("prompt", [&] { return builder_.from_text(*text, add_special_tokens); });
   const TokenIds& ids = std::get<TokenIds>(prompt);
@@ -154,6 +166,41 @@ std::shared_ptr<const Prompt> EngineService::prepare(const TextOrTokens& prompt,
     if (id >= vocab)
       fail_field("prompt", "prompt: token id {} is outside the vocabulary of {}", id, vocab);
   return std::make_shared<const Prompt>(builder_.from_ids(ids));
+}
+
+Sound EngineService::hear(std::string file, int64_t rate_hz) const {
+  EncodedMedia encoded;
+  encoded.kind = MediaKind::audio;
+  encoded.files.push_back(std::move(file));
+  if (encoded.files[0].size() > media_.limits().max_bytes)
+    fail_field("file",
+               "file: {} bytes, the limit is {} (--max-media-bytes)",
+               encoded.files[0].size(),
+               media_.limits().max_bytes);
+  try {
+    return media_.decode(encoded, {}, rate_hz).sound;
+  } catch (const Error& error) {
+    const bool is_too_long = error.code() == ErrorCode::exhausted;
+    throw RequestError(is_too_long ? ErrorCode::invalid_argument : error.code(),
+                       "file",
+                       format("file: {}", error.what()),
+                       is_too_long ? "too_large" : "");
+  }
+}
+
+std::shared_ptr<const Prompt> EngineService::prepare_dictation(std::string file) const {
+  if (!info_.hears) return Service::prepare_dictation(std::move(file));
+  const Json messages = {
+      {{"role", "user"},
+       {"content",
+        {{{"type", "audio"}, {"audio", ""}},
+         {{"type", "text"}, {"text", "Please transcribe this audio into text"}}}}}};
+  std::vector<OpenedMedia> media(1);
+  media[0].kind = MediaKind::audio;
+  media[0].sound = hear(std::move(file), builder_.sound_rate_hz());
+  return prepared("file", [&] {
+    return builder_.from_text(builder_.render(messages, {}), false, std::move(media));
+  });
 }
 
 std::shared_ptr<const Grammar> EngineService::compile(const GrammarSpec& spec) const {

@@ -36,6 +36,12 @@ class EngineService final : public Service {
   std::shared_ptr<const Prompt> prepare(const TextOrTokens& prompt,
                                         bool add_special_tokens) const override;
 
+  // Before requests come: the model transcribes.
+  void set_whisper(std::unique_ptr<const WhisperEars> ears) { whisper_ = std::move(ears); }
+  const WhisperEars* whisper() const override { return whisper_.get(); }
+  Sound hear(std::string file, int64_t rate_hz) const override;
+  std::shared_ptr<const Prompt> prepare_dictation(std::string file) const override;
+
   std::shared_ptr<const Grammar> compile(const GrammarSpec& spec) const override;
 
   std::shared_ptr<EventStream> submit(Request request) override {
@@ -49,6 +55,7 @@ class EngineService final : public Service {
   bool is_stalled() const override { return engine_.is_stalled(); }
 
  private:
+  void refuse_conversation(const char* field) const;
   void check_tools(const ChatMessages& chat) const;
   Prompt from_messages(const ChatMessages& chat) const;
 
@@ -58,6 +65,7 @@ class EngineService final : public Service {
   const PromptBuilder& builder_;
   Engine& engine_;
   MediaSource media_;
+  std::unique_ptr<const WhisperEars> whisper_;  // null: the model answers conversations
   GrammarLimits grammar_limits_;
   mutable std::once_flag compiler_made_;
   mutable std::unique_ptr<GrammarCompiler> compiler_;  // made by the first constraint

@@ -3,30 +3,9 @@
 
 #include <algorithm>
 
-#include "api/api_error.h"
+#include "api/failed_event.h"
 
 namespace quern {
-namespace {
-
-// Not the requester's doing once it was accepted.
-[[noreturn]] void fail_with(const TokenEvent& event) {
-  if (event.finish == FinishReason::cancelled)
-    throw RequestError(
-        ErrorCode::unavailable,
-        "",
-        event.error.empty() ? "the server is stopping and ended this request" : event.error,
-        "cancelled");
-  const ErrorCode code =
-      event.error_code == ErrorCode::exhausted ? ErrorCode::unavailable : event.error_code;
-  throw RequestError(
-      code,
-      "",
-      event.error,
-      event.error_reason.empty() ? std::string(name_of(event.error_code)) : event.error_reason);
-}
-
-}  // namespace
-
 PoolingRun::PoolingRun(Service& service,
                        std::string id,
                        const PoolingJob& job,
@@ -80,7 +59,7 @@ bool PoolingRun::drain(Part& part) {
     throw RequestError(
         ErrorCode::unavailable, "", "the engine broke off this request; try again", "unavailable");
   }
-  if (event.finish != FinishReason::stop) fail_with(event);
+  if (event.finish != FinishReason::stop) fail_as(event);
   vectors_[part.index] = std::move(event.pooled);
   usage_.prompt_tokens += static_cast<int64_t>(job_.prompts[part.index]->ids.size());
   usage_.cached_tokens += event.cached_tokens;

@@ -16,6 +16,7 @@
 #include "engine/request.h"
 #include "nn/pooling.h"
 #include "prompt/media_source.h"
+#include "prompt/whisper.h"
 #include "sampling/grammar/grammar.h"
 
 namespace quern {
@@ -48,6 +49,14 @@ class Service {
   virtual std::shared_ptr<const Prompt> prepare(const ChatMessages& chat) const = 0;
   virtual std::shared_ptr<const Prompt> prepare(const TextOrTokens& prompt,
                                                 bool add_special_tokens) const = 0;
+
+  // Of a model that transcribes and answers no conversations; null: this one does.
+  virtual const WhisperEars* whisper() const { return nullptr; }
+  // An encoded recording at that rate. Slow. Throws what MediaSource::decode throws.
+  virtual Sound hear(std::string file, int64_t rate_hz) const;
+  // What asks a model that hears, in a conversation, to write a recording down. Slow. Throws
+  // RequestError{unsupported} where the model does not hear.
+  virtual std::shared_ptr<const Prompt> prepare_dictation(std::string file) const;
 
   // Slow; from any thread but the engine's. Throws GrammarError, exhausted.
   virtual std::shared_ptr<const Grammar> compile(const GrammarSpec& spec) const = 0;

@@ -20,6 +20,7 @@ std::unique_ptr<Model> make_glm4v(const Builder& b);
 std::unique_ptr<Model> make_glm4v_moe(const Builder& b);
 std::unique_ptr<Model> make_hunyuan_vl(const Builder& b);
 std::unique_ptr<Model> make_spark(const Builder& b);
+std::unique_ptr<Model> make_whisper(const Builder& b);
 
 // Llama's decoder, where other models have it behind a tower too.
 DecoderConfig llama_config(const Config& root, double default_eps = 1e-6);

@@ -20,6 +20,7 @@ constexpr ModelEntry kTable[] = {
     {"HunYuanVLForConditionalGeneration", "hunyuan_vl", make_hunyuan_vl},
     {"DeepseekV3ForCausalLM", "deepseek_v3", make_deepseek_v3},
     {"KimiK2ForCausalLM", "kimi_k2", make_deepseek_v3},  // configs that were renamed
+    {"WhisperForConditionalGeneration", "whisper", make_whisper},
     {"SparkForCausalLM", "spark", make_spark},
     {"SparkModel", "spark", make_spark},  // with an output matrix all the same
     {"LlamaModel", "llama", make_llama, Output::hidden},

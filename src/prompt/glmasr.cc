@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "media/audio/log_mel.h"
+#include "prompt/mel_files.h"
 #include "prompt/picture_input.h"
 #include "prompt/processor.h"
 
@@ -36,34 +37,10 @@ std::optional<Config> processor_config(const std::string& folder) {
   return Config::read(path);
 }
 
+// The encoder's frames fall into whole tokens.
 MelShape mel_shape(const Config& features, const Config& config) {
   const int64_t bins = config.sub_or_self("audio_config").integer_or("num_mel_bins", 128, 1, 512);
-  MelShape shape;
-  shape.rate_hz = features.integer_or("sampling_rate", 16'000, 1000, kMostSoundRate);
-  shape.fft = features.integer_or("n_fft", 400, 16, 4096);
-  shape.hop = features.integer_or("hop_length", 160, 16, shape.fft);
-  shape.bands = features.integer_or("feature_size", bins, 1, 512);
-  shape.window = shape.rate_hz * features.integer_or("chunk_length", 30, 1, 60);
-  if (shape.bands != bins)
-    fail(ErrorCode::data_loss,
-         "{}: feature_size {}: audio_config says num_mel_bins {}",
-         features.path(),
-         shape.bands,
-         bins);
-  // Else the encoder's frames would not fall into whole tokens.
-  if (shape.window % shape.hop != 0 || shape.frames() % (2 * kMerge) != 0)
-    fail(ErrorCode::data_loss,
-         "{}: windows of {} samples with a frame each {}: expected a multiple of {} frames",
-         features.path(),
-         shape.window,
-         shape.hop,
-         2 * kMerge);
-  if (features.number_or("dither", 0) != 0 || features.number_or("padding_value", 0) != 0 ||
-      features.boolean_or("do_normalize", false))
-    fail(ErrorCode::unsupported,
-         "{}: dither, padding_value and do_normalize: only 0, 0 and false are supported",
-         features.path());
-  return shape;
+  return read_mel_shape(features, bins, 2 * kMerge);
 }
 
 // None of them is about sound.

@@ -22,6 +22,7 @@ constexpr ProcessorEntry kProcessors[] = {
     {"glm4v_moe", open_glm4v},
     {"hunyuan_vl", open_hunyuan_vl},
     {"glmasr", open_glmasr},
+    {"whisper", open_whisper},
 };
 
 }  // namespace

@@ -71,6 +71,10 @@ std::unique_ptr<Processor> open_glm4v(const std::string& folder,
 std::unique_ptr<Processor> open_glmasr(const std::string& folder,
                                        const Config& config,
                                        const ProcessorOptions& options);
+// Whisper: for its memory and its rate alone, as it takes part in no conversation; see whisper.h.
+std::unique_ptr<Processor> open_whisper(const std::string& folder,
+                                        const Config& config,
+                                        const ProcessorOptions& options);
 std::unique_ptr<Processor> open_hunyuan_vl(const std::string& folder,
                                            const Config& config,
                                            const ProcessorOptions& options);

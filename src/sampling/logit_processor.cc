@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "sampling/grammar/grammar.h"
+#include "sampling/speech_rules.h"
 
 namespace quern {
 namespace {
@@ -209,6 +210,7 @@ std::vector<std::unique_ptr<LogitProcessor>> make_logit_processors(const Samplin
   if (!p.logit_bias.empty()) chain.push_back(std::make_unique<Bias>(p));
   if (p.repetition_penalty != 1 || p.presence_penalty != 0 || p.frequency_penalty != 0)
     chain.push_back(std::make_unique<Penalties>(p));
+  if (p.speech) chain.push_back(make_speech_rules(p.speech));
   if (p.grammar) chain.push_back(std::make_unique<GrammarMask>(*p.grammar));
   return chain;
 }

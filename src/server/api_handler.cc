@@ -34,8 +34,8 @@ std::string why_nothing_is_at(std::string_view path) {
       {"/embeddings", "send it to /v1/embeddings"},
       {"/embed", "send it to /v1/embeddings"},
       {"/pooling", "vectors of prompts are at /v1/embeddings, classes at /classify"},
-      {"/audio/transcriptions", "this version hears nothing"},
-      {"/audio/translations", "this version hears nothing"},
+      {"/audio/transcriptions", "send it to /v1/audio/transcriptions"},
+      {"/audio/translations", "send it to /v1/audio/translations"},
       {"/audio/speech", "this version answers in text only"},
       {"/batches", "run a file of requests with: quern run-batch -i IN -o OUT MODEL"},
   };

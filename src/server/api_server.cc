@@ -47,6 +47,7 @@ struct ApiServer::State {
     add_generation_routes(router, context);
     add_pooling_routes(router, context);
     add_response_routes(router, context);
+    add_speech_routes(router, context);
   }
 
   Metrics metrics;

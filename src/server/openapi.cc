@@ -11,6 +11,9 @@ namespace {
 
 constexpr const char* kChunks = "Chunks of the answer in events, the last of them `[DONE]`";
 
+constexpr const char* kTranscriptEvents =
+    "Events transcript.text.delta, then transcript.text.done and `[DONE]`";
+
 constexpr RouteDescription kRoutes[] = {
     {"GET",
      "/health",
@@ -86,6 +89,22 @@ constexpr RouteDescription kRoutes[] = {
     {"POST", "/rerank", "Documents in the order of a query", "RerankRequest", "RerankAnswer"},
     {"POST", "/v1/rerank", "The same as /rerank", "RerankRequest", "RerankAnswer"},
     {"POST", "/v2/rerank", "The same as /rerank", "RerankRequest", "RerankAnswer"},
+    {"POST",
+     "/v1/audio/transcriptions",
+     "Writes a recording down",
+     "TranscriptionForm",
+     "Transcript",
+     kTranscriptEvents,
+     "Error",
+     true},
+    {"POST",
+     "/v1/audio/translations",
+     "Writes it down in English",
+     "TranslationForm",
+     "Transcript",
+     kTranscriptEvents,
+     "Error",
+     true},
     {"GET", "/tokenizer_info", "What the tokenizer is", nullptr, "TokenizerInfo"},
     {"POST",
      "/tokenize",
@@ -144,6 +163,9 @@ Json answers_of(const RouteDescription& route) {
   success["content"] = route.response
                            ? json_content(route.response)
                            : Json{{text_type(route), {{"schema", {{"type", "string"}}}}}};
+  if (route.takes_form)
+    for (const char* type : {"text/plain", "text/vtt"})
+      success["content"][type] = {{"schema", {{"type", "string"}}}};
   if (route.events)
     success["content"]["text/event-stream"] = {
         {"schema", {{"type", "string"}, {"description", route.events}}}};
@@ -167,7 +189,11 @@ Json operation_of(const RouteDescription& route) {
       std::remove_if(id.begin(), id.end(), [](char c) { return c == '{' || c == '}' || c == '*'; }),
       id.end());
   out["operationId"] = id;
-  if (route.request)
+  if (route.takes_form)
+    out["requestBody"] = {
+        {"required", true},
+        {"content", {{"multipart/form-data", {{"schema", reference(route.request)}}}}}};
+  else if (route.request)
     out["requestBody"] = {{"required", true}, {"content", json_content(route.request)}};
   return out;
 }

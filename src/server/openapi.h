@@ -22,6 +22,7 @@ struct RouteDescription {
   // What server-sent events an answer is if the request says "stream"; null: it says so in vain.
   const char* events = nullptr;
   const char* failure = "Error";  // the schema of what goes wrong
+  bool takes_form = false;        // the body is multipart/form-data; the answer may be text
 };
 
 std::span<const RouteDescription> route_descriptions();

@@ -96,5 +96,6 @@ inline std::vector<Field> without(std::vector<Field> fields,
 // Responses and messages: what they ask and answer, by name. `sampling`: the fields that every
 // dialect takes.
 void add_dialects(Json& schemas, const std::vector<Field>& sampling);
+void add_speech(Json& schemas);
 
 }  // namespace quern::openapi

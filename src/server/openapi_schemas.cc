@@ -326,6 +326,7 @@ Json openapi_schemas() {
   add_pooling(out);
   add_information(out);
   add_dialects(out, sampling_fields());
+  add_speech(out);
   return out;
 }
 

@@ -140,17 +140,21 @@ class LogMel::Spectrum {
   std::vector<double> re_, im_, even_, odd_;  // [kBatch, lines]
 };
 
-std::vector<float> LogMel::operator()(std::span<const float> samples) const {
+std::vector<float> LogMel::features(std::span<const float> samples, int64_t window) const {
   const int64_t count = static_cast<int64_t>(samples.size()), half = shape_.fft / 2;
-  QUERN_CHECK(count <= shape_.window, "{} samples in a window of {}", count, shape_.window);
+  QUERN_CHECK(count <= window && window >= shape_.window,
+              "{} samples in a window of {}, of {} at least",
+              count,
+              window,
+              shape_.window);
   // The window with `half` mirrored samples at both ends.
-  std::vector<float> padded(static_cast<size_t>(shape_.window + 2 * half), 0.0f);
+  std::vector<float> padded(static_cast<size_t>(window + 2 * half), 0.0f);
   for (int64_t i = 0; i < static_cast<int64_t>(padded.size()); ++i) {
     int64_t at = std::abs(i - half);
-    if (at >= shape_.window) at = 2 * (shape_.window - 1) - at;
+    if (at >= window) at = 2 * (window - 1) - at;
     if (at < count) padded[static_cast<size_t>(i)] = samples[static_cast<size_t>(at)];
   }
-  const int64_t frames = shape_.frames();
+  const int64_t frames = window / shape_.hop;
   std::vector<double> logs(static_cast<size_t>(frames * shape_.bands), std::log10(kFloor));
   Spectrum spectrum(*this);
   for (int64_t first = 0; first < frames; first += kBatch) {

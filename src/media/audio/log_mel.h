@@ -33,9 +33,18 @@ class LogMel {
   // transformers' WhisperFeatureExtractor, in double precision: power spectrum of centred frames
   // (mirrored at both ends) under a periodic Hann window, triangular filters spaced and normalised
   // after Slaney, log10 of at least 1e-10, nothing below the window's largest - 8, (x + 4) / 4.
-  std::vector<float> operator()(std::span<const float> samples) const;
+  std::vector<float> operator()(std::span<const float> samples) const {
+    return features(samples, shape_.window);
+  }
+  // A recording of at least one window as a whole -> [samples / hop, bands]: one largest value for
+  // all of it.
+  std::vector<float> whole(std::span<const float> samples) const {
+    return features(samples, static_cast<int64_t>(samples.size()));
+  }
 
  private:
+  std::vector<float> features(std::span<const float> samples, int64_t window) const;
+
   struct Filter {
     int64_t first = 0;            // line of the spectrum
     std::vector<double> weights;  // of this line and those behind it
