@@ -62,6 +62,7 @@ class Pipe {
 pid_t spawn(const std::vector<std::string>& words, const Pipe& out, const Pipe& err) {
   std::vector<std::string> copy = words;
   std::vector<char*> argv;
+  argv.reserve(copy.size() + 1);
   for (std::string& word : copy) argv.push_back(word.data());
   argv.push_back(nullptr);
   posix_spawn_file_actions_t actions;

@@ -9,6 +9,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "agent/sensitive.h"
 #include "base/error.h"
 #include "base/json.h"
 #include "text/jinja/html.h"
@@ -43,28 +44,33 @@ std::string block(std::string_view title, const std::string& text) {
   return format("<h2>{}</h2><pre>{}</pre>\n", title, escape_html(text));
 }
 
-// Where it was tapped, over the picture.
+// The picture is stretched to thousandths both ways, and twice as high as wide on most phones: what
+// is to look round is written flat.
+std::string ring_at(Place p) {
+  return format(
+      "<ellipse cx=\"{}\" cy=\"{}\" rx=\"60\" ry=\"29\" fill=\"none\" stroke=\"red\" "
+      "stroke-width=\"3\" vector-effect=\"non-scaling-stroke\"/>",
+      p.x,
+      p.y);
+}
+
+std::string line_between(Place from, Place to) {
+  return format(
+      "<line x1=\"{}\" y1=\"{}\" x2=\"{}\" y2=\"{}\" stroke=\"red\" stroke-width=\"3\" "
+      "vector-effect=\"non-scaling-stroke\"/>",
+      from.x,
+      from.y,
+      to.x,
+      to.y);
+}
+
+// Where it was tapped, or where a swipe led to, over the picture.
 std::string mark_of(const TraceStep& step) {
   if (!step.action) return {};
   const Action& a = *step.action;
-  std::string shape;
-  if (a.kind == ActionKind::swipe)
-    shape = format(
-        "<line x1=\"{}\" y1=\"{}\" x2=\"{}\" y2=\"{}\" stroke=\"red\" stroke-width=\"12\"/>"
-        "<circle cx=\"{}\" cy=\"{}\" r=\"20\" fill=\"red\"/>",
-        a.at.x,
-        a.at.y,
-        a.to.x,
-        a.to.y,
-        a.to.x,
-        a.to.y);
-  else if (a.kind == ActionKind::tap || a.kind == ActionKind::double_tap ||
-           a.kind == ActionKind::long_press)
-    shape = format(
-        "<circle cx=\"{}\" cy=\"{}\" r=\"32\" fill=\"none\" stroke=\"red\" stroke-width=\"10\"/>",
-        a.at.x,
-        a.at.y);
-  if (shape.empty()) return {};
+  const bool is_swipe = a.kind == ActionKind::swipe;
+  if (!is_swipe && !is_touch(a.kind)) return {};
+  const std::string shape = is_swipe ? line_between(a.at, a.to) + ring_at(a.to) : ring_at(a.at);
   return "<svg viewBox=\"0 0 1000 1000\" preserveAspectRatio=\"none\">" + shape + "</svg>";
 }
 

@@ -42,7 +42,7 @@ TEST(Trace, AFolderThatStepsThrough) {
   EXPECT_EQ(read_file(folder + "/step-001.png"), "PNG");
   const std::string first = read_file(folder + "/step-001.html");
   EXPECT_NE(first.find("href=\"step-002.html\""), std::string::npos);
-  EXPECT_NE(first.find("<circle cx=\"250\" cy=\"500\""), std::string::npos);
+  EXPECT_NE(first.find("<ellipse cx=\"250\" cy=\"500\""), std::string::npos);
   EXPECT_NE(first.find("<img src=\"step-001.png\""), std::string::npos);
   EXPECT_NE(read_file(folder + "/step-002.html").find("no picture"), std::string::npos);
   EXPECT_NE(read_file(folder + "/index.html").find("All &lt;done&gt;."), std::string::npos);

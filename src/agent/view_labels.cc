@@ -68,9 +68,11 @@ std::vector<View> views_in(std::string_view dump) {
     const std::string_view node = dump.substr(at, dump.find('>', at) - at);
     const std::optional<Box> box = box_of(attribute(node, "bounds"));
     if (!box) continue;
-    const std::string text = attribute(node, "text"), described = attribute(node, "content-desc");
+    std::string text = attribute(node, "text");
+    const std::string described = attribute(node, "content-desc");
+    if (!text.empty() && !described.empty()) text += ' ';
     out.push_back({.box = *box,
-                   .text = text + (text.empty() || described.empty() ? "" : " ") + described,
+                   .text = text += described,
                    .is_clickable = attribute(node, "clickable") == "true"});
   }
   return out;
