@@ -341,3 +341,19 @@ def test_ctrl_c_ends_a_run(world):
     process.send_signal(2)
     _, err = process.communicate(timeout=20)
     assert process.returncode == 130 and "interrupted" in err
+
+
+def test_quern_serves_what_the_agent_asks(world):
+    """The tiny random model: what it says means nothing, but every request of the agent is taken as it is."""
+    process = subprocess.Popen([QUERN, "serve", "tests/golden/glm4v", "--port", "0", "--max-model-len", "4096"], cwd=ROOT, text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    try:
+        port = json.loads(process.stdout.readline())["port"]
+        phone = world.begin(None)
+        code, _, err = world.run("Open the mail", "--base-url", f"http://127.0.0.1:{port}", "--constrain", "--max-tokens", "60", "--max-steps", "2",
+                                 "--sensitive", "deny")
+        assert code in (0, 1) and world.steps() and world.steps()[0]["answer"], err
+        assert not phone.was_rebooted
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
