@@ -25,6 +25,7 @@ void add_repair_command(CLI::App& parent, int& exit_code);
 void add_quantize_command(CLI::App& parent, int& exit_code);
 void add_compare_command(CLI::App& parent, int& exit_code);
 void add_bench_command(CLI::App& parent, int& exit_code);  // bench.cc, bench/
+void add_agent_command(CLI::App& parent, int& exit_code);
 void add_pull_command(CLI::App& parent, int& exit_code);
 void add_cache_commands(CLI::App& parent, int& exit_code);   // cached.cc: ls, show, rm
 void add_page_commands(CLI::App& parent, int& exit_code);    // completion.cc: completion, man

@@ -82,6 +82,7 @@ int run(int argc, char** argv) {
   add_quantize_command(app, exit_code);
   add_compare_command(app, exit_code);
   add_bench_command(app, exit_code);
+  add_agent_command(app, exit_code);
   add_pull_command(app, exit_code);
   add_cache_commands(app, exit_code);
   add_page_commands(app, exit_code);

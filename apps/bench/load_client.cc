@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <memory>
-#include <nlohmann/json.hpp>
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -51,14 +50,6 @@ long status_of(CURL* easy) {
   long status = 0;
   curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
   return status;
-}
-
-size_t append_body(char* data, size_t size, size_t count, void* user) {
-  constexpr size_t kMost = size_t{16} << 20;
-  auto& body = *static_cast<std::string*>(user);
-  if (body.size() + size * count > kMost) return 0;
-  body.append(data, size * count);
-  return size * count;
 }
 
 std::string what_failed(CURLcode code, CURL* easy, const EventReader& reader) {
@@ -220,70 +211,7 @@ class Load {
   LoadResult result_;
 };
 
-// What a server says of an error, in OpenAI's form or in its own.
-std::string said_in(const std::string& body) {
-  EventReader reader;
-  reader.feed(body + "\n", [](EventNews) {});
-  const std::string said = reader.error();
-  return said.empty() ? said : ": " + said;
-}
-
-Json answer_of(const Easy& easy, const std::string& url) {
-  std::string body;
-  curl_easy_setopt(easy.get(), CURLOPT_WRITEFUNCTION, append_body);
-  curl_easy_setopt(easy.get(), CURLOPT_WRITEDATA, &body);
-  if (const CURLcode code = curl_easy_perform(easy.get()); code != CURLE_OK)
-    fail(ErrorCode::unavailable,
-         "{}: {}; is a server running there? Start one with quern serve MODEL --port N, or give "
-         "MODEL without an address and one is started for the bench",
-         url,
-         curl_easy_strerror(code));
-  if (const long status = status_of(easy.get()); status != 200)
-    fail(status == 401 ? ErrorCode::invalid_argument : ErrorCode::unavailable,
-         "{}: HTTP {}{}",
-         url,
-         status,
-         status == 401 ? ": the server wants its --api-key" : said_in(body));
-  return parse_json(body, url);
-}
-
 }  // namespace
-
-Json get_json(const Endpoint& endpoint, const std::string& path) {
-  const Headers headers = headers_of(endpoint);
-  const Easy easy = open_handle(endpoint, path, headers);
-  curl_easy_setopt(easy.get(), CURLOPT_TIMEOUT, 60L);
-  return answer_of(easy, endpoint.base_url + path);
-}
-
-Json post_json(const Endpoint& endpoint, const std::string& path, const std::string& body) {
-  const Headers headers = headers_of(endpoint);
-  const Easy easy = open_handle(endpoint, path, headers);
-  curl_easy_setopt(easy.get(), CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(body.size()));
-  curl_easy_setopt(easy.get(), CURLOPT_POSTFIELDS, body.c_str());
-  curl_easy_setopt(easy.get(), CURLOPT_TIMEOUT, 3600L);
-  return answer_of(easy, endpoint.base_url + path);
-}
-
-ServedModel find_served(const Endpoint& endpoint, const std::string& wanted) {
-  const Json models = get_json(endpoint, "/v1/models");
-  const Json* found = nullptr;
-  if (models.is_object() && models.contains("data") && models.at("data").is_array())
-    for (const Json& model : models.at("data"))
-      if (model.is_object() && model.contains("id") && model.at("id").is_string() &&
-          (found == nullptr || model.at("id") == wanted))
-        found = &model;
-  if (found == nullptr)
-    fail(ErrorCode::unavailable,
-         "{}/v1/models lists no model: is this an OpenAI server?",
-         endpoint.base_url);
-  ServedModel out{.id = found->at("id").get<std::string>(), .root = {}};
-  if (found->contains("root") && found->at("root").is_string())
-    out.root = found->at("root").get<std::string>();
-  if (found->contains("max_model_len") && found->at("max_model_len").is_number_integer())
-    out.max_model_len = found->at("max_model_len").get<int64_t>();
-  return out;
-}
 
 LoadResult send_load(const Endpoint& endpoint,
                      const std::string& path,

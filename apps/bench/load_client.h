@@ -7,29 +7,17 @@
 #include <string>
 #include <vector>
 
-#include "base/json.h"
+#include "agent/api_client.h"
 
 namespace quern::bench {
 
-struct Endpoint {
-  std::string base_url;  // without a slash at its end
-  std::string api_key;   // empty: none
-};
-
-// GET. Throws unavailable, saying what to do, if nobody answers; the server's error for any other
-// status than 200.
-Json get_json(const Endpoint& endpoint, const std::string& path);
-
-// POST of a JSON body. Throws likewise, with what the server says of an error.
-Json post_json(const Endpoint& endpoint, const std::string& path, const std::string& body);
-
-// A model that /v1/models lists.
-struct ServedModel {
-  std::string id, root;
-  int64_t max_model_len = 0;  // 0: the server does not say
-};
-// That of the name `wanted`, or the first. Throws unavailable if none is listed.
-ServedModel find_served(const Endpoint& endpoint, const std::string& wanted);
+// What a load and the questions around it are sent to; one question at a time is the agent's
+// client.
+using agent::Endpoint;
+using agent::find_served;
+using agent::get_json;
+using agent::post_json;
+using agent::ServedModel;
 
 struct TimedRequest {
   double at_s = 0;   // since the start of the load

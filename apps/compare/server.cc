@@ -13,6 +13,7 @@ namespace quern::compare {
 namespace {
 
 constexpr int kAtOnce = 8;
+constexpr int64_t kAnswerS = 3600;    // a slow model on a slow machine
 constexpr size_t kBytesPerToken = 4;  // of prose, about
 
 // The text of the first choice: of a completion, or a chat's message.
@@ -36,7 +37,8 @@ eval::ItemResult ask(const Server& server, const eval::Task& task, const eval::T
   body["model"] = server.model;
   const char* path = item.messages ? "/v1/chat/completions" : "/v1/completions";
   eval::ItemResult out;
-  out.answer = text_of(bench::post_json(server.endpoint, path, json_text(body)));
+  out.answer = text_of(bench::post_json(
+      server.endpoint, path, json_text(body), {.timeout_s = kAnswerS, .stop = nullptr}));
   eval::judge_answer(item, out);
   return out;
 }
