@@ -40,9 +40,10 @@ enum class Kind : uint8_t { head, attention, mlp, experts, tower };
 
 Kind kind_of(std::string_view path) {
   const auto has = [&](std::string_view part) { return path.find(part) != std::string_view::npos; };
-  for (const std::string_view tower : {"visual", "vision", "audio_", "multi_modal_projector"})
+  for (const std::string_view tower :
+       {"visual", "vision", "audio_", "model.encoder.", "multi_modal_projector"})
     if (has(tower)) return Kind::tower;
-  if (has("self_attn")) return Kind::attention;
+  if (has("self_attn") || has("encoder_attn")) return Kind::attention;
   if (has(".experts.")) return Kind::experts;
   if (has("layers.")) return Kind::mlp;
   return Kind::head;
@@ -50,12 +51,18 @@ Kind kind_of(std::string_view path) {
 
 // The layer that says how inner units are dealt out: experts that all tokens share have fewer.
 bool is_dense_down(std::string_view path) {
-  return path.ends_with("down_proj") && path.find("shared_experts") == std::string_view::npos;
+  const bool is_down = path.ends_with("down_proj") || path.ends_with(".fc2");
+  return is_down && path.find("shared_experts") == std::string_view::npos;
 }
 
 bool is_last_part(std::string_view path, std::string_view name) {
   return path.ends_with(name) &&
          (path.size() == name.size() || path[path.size() - name.size() - 1] == '.');
+}
+
+// Its columns are those of the query heads.
+bool is_attention_output(std::string_view path) {
+  return is_last_part(path, "o_proj") || is_last_part(path, "self_attn.out_proj");
 }
 
 void add_weight(const LoadedWeight& w, int64_t head_size, RankPlan& out) {
@@ -77,7 +84,7 @@ void add_weight(const LoadedWeight& w, int64_t head_size, RankPlan& out) {
     case Kind::attention:
       bytes.attention += w.bytes;
       out.layer_products += products;
-      if (is_last_part(w.path, "o_proj")) out.heads = w.held[1] / head_size;
+      if (is_attention_output(w.path)) out.heads = w.held[1] / head_size;
       break;
     case Kind::experts:
       bytes.experts += w.bytes;
@@ -176,7 +183,7 @@ ModelAxes axes_of(const PlanSubjects& subjects) {
                 .max_positions = info.max_positions,
                 .has_vision = info.has_vision};
   for (const LoadedWeight& w : builder.loaded()) {
-    if (kind_of(w.path) == Kind::attention && is_last_part(w.path, "o_proj"))
+    if (kind_of(w.path) == Kind::attention && is_attention_output(w.path))
       out.heads = w.whole[1] / info.head_size;
     if (kind_of(w.path) == Kind::experts && is_last_part(w.path, "down_proj")) {
       out.experts = w.stands.copies;

@@ -31,8 +31,9 @@ class LogitProcessor {
 using LogitHook = std::function<void(std::span<float> logits, std::span<const int32_t> history)>;
 
 // In the order of vLLM 0.11's sampler: the model's hook, allowed ids, bad words, minimum length,
-// bias, penalties; then the rules of speech, and the grammar, which throws invalid_argument where the others have banned all
-// that it allows. `params` and `hook` must outlive the chain. Empty if nothing is asked for.
+// bias, penalties; then the rules of speech, and the grammar, which throws invalid_argument where
+// the others have banned all that it allows. `params` and `hook` must outlive the chain. Empty if
+// nothing is asked for.
 std::vector<std::unique_ptr<LogitProcessor>> make_logit_processors(const SamplingParams& params,
                                                                    const LogitHook& hook);
 

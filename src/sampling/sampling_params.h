@@ -33,7 +33,8 @@ struct SamplingParams {
   int logprobs = -1;                            // -1: none; n: the chosen token's and the n best
   int prompt_logprobs = -1;                     // the same of every prompt token but the first
   std::shared_ptr<const Grammar> grammar;       // what the output must be; null: anything
-  std::shared_ptr<const SpeechRules> speech;    // it is the transcript of a recording; null: it is not
+  std::shared_ptr<const SpeechRules>
+      speech;  // it is the transcript of a recording; null: it is not
 
   // Throws invalid_argument naming the field and its bounds.
   void validate(int64_t vocab_size) const;

@@ -19,11 +19,11 @@
 namespace quern {
 
 struct TranscriptOptions {
-  std::string language = {};     // "en"; empty: what the model hears, where it knows several
-  bool translates = false;  // into English
-  bool has_times = false;   // of pieces; recordings of more than one window have them in any case
-  std::vector<int32_t> prompt = {};      // text before the recording, without <|startofprev|>
-  bool shows_earlier_text = false;  // each window is told the text of those before
+  std::string language = {};  // "en"; empty: what the model hears, where it knows several
+  bool translates = false;    // into English
+  bool has_times = false;     // of pieces; recordings of more than one window have them in any case
+  std::vector<int32_t> prompt = {};  // text before the recording, without <|startofprev|>
+  bool shows_earlier_text = false;   // each window is told the text of those before
   std::vector<double> temperatures = {0, 0.2, 0.4, 0.6, 0.8, 1};
   // A text is tried again at the next temperature where its tokens are less likely on average, or
   // its bytes more repetitive; empty: it is not.
@@ -37,9 +37,9 @@ struct TranscriptOptions {
 
 // Speech between two times.
 struct SpeechPiece {
-  double start = 0, end = 0;    // seconds
+  double start = 0, end = 0;         // seconds
   std::vector<int32_t> tokens = {};  // times included
-  int64_t window = 0;           // frame at which its window begins
+  int64_t window = 0;                // frame at which its window begins
   double temperature = 0, mean_logprob = 0, compression = 0, no_speech = 0;
 };
 
