@@ -6,6 +6,10 @@
 One process, one thread unless asked. Run it at the lowest priority (`chrt -i 0 nice -n 19`); a benchmark pauses it by
 creating STATE/pause. The state (weights, their running mean, optimiser, curriculum) is written every few minutes and on
 SIGTERM; log.jsonl holds one line per report. README.md says why the steps are as they are.
+
+    python training/sight/train.py --compact        # the running mean of the weights in bfloat16, and the curriculum, to keep in git
+
+A folder without a state begins with what is kept there.
 """
 import argparse
 import json
@@ -15,10 +19,15 @@ import time
 
 import torch
 import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from data import Painter
 from model import CONFIG, Sight, to_patches
 from tokens import SPECIAL, encode, spell
+
+
+KEPT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "kept.safetensors")
 
 
 def prompt_ids(question, image_tokens):
@@ -133,7 +142,9 @@ class Trainer:
         self.mean.load_state_dict(self.model.state_dict())
         self.optimiser = torch.optim.AdamW(self.model.parameters(), lr=1.0, betas=(0.9, 0.98), weight_decay=0.02, fused=True)
         self.path, self.steps = os.path.join(options.state, "state.pt"), 0
-        if os.path.exists(self.path):
+        if not os.path.exists(self.path) and os.path.exists(KEPT):
+            self.begin_with_kept()
+        elif os.path.exists(self.path):
             state = torch.load(self.path)
             self.model.load_state_dict(state["model"])
             self.mean.load_state_dict(state["mean"])
@@ -162,6 +173,17 @@ class Trainer:
                 keep = 0.98 if self.level.seen > 50_000 else 0.8
                 torch._foreach_lerp_(list(self.mean.parameters()), list(self.model.parameters()), 1 - keep)
         return loss.item()
+
+    def begin_with_kept(self):
+        with safe_open(KEPT, "pt") as kept:
+            weights = {name: kept.get_tensor(name).float() for name in kept.keys()}
+            self.level.__dict__.update(json.loads(kept.metadata()["level"]))
+        for model in (self.model, self.mean):
+            model.load_state_dict(weights)
+
+    def keep(self):
+        weights = {name: weight.to(torch.bfloat16).contiguous() for name, weight in self.mean.state_dict().items()}
+        save_file(weights, KEPT, {"format": "pt", "level": json.dumps(self.level.__dict__)})
 
     def save(self):
         torch.save({"model": self.model.state_dict(), "mean": self.mean.state_dict(), "level": self.level.__dict__,
@@ -206,6 +228,7 @@ def main():
     args.add_argument("--knee", type=float, default=2e5, help="samples after which the rate falls")
     args.add_argument("--every", type=float, default=120, help="seconds between reports")
     args.add_argument("--seed", type=int, default=1)
+    args.add_argument("--compact", action="store_true", help="write kept.safetensors from the state, and train no more")
     options = args.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
@@ -213,7 +236,10 @@ def main():
     trainer = Trainer(options)
     size = sum(p.numel() for p in trainer.model.parameters())
     print(f"{size / 1e6:.2f} M parameters, {trainer.level.seen} samples seen", flush=True)
-    trainer.train()
+    if options.compact:
+        trainer.keep()
+    else:
+        trainer.train()
 
 
 if __name__ == "__main__":
