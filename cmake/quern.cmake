@@ -41,12 +41,17 @@ endfunction()
 # -DQUERN_UNITY=OFF compiles every file by itself, as clang-tidy wants it (./dev lint).
 find_program(QUERN_PYTHON python3 REQUIRED)
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/cmake/unity.py)
+set(QUERN_HEADER_NAMES ${PROJECT_BINARY_DIR}/header_names.txt)  # read once for all targets
+if(QUERN_UNITY)
+  execute_process(COMMAND ${QUERN_PYTHON} ${PROJECT_SOURCE_DIR}/cmake/unity.py ${PROJECT_SOURCE_DIR}
+    OUTPUT_FILE ${QUERN_HEADER_NAMES} COMMAND_ERROR_IS_FATAL ANY)
+endif()
 function(quern_unity target)
   if(NOT QUERN_UNITY)
     return()
   endif()
   get_target_property(sources ${target} SOURCES)
-  execute_process(COMMAND ${QUERN_PYTHON} ${PROJECT_SOURCE_DIR}/cmake/unity.py ${PROJECT_SOURCE_DIR} ${CMAKE_CURRENT_SOURCE_DIR} ${sources}
+  execute_process(COMMAND ${QUERN_PYTHON} ${PROJECT_SOURCE_DIR}/cmake/unity.py ${QUERN_HEADER_NAMES} ${CMAKE_CURRENT_SOURCE_DIR} ${sources}
     OUTPUT_VARIABLE lines OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
   string(REPLACE "\n" ";" lines "${lines}")
   foreach(line ${lines})

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which source files are compiled together: quern_unity() of quern.cmake asks when it configures.
 
-    unity.py ROOT FOLDER FILE...    prints a line "GROUP FILE" for each file that is in a group
+    unity.py ROOT                       prints the names that headers use, for NAMES
+    unity.py NAMES FOLDER FILE...       prints a line "GROUP FILE" for each file that is in a group
 
 Files of one group become one translation unit. What stands in the unnamed namespace of one must not be found from another: a twin of the
 same signature is an error of the compiler, but one of another may take calls that were meant for somebody else, or hide a function of a
@@ -75,8 +76,10 @@ def used_by_headers(root):
 
 
 def main():
-    root, folder = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
-    used = used_by_headers(root)
+    if len(sys.argv) == 2:
+        print("\n".join(sorted(used_by_headers(pathlib.Path(sys.argv[1])))))
+        return
+    used, folder = set(pathlib.Path(sys.argv[1]).read_text().split()), pathlib.Path(sys.argv[2])
     groups = []  # [files, their own names, their words]
     for file in sys.argv[3:]:
         path = folder / file
