@@ -22,18 +22,14 @@
 #include "nn/decoder_model.h"
 #include "nn/mlp.h"
 #include "nn/norm.h"
+#include "nn/sound_stem.h"
 #include "nn/tower_block.h"
-#include "nn/vision_input.h"
-#include "ops/elementwise.h"
-#include "ops/unfold.h"
 
 namespace quern {
 namespace {
 
 constexpr int32_t kAudioToken = 59260;  // <|pad|>
 constexpr double kNormEps = 1e-5, kTheta = 10000, kRotaryShare = 0.5;
-constexpr ops::TapLayout kFirstTaps{.taps = 3, .stride = 1, .padding = 1},
-    kSecondTaps{.taps = 3, .stride = 2, .padding = 1};
 
 struct EncoderConfig {
   int64_t layers = 0, width = 0, bands = 0;
@@ -125,8 +121,7 @@ class Encoder final : public AudioTower {
   Encoder(const Places& at, const EncoderConfig& c, int64_t out, InPlaceOp projector_act)
       : config_(c),
         rope_(Rope::from(at.encoder, at.encoder.config().sub("audio_config"), c.rotary, kDefaults)),
-        conv1_(at.encoder.whole({"conv1"}, c.width, c.bands * kFirstTaps.taps, Bias::present)),
-        conv2_(at.encoder.whole({"conv2"}, c.width, c.width * kSecondTaps.taps, Bias::present)),
+        stem_(at.encoder, c.bands, c.width),
         last_norm_(at.norm, c.width, kNormEps),
         projector_(at.projector,
                    at.projector_in,
@@ -138,13 +133,7 @@ class Encoder final : public AudioTower {
 
   Tensor operator()(Ctx& ctx, const MediaInput& media, Probe* probe) const override {
     check(media);
-    const auto convolve = [&](const Linear& conv, const Tensor& x, const ops::TapLayout& taps) {
-      Tensor y = conv(ctx, ops::unfold(ctx, x, taps));
-      ops::gelu_(ctx, y);
-      return y;
-    };
-    Tensor h =
-        convolve(conv2_, convolve(conv1_, patch_values(ctx, media), kFirstTaps), kSecondTaps);
+    Tensor h = stem_(ctx, media);
     std::vector<int32_t> positions(static_cast<size_t>(h.dim(0)));
     std::iota(positions.begin(), positions.end(), 0);
     const RopeTables rope = rope_.tables(ctx, positions, 1);
@@ -162,8 +151,7 @@ class Encoder final : public AudioTower {
   static inline const RopeDefaults kDefaults{.theta = kTheta};
 
   void check(const MediaInput& media) const {
-    const int64_t values =
-        media.rows > 0 ? kSecondTaps.outputs(kFirstTaps.outputs(media.rows)) * config_.width : 0;
+    const int64_t values = media.rows > 0 ? SoundStem::rows(media.rows) * config_.width : 0;
     const bool is_whole = values > 0 && values % config_.inner == 0;
     if (is_whole && media.row_size == config_.bands && media.tokens <= values / config_.inner)
       return;
@@ -179,7 +167,7 @@ class Encoder final : public AudioTower {
 
   EncoderConfig config_;
   Rope rope_;
-  Linear conv1_, conv2_;
+  SoundStem stem_;
   std::vector<EncoderBlock> blocks_;
   LayerNorm last_norm_;
   PlainMlp projector_;

@@ -28,18 +28,15 @@
 #include "nn/mlp.h"
 #include "nn/norm.h"
 #include "nn/ranks.h"
+#include "nn/sound_stem.h"
 #include "nn/tower_block.h"
-#include "nn/vision_input.h"
 #include "ops/attention.h"
 #include "ops/elementwise.h"
-#include "ops/unfold.h"
 
 namespace quern {
 namespace {
 
 constexpr double kNormEps = 1e-5;
-constexpr ops::TapLayout kFirstTaps{.taps = 3, .stride = 1, .padding = 1},
-    kSecondTaps{.taps = 3, .stride = 2, .padding = 1};
 
 // Of the encoder or the decoder.
 struct StackConfig {
@@ -110,8 +107,7 @@ class Encoder {
   Encoder(const Builder& b, const WhisperConfig& c)
       : bands_(c.bands),
         rows_(c.sound_rows),
-        conv1_(b.whole({"conv1"}, c.width, c.bands * kFirstTaps.taps, Bias::present)),
-        conv2_(b.whole({"conv2"}, c.width, c.width * kSecondTaps.taps, Bias::present)),
+        stem_(b, c.bands, c.width),
         positions_(b, "embed_positions", c.sound_rows, c.width),
         norm_(b / "layer_norm", c.width, kNormEps) {
     for (int64_t i = 0; i < c.encoder.layers; ++i) blocks_.emplace_back(b / "layers" / i, c);
@@ -120,13 +116,7 @@ class Encoder {
   // [E, D]
   Tensor operator()(Ctx& ctx, const MediaInput& media, Probe* probe) const {
     check(media);
-    const auto convolve = [&](const Linear& conv, const Tensor& x, const ops::TapLayout& taps) {
-      Tensor y = conv(ctx, ops::unfold(ctx, x, taps));
-      ops::gelu_(ctx, y);
-      return y;
-    };
-    Tensor h =
-        convolve(conv2_, convolve(conv1_, patch_values(ctx, media), kFirstTaps), kSecondTaps);
+    Tensor h = stem_(ctx, media);
     std::vector<int32_t> places(static_cast<size_t>(rows_));
     std::iota(places.begin(), places.end(), 0);
     ops::add_(ctx, h, positions_(ctx, places));
@@ -140,7 +130,7 @@ class Encoder {
  private:
   void check(const MediaInput& media) const {
     const bool is_window = media.rows > 0 && media.row_size == bands_ && media.tokens == rows_ &&
-                           kSecondTaps.outputs(kFirstTaps.outputs(media.rows)) == rows_;
+                           SoundStem::rows(media.rows) == rows_;
     if (is_window) return;
     fail(ErrorCode::invalid_argument,
          "a window of {} frames of {} mel bands for {} rows: the model expects {} frames of {} for "
@@ -148,13 +138,13 @@ class Encoder {
          media.rows,
          media.row_size,
          media.tokens,
-         rows_ * kSecondTaps.stride,
+         2 * rows_,
          bands_,
          rows_);
   }
 
   int64_t bands_, rows_;
-  Linear conv1_, conv2_;
+  SoundStem stem_;
   Embedding positions_;
   std::vector<EncoderBlock> blocks_;
   LayerNorm norm_;
