@@ -59,14 +59,6 @@ Task<> answer_whole(const GenerationJob& job,
   co_await exchange.respond(json_response(job.format->whole(answers, generation.usage())));
 }
 
-HttpResponse event_stream_head() {
-  HttpResponse head;
-  head.content_type = "text/event-stream; charset=utf-8";
-  // Proxies are to pass each event on at once.
-  head.headers = {{"Cache-Control", "no-cache"}, {"X-Accel-Buffering", "no"}};
-  return head;
-}
-
 // What is to be sent now: events of new deltas, and the end of the stream if it has come.
 std::string next_events(Generation& generation, GenerationMeter& meter, AnswerStream& stream) {
   const auto deltas = generation.poll();

@@ -104,6 +104,14 @@ HttpResponse error_response(int status, std::string message, std::string code) {
   return response_of(make_api_error(status, std::move(message), std::move(code)));
 }
 
+HttpResponse event_stream_head() {
+  HttpResponse head;
+  head.content_type = "text/event-stream; charset=utf-8";
+  // Proxies are to pass each event on at once.
+  head.headers = {{"Cache-Control", "no-cache"}, {"X-Accel-Buffering", "no"}};
+  return head;
+}
+
 std::string query_value(std::string_view query, std::string_view name) {
   while (!query.empty()) {
     const std::string_view pair = query.substr(0, query.find('&'));

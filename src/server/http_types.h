@@ -43,6 +43,8 @@ HttpResponse json_response(std::string body, int status = 200);
 // The OpenAI error body of an exception, with Retry-After where trying again may help.
 HttpResponse error_response(const std::exception& error);
 HttpResponse error_response(int status, std::string message, std::string code);
+// The head of an answer in server-sent events.
+HttpResponse event_stream_head();
 // The value of `name` in a query ("a=1&b=2"), percent-escapes decoded; empty if it is not there.
 std::string query_value(std::string_view query, std::string_view name);
 

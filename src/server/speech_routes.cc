@@ -8,18 +8,6 @@
 namespace quern {
 namespace {
 
-void check_model(const TranscriptionRequest& request, const ServiceInfo& info) {
-  const auto& names = info.names;
-  if (request.model.empty() || std::find(names.begin(), names.end(), request.model) != names.end())
-    return;
-  throw RequestError(ErrorCode::not_found,
-                     "model",
-                     format("the model \"{:.200}\" is not served here; this server has \"{}\"",
-                            request.model,
-                            names.front()),
-                     "model_not_found");
-}
-
 struct SpeechJob {
   TranscriptFormat format = TranscriptFormat::json;
   bool stream = false;
@@ -34,7 +22,7 @@ SpeechJob make_speech_job(RouteContext& context, Exchange& exchange, bool transl
   const std::string body = std::move(http.body);
   TranscriptionRequest request = TranscriptionRequest::parse(
       parse_form_data(body, http.header("content-type")), translates, job.ignored);
-  check_model(request, context.service.info());
+  check_model(context.service.info(), request.model);
   job.format = request.format;
   job.stream = request.stream;
   job.transcription = make_transcription(context.service,
@@ -75,10 +63,7 @@ std::string event_of(const std::string& data) {
 // What failed in the midst of a stream is told in its last event.
 Task<> answer_in_events(SpeechJob& job, RouteContext& context, Exchange& exchange) {
   poll(*job.transcription, context);  // a full queue is an error of its own
-  HttpResponse head;
-  head.content_type = "text/event-stream; charset=utf-8";
-  head.headers = {{"Cache-Control", "no-cache"}, {"X-Accel-Buffering", "no"}};
-  co_await exchange.begin_stream(std::move(head));
+  co_await exchange.begin_stream(event_stream_head());
   while (exchange.is_open()) {
     std::string events;
     bool is_over = false;
