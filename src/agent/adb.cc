@@ -110,13 +110,18 @@ Adb::ShellAnswer Adb::shell(const std::vector<std::string>& words) {
   return answer;
 }
 
-Adb::ShellAnswer Adb::ask(const std::vector<std::string>& words) {
+template <typename Call>
+auto Adb::twice_if_lost(Call call) {
   try {
-    return shell(words);
+    return call();
   } catch (const DeviceLost&) {
     reconnect();
-    return shell(words);
+    return call();
   }
+}
+
+Adb::ShellAnswer Adb::ask(const std::vector<std::string>& words) {
+  return twice_if_lost([&] { return shell(words); });
 }
 
 std::string Adb::bytes(const std::vector<std::string>& words) {
@@ -127,12 +132,7 @@ std::string Adb::bytes(const std::vector<std::string>& words) {
 }
 
 std::string Adb::ask_bytes(const std::vector<std::string>& words) {
-  try {
-    return bytes(words);
-  } catch (const DeviceLost&) {
-    reconnect();
-    return bytes(words);
-  }
+  return twice_if_lost([&] { return bytes(words); });
 }
 
 }  // namespace quern::agent

@@ -58,6 +58,8 @@ class Adb {
   bool is_remote() const { return options_.serial.find(':') != std::string::npos; }
   std::string absence();  // empty: the phone is there
   CommandResult device_command(std::vector<std::string> words);
+  template <typename Call>
+  auto twice_if_lost(Call call);
 
   AdbRunner run_;
   Pause pause_;

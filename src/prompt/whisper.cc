@@ -54,15 +54,13 @@ class TokenFinder {
   TokenFinder(const Config& generation, const Tokenizer& tokenizer)
       : generation_(generation), tokenizer_(tokenizer) {}
 
-  int32_t find(const char* key, std::initializer_list<const char*> texts) const {
-    if (generation_.has(key))
-      return static_cast<int32_t>(generation_.integer(key, 0, tokenizer_.vocab_size() - 1));
-    for (const char* text : texts)
-      if (const auto id = tokenizer_.token_to_id(text)) return *id;
-    return -1;
+  int32_t called(const char* text) const { return tokenizer_.token_to_id(text).value_or(-1); }
+  int32_t find(const char* key, const char* text) const {
+    if (!generation_.has(key)) return called(text);
+    return static_cast<int32_t>(generation_.integer(key, 0, tokenizer_.vocab_size() - 1));
   }
   int32_t need(const char* key, const char* text) const {
-    const int32_t id = find(key, {text});
+    const int32_t id = find(key, text);
     if (id < 0)
       fail(ErrorCode::data_loss,
            "{}: no {}, and the tokenizer knows no {}: these are not the files of a Whisper",
@@ -123,7 +121,7 @@ WhisperTokens WhisperTokens::read(const std::string& folder, const Tokenizer& to
   t.start = finder.need("decoder_start_token_id", "<|startoftranscript|>");
   t.end = finder.need("eos_token_id", "<|endoftext|>");
   t.no_times = finder.need("no_timestamps_token_id", "<|notimestamps|>");
-  t.previous = finder.find("prev_sot_token_id", {"<|startofprev|>"});
+  t.previous = finder.find("prev_sot_token_id", "<|startofprev|>");
   t.no_speech = t.no_times - 1;  // as the reference finds it; older vocabularies say <|nocaptions|>
   t.never = ids_in(generation, "suppress_tokens");
   t.never_first = ids_in(generation, "begin_suppress_tokens");
@@ -131,8 +129,8 @@ WhisperTokens WhisperTokens::read(const std::string& folder, const Tokenizer& to
       generation.integer_or("max_initial_timestamp_index", t.most_steps_before, 0, 1 << 20));
   add_languages(generation, tokenizer.vocab_size(), t);
   if (t.languages.empty()) return t;
-  t.transcribe = finder.find("", {"<|transcribe|>"});
-  t.translate = finder.find("", {"<|translate|>"});
+  t.transcribe = finder.called("<|transcribe|>");
+  t.translate = finder.called("<|translate|>");
   if (generation.has("task_to_id")) {
     const Config tasks = generation.sub("task_to_id");
     t.transcribe = static_cast<int32_t>(tasks.integer_or("transcribe", t.transcribe));

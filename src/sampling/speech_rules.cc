@@ -97,7 +97,8 @@ void SpeechRules::validate(int64_t vocab_size) const {
   for (const int32_t id : never_first) check(id);
   if (!has_times) return;
   for (const int32_t id : {end, no_times, first_time}) check(id);
-  check(int64_t{most_steps_before} < 0 ? -1 : 0);
+  if (most_steps_before < 0)
+    fail(ErrorCode::data_loss, "the first time is at most {} steps late", most_steps_before);
 }
 
 std::unique_ptr<LogitProcessor> make_speech_rules(std::shared_ptr<const SpeechRules> rules) {
