@@ -15,7 +15,7 @@ std::vector<float> plain(const Tensor& x, const TapLayout& layout) {
   for (int64_t t = 0; t < layout.outputs(x.dim(0)); ++t)
     for (int64_t c = 0; c < x.dim(1); ++c)
       for (int64_t tap = 0; tap < layout.taps; ++tap) {
-        const int64_t frame = t * layout.stride + tap - layout.padding;
+        const int64_t frame = t * layout.stride + tap * layout.dilation - layout.padding;
         const bool is_inside = frame >= 0 && frame < x.dim(0);
         out.push_back(is_inside ? x.data<float>()[frame * x.stride(0) + c] : 0);
       }
@@ -26,10 +26,13 @@ TEST(Unfold, EveryLayoutAgreesWithPlainLoops) {
   for (const Isa isa : {Isa::scalar, probe_topology().isa})
     for (const int64_t frames : {1, 2, 3, 7, 64})
       for (const int64_t channels : {1, 3, 80})
-        for (const TapLayout layout : {TapLayout{.taps = 3, .stride = 1, .padding = 1},
-                                       TapLayout{.taps = 3, .stride = 2, .padding = 1},
-                                       TapLayout{.taps = 1, .stride = 1, .padding = 0},
-                                       TapLayout{.taps = 5, .stride = 3, .padding = 2}}) {
+        for (const TapLayout layout :
+             {TapLayout{.taps = 3, .stride = 1, .padding = 1},
+              TapLayout{.taps = 3, .stride = 2, .padding = 1},
+              TapLayout{.taps = 1, .stride = 1, .padding = 0},
+              TapLayout{.taps = 5, .stride = 3, .padding = 2},
+              TapLayout{.taps = 3, .padding = 2, .dilation = 2},
+              TapLayout{.taps = 3, .stride = 2, .padding = 5, .dilation = 5}}) {
           Machine machine(isa);
           const Tensor x = random_tensor({frames, channels + 2}, 1).slice(1, 1, channels + 1);
           const Tensor y = unfold(machine.ctx, x, layout);
@@ -65,11 +68,44 @@ TEST(Unfold, AProductWithItIsAConvolution) {
     }
 }
 
+TEST(UnfoldPlane, EveryLayoutAgreesWithPlainLoops) {
+  const PlaneTaps layouts[] = {
+      {.time = {.taps = 3, .padding = 1}, .bands = {.taps = 3, .stride = 2, .padding = 1}},
+      {.time = {.taps = 2, .stride = 3, .padding = 2, .dilation = 2}, .bands = {}},
+      {.time = {}, .bands = {.taps = 1, .stride = 2}}};
+  Machine machine(Isa::scalar);
+  const Tensor x = random_tensor({7, 5, 3}, 1);
+  const auto value = [&](int64_t t, int64_t f, int64_t c) {
+    const bool is_inside = t >= 0 && t < 7 && f >= 0 && f < 5;
+    return is_inside ? x.data<float>()[(t * 5 + f) * 3 + c] : 0;
+  };
+  for (const PlaneTaps& layout : layouts) {
+    const int64_t frames = layout.time.outputs(7);
+    std::vector<float> expected;
+    for (int64_t t = 1; t < frames; ++t)
+      for (int64_t f = 0; f < layout.bands.outputs(5); ++f)
+        for (int64_t i = 0; i < layout.time.taps; ++i)
+          for (int64_t j = 0; j < layout.bands.taps; ++j)
+            for (int64_t c = 0; c < 3; ++c)
+              expected.push_back(
+                  value(t * layout.time.stride + i * layout.time.dilation - layout.time.padding,
+                        f * layout.bands.stride + j * layout.bands.dilation - layout.bands.padding,
+                        c));
+    const Tensor y = unfold_plane(machine.ctx, x, layout, 1, frames);
+    EXPECT_TRUE(std::ranges::equal(y.span<float>(), expected));
+    EXPECT_EQ(y.dim(0), (frames - 1) * layout.bands.outputs(5));
+  }
+}
+
 TEST(Unfold, OnMetaItIsAShape) {
   MetaMachine machine(Isa::avx2);
   const Tensor x = Tensor::empty({3000, 128}, DType::f32, Device::meta());
   EXPECT_EQ(unfold(machine.ctx, x, {.taps = 3, .stride = 2, .padding = 1}).shape(),
             Shape({1500, 384}));
+  const Tensor plane = Tensor::empty({60, 80, 8}, DType::f32, Device::meta());
+  const PlaneTaps taps{.time = {.taps = 3, .padding = 1},
+                       .bands = {.taps = 3, .stride = 2, .padding = 1}};
+  EXPECT_EQ(unfold_plane(machine.ctx, plane, taps, 10, 60).shape(), Shape({2000, 72}));
 }
 
 }  // namespace

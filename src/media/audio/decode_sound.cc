@@ -115,12 +115,14 @@ void check_info(SoundFormat format, const SF_INFO& info) {
          kMostChannels);
 }
 
-// The mean of the channels of `frames` frames, in place: the first `frames` values.
-void mix(std::span<float> values, int64_t frames, int64_t channels) {
+// The mean of the channels of `frames` frames, or the first one, in place: the first `frames`
+// values.
+void mix(std::span<float> values, int64_t frames, int64_t channels, SoundChannel channel) {
+  const int64_t taken = channel == SoundChannel::first ? 1 : channels;
   for (int64_t i = 0; i < frames; ++i) {
     float sum = 0;
-    for (int64_t c = 0; c < channels; ++c) sum += values[static_cast<size_t>(i * channels + c)];
-    values[static_cast<size_t>(i)] = sum / static_cast<float>(channels);
+    for (int64_t c = 0; c < taken; ++c) sum += values[static_cast<size_t>(i * channels + c)];
+    values[static_cast<size_t>(i)] = sum / static_cast<float>(taken);
   }
 }
 
@@ -173,8 +175,11 @@ SoundFormat sound_format_of(Bytes bytes, const SoundLimits& limits) {
                      : "its first bytes are of no known format");
 }
 
-Sound decode_sound(Bytes bytes, int64_t rate_hz, const SoundLimits& limits) {
-  QUERN_CHECK(rate_hz >= kLeastFileRate && rate_hz <= kMostSoundRate, "{} Hz", rate_hz);
+Sound decode_sound(Bytes bytes, const SoundForm& form, const SoundLimits& limits) {
+  const bool is_resampled = form.rate_hz != SoundForm::kFileRate;
+  QUERN_CHECK(!is_resampled || (form.rate_hz >= kLeastFileRate && form.rate_hz <= kMostSoundRate),
+              "{} Hz",
+              form.rate_hz);
   const SoundFormat format = sound_format_of(bytes, limits);
   MemoryFile memory{bytes};
   SF_INFO info;
@@ -182,20 +187,20 @@ Sound decode_sound(Bytes bytes, int64_t rate_hz, const SoundLimits& limits) {
   check_info(format, info);
   const int64_t most_frames = limits.max_seconds * info.samplerate;
   std::vector<float> block(static_cast<size_t>(kBlockFrames * info.channels));
-  Sound sound{.samples = {}, .rate_hz = rate_hz};
-  Resampler resampler(info.samplerate, rate_hz);
+  Sound sound{.samples = {}, .rate_hz = is_resampled ? form.rate_hz : info.samplerate};
+  Resampler resampler(info.samplerate, sound.rate_hz);
   int64_t frames = 0;
   for (;;) {
     const sf_count_t got = sf_readf_float(file.get(), block.data(), kBlockFrames);
     if (got <= 0) break;
-    mix(block, got, info.channels);
+    mix(block, got, info.channels, form.channel);
     const auto mono = std::span(block).first(static_cast<size_t>(got));
     check_samples(format, mono, frames);
     frames += got;
     if (frames > most_frames)
       fail(ErrorCode::exhausted,
-           "{} recording: it is longer than {} seconds; send it in parts (a server's limit is "
-           "--max-audio-seconds)",
+           "{} recording: it is longer than {} seconds; send less of it, or parts (of chats and "
+           "transcripts the limit is a server's --max-audio-seconds)",
            name_of(format),
            limits.max_seconds);
     resampler.add(mono, sound.samples);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sources: Radford et al. 2022 (Whisper), section 2.2; Slaney 1998, "Auditory Toolbox" (bands);
-// transformers 5.23, feature_extraction_whisper.py, mel_filter_bank of audio_utils.py.
+// Sources: Radford et al. 2022 (Whisper), section 2.2; transformers 5.23,
+// feature_extraction_whisper.py, mel_filter_bank of audio_utils.py.
 //
 // A frame of 400 samples is no power of two and small: its spectrum is taken as a product with
 // cosines and sines. As both are mirrored around the frame's middle, samples n and fft - n are
@@ -20,20 +20,6 @@ namespace {
 
 constexpr double kHighestHz = 8000, kFloor = 1e-10, kRange = 8;
 constexpr int64_t kBatch = 4;  // frames that share one reading of the tables
-
-// Slaney's scale: 15 mels to 1000 Hz linearly, then 27 for each factor of 6.4.
-constexpr double kLinearMels = 15, kLinearHz = 1000;
-const double kMelsPerNeper = 27 / std::log(6.4);
-
-double mels_of(double hz) {
-  return hz < kLinearHz ? hz * kLinearMels / kLinearHz
-                        : kLinearMels + std::log(hz / kLinearHz) * kMelsPerNeper;
-}
-
-double hz_of(double mels) {
-  return mels < kLinearMels ? mels * kLinearHz / kLinearMels
-                            : kLinearHz * std::exp((mels - kLinearMels) / kMelsPerNeper);
-}
 
 void check(const MelShape& s) {
   const bool is_possible = s.rate_hz >= 1000 && s.rate_hz <= 48000 && s.fft >= 16 &&
@@ -65,24 +51,7 @@ LogMel::LogMel(const MelShape& shape) : shape_(shape) {
       cosine_.push_back(std::cos(angle(n * k)));
       sine_.push_back(std::sin(angle(n * k)));
     }
-  std::vector<double> edges;  // hertz: filter b rises from edges[b] to b + 1 and falls to b + 2
-  const double most = mels_of(kHighestHz);
-  for (int64_t i = 0; i < shape_.bands + 2; ++i)
-    edges.push_back(hz_of(most * static_cast<double>(i) / static_cast<double>(shape_.bands + 1)));
-  const auto nyquist = static_cast<double>(shape_.rate_hz / 2);
-  for (size_t b = 0; b + 2 < edges.size(); ++b) {
-    Filter filter;
-    for (int64_t k = 0; k < lines; ++k) {
-      const double hz = nyquist * static_cast<double>(k) / static_cast<double>(lines - 1);
-      const double rising = (hz - edges[b]) / (edges[b + 1] - edges[b]);
-      const double falling = (edges[b + 2] - hz) / (edges[b + 2] - edges[b + 1]);
-      const double weight = std::min(rising, falling);
-      if (weight <= 0) continue;
-      if (filter.weights.empty()) filter.first = k;
-      filter.weights.push_back(weight * 2 / (edges[b + 2] - edges[b]));
-    }
-    filters_.push_back(std::move(filter));
-  }
+  filters_ = slaney_bands(shape_.rate_hz, shape_.fft, shape_.bands, kHighestHz);
 }
 
 // The power of every line, of a few frames at once.
@@ -120,7 +89,7 @@ class LogMel::Spectrum {
       }
   }
 
-  double band(int64_t f, const Filter& filter) const {
+  double band(int64_t f, const BandFilter& filter) const {
     double sum = 0;
     for (size_t i = 0; i < filter.weights.size(); ++i) {
       const size_t at = row(f) + static_cast<size_t>(filter.first) + i;

@@ -8,6 +8,8 @@
 #include <span>
 #include <vector>
 
+#include "media/audio/slaney_bands.h"
+
 namespace quern {
 
 struct MelShape {
@@ -45,16 +47,12 @@ class LogMel {
  private:
   std::vector<float> features(std::span<const float> samples, int64_t window) const;
 
-  struct Filter {
-    int64_t first = 0;            // line of the spectrum
-    std::vector<double> weights;  // of this line and those behind it
-  };
   class Spectrum;
 
   MelShape shape_;
   std::vector<double> hann_;           // [fft]
   std::vector<double> cosine_, sine_;  // [fft / 2 + 1, lines]: of 2 pi n k / fft
-  std::vector<Filter> filters_;
+  std::vector<BandFilter> filters_;
 };
 
 }  // namespace quern

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Resampler: samples of one rate to another, block by block.
+// Resampler: samples of one rate to another, block by block, by soxr: for models whose reference
+// loads sound with librosa. sinc_resampler.h is for those whose reference uses torchaudio.
 #pragma once
 
 #include <cstdint>

@@ -21,8 +21,10 @@ using testing::HasSubstr;
 
 constexpr int64_t kRate = 16'000;
 
-Sound decode(const std::string& bytes, const SoundLimits& limits = {}, int64_t rate_hz = kRate) {
-  return decode_sound(std::as_bytes(std::span(bytes)), rate_hz, limits);
+Sound decode(const std::string& bytes,
+             const SoundLimits& limits = {},
+             const SoundForm& form = kRate) {
+  return decode_sound(std::as_bytes(std::span(bytes)), form, limits);
 }
 
 Error error_of(const std::string& bytes, const SoundLimits& limits = {}) {
@@ -94,6 +96,23 @@ TEST(DecodeSound, ChannelsAreAveraged) {
   const std::string file =
       wav({.channels = 2, .bits = 32}, bytes_of_floats({1, 0, 0.5f, -0.5f, -1, 0.25f}));
   EXPECT_EQ(decode(file).samples, (std::vector<float>{0.5f, 0, -0.375f}));
+}
+
+TEST(DecodeSound, TheFirstChannelAloneWhereItIsAskedFor) {
+  const std::string file =
+      wav({.channels = 2, .bits = 32}, bytes_of_floats({1, 0, 0.5f, -0.5f, -1, 0.25f}));
+  EXPECT_EQ(decode(file, {}, {kRate, SoundChannel::first}).samples,
+            (std::vector<float>{1, 0.5f, -1}));
+}
+
+TEST(DecodeSound, TheFilesOwnRateWhereItIsAskedFor) {
+  for (const int64_t rate : {1'000, 44'100, 384'000}) {
+    const std::vector<float> samples = tone(rate, 0.3);
+    const std::string file = encoded(samples, rate, 1, SF_FORMAT_WAV | SF_FORMAT_FLOAT);
+    const Sound sound = decode(file, {}, SoundForm::kFileRate);
+    EXPECT_EQ(sound.rate_hz, rate);
+    EXPECT_EQ(sound.samples, samples);
+  }
 }
 
 TEST(DecodeSound, ResamplesToTheWantedLength) {

@@ -15,7 +15,7 @@ namespace {
 // Beside the encoded bytes: the pixels, of a picture or of all frames, and the most that a decoder
 // keeps beside them: the coefficients of a progressive JPEG (6 bytes a pixel), an animation's
 // canvases (8), rows of 16-bit colours. Of a recording its samples, once more while their vector
-// grows.
+// grows (of a short one at a file's higher rate no more).
 size_t memory_for(const DecoderLimits& most) {
   constexpr size_t kBesides = size_t{256} << 20, kBytesPerPixel = 3 + 12;
   const int64_t clip = has_video_decoder() ? 3 * most.clip.max_clip_pixels : 0;
@@ -47,7 +47,8 @@ bool answer_clip(int fd, const Clip& clip) {
 }
 
 bool answer_sound(int fd, const Sound& sound) {
-  const DecodeReply reply{.samples = static_cast<int64_t>(sound.samples.size())};
+  const DecodeReply reply{.samples = static_cast<int64_t>(sound.samples.size()),
+                          .rate_hz = sound.rate_hz};
   return write_all(fd, bytes_of(reply)) && write_all(fd, std::as_bytes(std::span(sound.samples)));
 }
 
@@ -56,6 +57,13 @@ struct Decoded {
   Clip clip;
   Sound sound;
 };
+
+SoundForm form_of(const DecodeRequest& request) {
+  const bool is_resampled = request.rate_hz != SoundForm::kFileRate;
+  return {is_resampled ? std::clamp(request.rate_hz, kLeastFileRate, kMostSoundRate)
+                       : SoundForm::kFileRate,
+          request.channel};
+}
 
 Decoded decode(std::span<const std::byte> bytes,
                const DecodeRequest& request,
@@ -78,7 +86,7 @@ Decoded decode(std::span<const std::byte> bytes,
     case DecodeKind::recording:
       out.sound =
           decode_sound(bytes,
-                       std::clamp(request.rate_hz, kLeastFileRate, kMostSoundRate),
+                       form_of(request),
                        {.max_bytes = max_bytes,
                         .max_seconds = std::min(most.max_sound_seconds, request.max_seconds)});
       return out;

@@ -258,20 +258,24 @@ Clip DecoderPool::decode_clip(std::span<const std::byte> bytes,
 }
 
 Sound DecoderPool::decode_sound(std::span<const std::byte> bytes,
-                                int64_t rate_hz,
+                                const SoundForm& form,
                                 const SoundLimits& limits) {
   sound_format_of(bytes, limits);  // throws
   const DecodeRequest request{.what = DecodeKind::recording,
                               .bytes = bytes.size(),
-                              .rate_hz = rate_hz,
+                              .rate_hz = form.rate_hz,
+                              .channel = form.channel,
                               .max_seconds = limits.max_seconds};
-  Sound sound{.samples = {}, .rate_hz = rate_hz};
-  // A partial second, at the end, is rounded up by at most one sample.
-  const int64_t most = limits.max_seconds * rate_hz + 1;
+  Sound sound;
   const auto check = [&](const DecodeReply& reply) {
-    return reply.samples >= 1 && reply.samples <= most;
+    const bool is_rate = form.rate_hz != SoundForm::kFileRate
+                             ? reply.rate_hz == form.rate_hz
+                             : reply.rate_hz >= kLeastFileRate && reply.rate_hz <= kMostFileRate;
+    // A partial second, at the end, is rounded up by at most one sample.
+    return is_rate && reply.samples >= 1 && reply.samples <= limits.max_seconds * reply.rate_hz + 1;
   };
   exchange(request, bytes, {check, [&](const DecodeReply& reply, const Fill& fill) {
+                              sound.rate_hz = reply.rate_hz;
                               sound.samples.resize(static_cast<size_t>(reply.samples));
                               fill(std::as_writable_bytes(std::span(sound.samples)));
                             }});

@@ -53,7 +53,7 @@ class DecoderPool final : public MediaDecoder {
                    const ClipLimits& limits) override;
   // The same of a recording.
   Sound decode_sound(std::span<const std::byte> bytes,
-                     int64_t rate_hz,
+                     const SoundForm& form,
                      const SoundLimits& limits) override;
   int64_t losses() const override;
   // Whether the kernel filters the children's system calls.

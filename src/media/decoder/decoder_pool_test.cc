@@ -148,6 +148,12 @@ TEST(DecoderPool, RecordingsComeAsInProcess) {
     EXPECT_EQ(sound.samples, decode_sound(bytes, rate_hz).samples);
     EXPECT_EQ(sound.rate_hz, rate_hz);
   }
+  const std::string stereo =
+      read_file(QUERN_SOURCE_DIR "/tests/golden/glm_tts_frontend/inputs/b.wav");
+  const SoundForm form(SoundForm::kFileRate, SoundChannel::first);
+  const Sound first = pool.decode_sound(std::as_bytes(std::span(stereo)), form, {});
+  EXPECT_EQ(first.samples, decode_sound(std::as_bytes(std::span(stereo)), form).samples);
+  EXPECT_EQ(first.rate_hz, 32'000);
   const auto code = [&](std::span<const std::byte> part, const SoundLimits& limits) {
     try {
       pool.decode_sound(part, 16'000, limits);
@@ -167,14 +173,21 @@ TEST(DecoderPool, NonsenseAboutRecordingsIsNotBelieved) {
   const std::string file = recording();
   for (const int64_t samples : {int64_t{-1}, int64_t{0}, int64_t{1} << 40}) {
     const auto answer = [samples](int fd) {
-      write_all(fd, bytes_of(DecodeReply{.samples = samples}));
+      write_all(fd, bytes_of(DecodeReply{.samples = samples, .rate_hz = 16'000}));
     };
     DecoderPool pool(starting(answering(answer)), {.children = 1});
     EXPECT_THROW(pool.decode_sound(std::as_bytes(std::span(file)), 16'000, {}), Error);
     EXPECT_EQ(pool.losses(), 1) << samples;
   }
+  for (const int64_t rate_hz : {0, 8'000, 1 << 30}) {
+    DecoderPool pool(starting(answering([rate_hz](int fd) {
+                       write_all(fd, bytes_of(DecodeReply{.samples = 1, .rate_hz = rate_hz}));
+                     })),
+                     {.children = 1});
+    EXPECT_THROW(pool.decode_sound(std::as_bytes(std::span(file)), 16'000, {}), Error);
+  }
   DecoderPool pool(starting(answering([](int fd) {
-                     write_all(fd, bytes_of(DecodeReply{.samples = 1}));
+                     write_all(fd, bytes_of(DecodeReply{.samples = 1, .rate_hz = 16'000}));
                      write_all(fd, bytes_of(std::numeric_limits<float>::quiet_NaN()));
                    })),
                    {.children = 1});

@@ -25,7 +25,7 @@ class MediaDecoder {
                            const ClipLimits& limits) = 0;
   // As decode_sound.
   virtual Sound decode_sound(std::span<const std::byte> bytes,
-                             int64_t rate_hz,
+                             const SoundForm& form,
                              const SoundLimits& limits) = 0;
   // Processes that decoded and were lost: died, late, or made no sense.
   virtual int64_t losses() const { return 0; }
@@ -42,9 +42,9 @@ class InProcessDecoder final : public MediaDecoder {
     return quern::decode_clip(bytes, rule, limits);
   }
   Sound decode_sound(std::span<const std::byte> bytes,
-                     int64_t rate_hz,
+                     const SoundForm& form,
                      const SoundLimits& limits) override {
-    return quern::decode_sound(bytes, rate_hz, limits);
+    return quern::decode_sound(bytes, form, limits);
   }
 };
 

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <span>
 
+#include "media/audio/sound.h"
 #include "media/video/clip_frames.h"
 
 namespace quern {
@@ -29,8 +30,9 @@ struct DecodeRequest {
   int64_t max_pixels = 0;       // of ImageLimits or ClipLimits
   int64_t max_clip_pixels = 0;  // of ClipLimits
   FrameRule rule = {};          // of a clip
-  int64_t rate_hz = 0;          // of a recording's samples
-  int64_t max_seconds = 0;      // of SoundLimits
+  int64_t rate_hz = 0;          // of SoundForm, as is the channel
+  SoundChannel channel = SoundChannel::mean;
+  int64_t max_seconds = 0;  // of SoundLimits
 };
 
 struct DecodeReply {
@@ -43,6 +45,7 @@ struct DecodeReply {
   int64_t width = 0, height = 0;  // frames * width * height * 3 bytes follow
   double fps = 0;                 // of a clip's frames
   int64_t samples = 0;            // of a recording: as many floats follow
+  int64_t rate_hz = 0;            // of these
 };
 
 enum class Transfer : uint8_t { done, closed, late };
