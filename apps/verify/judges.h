@@ -24,6 +24,9 @@ void judge_image_resize(const GoldenCase& golden, Report& report);
 void judge_sampling(const GoldenCase& golden, Report& report);
 void judge_model(const GoldenCase& golden, const VerifyMode& mode, Report& report);
 void judge_whisper(const GoldenCase& golden, const VerifyMode& mode, Report& report);
+// What is made of a voice's recording: mel frames, filter bank and speech tokens.
+void judge_prompt_features(const GoldenCase& golden, const VerifyMode& mode, Report& report);
+void judge_speaker(const GoldenCase& golden, const VerifyMode& mode, Report& report);
 
 // Counts equal rows of one field of a table of cases.
 class RowCounter {

@@ -29,14 +29,14 @@
 #include "nn/norm.h"
 #include "nn/ranks.h"
 #include "nn/sound_stem.h"
-#include "nn/tower_block.h"
+#include "nn/whisper_block.h"
 #include "ops/attention.h"
 #include "ops/elementwise.h"
 
 namespace quern {
 namespace {
 
-constexpr double kNormEps = 1e-5;
+constexpr double kNormEps = WhisperBlock::kNormEps;
 
 // Of the encoder or the decoder.
 struct StackConfig {
@@ -85,23 +85,6 @@ WhisperConfig WhisperConfig::from(const Config& root) {
   return c;
 }
 
-struct EncoderBlock : TowerBlock<LayerNorm, PlainMlp> {
-  EncoderBlock(const Builder& b, const WhisperConfig& c)
-      : TowerBlock{LayerNorm(b / "self_attn_layer_norm", c.width, kNormEps),
-                   LayerNorm(b / "final_layer_norm", c.width, kNormEps),
-                   VisionAttention(b / "self_attn",
-                                   {.hidden = c.width,
-                                    .heads = c.encoder.heads,
-                                    .is_stacked = false,
-                                    .out_name = "out_proj",
-                                    .key_bias = Bias::none}),
-                   PlainMlp(b,
-                            "fc1",
-                            "fc2",
-                            {.in = c.width, .inner = c.encoder.inner, .out = c.width},
-                            c.activation)} {}
-};
-
 class Encoder {
  public:
   Encoder(const Builder& b, const WhisperConfig& c)
@@ -110,7 +93,10 @@ class Encoder {
         stem_(b, c.bands, c.width),
         positions_(b, "embed_positions", c.sound_rows, c.width),
         norm_(b / "layer_norm", c.width, kNormEps) {
-    for (int64_t i = 0; i < c.encoder.layers; ++i) blocks_.emplace_back(b / "layers" / i, c);
+    for (int64_t i = 0; i < c.encoder.layers; ++i)
+      blocks_.emplace_back(b / "layers" / i,
+                           WhisperBlock::Sizes{c.width, c.encoder.heads, c.encoder.inner},
+                           c.activation);
   }
 
   // [E, D]
@@ -121,7 +107,7 @@ class Encoder {
     std::iota(places.begin(), places.end(), 0);
     ops::add_(ctx, h, positions_(ctx, places));
     const int32_t segments[] = {0, static_cast<int32_t>(rows_)};
-    for (const EncoderBlock& block : blocks_) block(ctx, h, {}, segments);
+    for (const WhisperBlock& block : blocks_) block(ctx, h, {}, segments);
     Tensor rows = norm_(ctx, h);
     if (probe) probe->record("audio_encoder_last_hidden", 0, rows);
     return rows;
@@ -146,7 +132,7 @@ class Encoder {
   int64_t bands_, rows_;
   SoundStem stem_;
   Embedding positions_;
-  std::vector<EncoderBlock> blocks_;
+  std::vector<WhisperBlock> blocks_;
   LayerNorm norm_;
 };
 

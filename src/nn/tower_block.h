@@ -2,8 +2,6 @@
 // The pre-norm block that towers share: h += attention(norm(h));  h += mlp(norm(h))
 #pragma once
 
-#include <span>
-
 #include "nn/vision_attention.h"
 #include "ops/elementwise.h"
 
@@ -11,12 +9,10 @@ namespace quern {
 
 template <typename Norm, typename Mlp>
 struct TowerBlock {
-  // h [P, D], updated in place
-  void operator()(Ctx& ctx,
-                  Tensor& h,
-                  const RopeTables& rope,
-                  std::span<const int32_t> segments) const {
-    ops::add_(ctx, h, attn(ctx, attn_norm(ctx, h), rope, segments));
+  // h [P, D], updated in place. `sight` says which rows a row sees: segments, or a PrefixSight.
+  template <typename Sight>
+  void operator()(Ctx& ctx, Tensor& h, const RopeTables& rope, const Sight& sight) const {
+    ops::add_(ctx, h, attn(ctx, attn_norm(ctx, h), rope, sight));
     ops::add_(ctx, h, mlp(ctx, mlp_norm(ctx, h)));
   }
 

@@ -2,6 +2,8 @@
 #include "nn/vision_attention.h"
 
 #include <cmath>
+#include <numeric>
+#include <vector>
 
 #include "base/error.h"
 #include "ops/attention.h"
@@ -46,24 +48,46 @@ VisionAttention::VisionAttention(const Builder& b, const VisionAttentionConfig& 
       out_(b.rows(
           c.out_name, c.hidden, {c.heads * layout_.head_size(), {layout_.q_rows()}}, c.out_bias)) {}
 
-Tensor VisionAttention::operator()(Ctx& ctx,
-                                   const Tensor& x,
-                                   const RopeTables& rope,
-                                   std::span<const int32_t> segments) const {
+VisionAttention::Heads VisionAttention::heads(Ctx& ctx,
+                                              const Tensor& x,
+                                              const RopeTables& rope) const {
   const int64_t h = layout_.heads(), g = layout_.kv_heads();
-  if (h == 0) return out_(ctx, ctx.empty({x.dim(0), 0}));
   const Tensor qkv = qkv_(ctx, x).reshape({x.dim(0), h + 2 * g, layout_.head_size()});
   if (rope.cos.defined()) {
     Tensor rotated = qkv.slice(1, 0, h + g);
     ops::rope_(ctx, rotated, rope.cos, rope.sin, rope_style_);
   }
-  return out_(ctx,
-              ops::segment_attention(ctx,
-                                     qkv.slice(1, 0, h),
-                                     qkv.slice(1, h, h + g),
-                                     qkv.slice(1, h + g, h + 2 * g),
-                                     segments,
-                                     scale_));
+  return {qkv.slice(1, 0, h), qkv.slice(1, h, h + g), qkv.slice(1, h + g, h + 2 * g)};
+}
+
+Tensor VisionAttention::operator()(Ctx& ctx,
+                                   const Tensor& x,
+                                   const RopeTables& rope,
+                                   std::span<const int32_t> segments) const {
+  if (layout_.heads() == 0) return out_(ctx, ctx.empty({x.dim(0), 0}));
+  const Heads at = heads(ctx, x, rope);
+  return out_(ctx, ops::segment_attention(ctx, at.q, at.k, at.v, segments, scale_));
+}
+
+// The segments are sequences that share one cache, of a single block: each sees its beginning.
+Tensor VisionAttention::operator()(Ctx& ctx,
+                                   const Tensor& x,
+                                   const RopeTables& rope,
+                                   const PrefixSight& sight) const {
+  if (layout_.heads() == 0) return out_(ctx, ctx.empty({x.dim(0), 0}));
+  const Heads at = heads(ctx, x, rope);
+  const Shape block{1, at.k.dim(1), x.dim(0), at.k.dim(2)};
+  PagedKv kv{ctx.empty(block), ctx.empty(block)};
+  std::vector<int32_t> slots(static_cast<size_t>(x.dim(0)));
+  std::iota(slots.begin(), slots.end(), 0);
+  ops::store_kv_(ctx, at.k, at.v, kv, slots);
+  const std::vector<int32_t> blocks(sight.seen.size(), 0);
+  const ops::PagedBatch batch{.offsets = sight.segments,
+                              .context_lengths = sight.seen,
+                              .block_tables = blocks,
+                              .blocks_per_row = 1,
+                              .is_causal = false};
+  return out_(ctx, ops::paged_attention(ctx, at.q, kv, batch, scale_));
 }
 
 }  // namespace quern

@@ -31,6 +31,12 @@ struct VisionAttentionConfig {
 // not fall into such.
 void check_rotated_heads(const Config& vision, int64_t heads, int64_t width);
 
+// Rows that see what is before them too: those of segment i, [segments[i], segments[i + 1]), see
+// the first seen[i] rows, at least one.
+struct PrefixSight {
+  std::span<const int32_t> segments, seen;
+};
+
 class VisionAttention {
  public:
   // b stands at the layer ("attn").
@@ -44,8 +50,18 @@ class VisionAttention {
                     const Tensor& x,
                     const RopeTables& rope,
                     std::span<const int32_t> segments) const;
+  Tensor operator()(Ctx& ctx,
+                    const Tensor& x,
+                    const RopeTables& rope,
+                    const PrefixSight& sight) const;
 
  private:
+  // This rank's heads of q, k and v, [P, heads, E] each, turned by `rope`.
+  struct Heads {
+    Tensor q, k, v;
+  };
+  Heads heads(Ctx& ctx, const Tensor& x, const RopeTables& rope) const;
+
   HeadLayout layout_;
   ops::RopeStyle rope_style_;
   float scale_;
