@@ -9,10 +9,12 @@
 #include "weights/config_aliases.h"
 #include "weights/gguf.h"
 #include "weights/mapped_checkpoint.h"
+#include "weights/onnx_file.h"
 #include "weights/quantization_config.h"
 #include "weights/renamed_checkpoint.h"
 #include "weights/safetensors.h"
 #include "weights/stored.h"
+#include "weights/torch_file.h"
 
 namespace quern {
 namespace {
@@ -86,9 +88,12 @@ std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path,
          path);
   if (path.ends_with(".gguf")) return open_gguf(path);
   if (path.ends_with(".safetensors")) return open_safetensors_file(path);
+  if (path.ends_with(".pt") || path.ends_with(".pth")) return open_torch_file(path);
+  if (path.ends_with(".onnx")) return std::make_unique<OnnxFile>(path);
   if (!file_exists(path)) fail(ErrorCode::not_found, "{}: no such file or folder", path);
   fail(ErrorCode::unsupported,
-       "{}: expected a folder with config.json and safetensors files, or a .gguf file",
+       "{}: expected a folder with config.json and safetensors files, or a .gguf, .safetensors, .pt or "
+       ".onnx file",
        path);
 }
 

@@ -91,13 +91,14 @@ class Checkpoint {
 };
 
 // Opens a folder (safetensors, single or sharded, with config.json), a .gguf file, or one bare
-// .safetensors file (its config is empty). A folder with a config.json and no weights opens with no
-// tensors. Headers are validated fully: offsets in range, no overlap, no overflow, sizes bounded;
-// throws not_found, data_loss or unsupported with the place.
+// .safetensors, .pt, .pth (torch_file.h) or .onnx file (onnx_file.h), whose config is empty. A
+// folder with a config.json and no weights opens with no tensors. Headers are validated fully:
+// offsets in range, no overlap, no overflow, sizes bounded; throws not_found, data_loss or
+// unsupported with the place.
 //
-// Tensor names are canonical: the published, older prefixes (`visual.`, `model.layers.`,
-// `lm_head.`). Files saved with the newer ones (`model.visual.`, `model.language_model.`) are
-// renamed on opening, and look-ups accept both.
+// Tensor names, but those of .pt and .onnx files, are canonical: the published, older prefixes
+// (`visual.`, `model.layers.`, `lm_head.`). Files saved with the newer ones (`model.visual.`,
+// `model.language_model.`) are renamed on opening, and look-ups accept both.
 std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path);
 // `names_file` places the tensors of a folder whose names or layout this build does not know, and
 // may change keys of its config (renamed_checkpoint.h); empty: quern_names.json in the folder, if

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// Any bytes as an .onnx file: nodes and tensors of the sizes that they state, or an Error.
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <string>
+
+#include "base/error.h"
+#include "weights/onnx_file.h"
+#include "weights/stored.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using namespace quern;
+  static const int file = ::memfd_create("input", MFD_CLOEXEC);
+  if (::ftruncate(file, static_cast<off_t>(size)) != 0 ||
+      ::pwrite(file, data, size, 0) != static_cast<ssize_t>(size))
+    std::abort();
+  const std::string path = format("/proc/self/fd/{}", file);
+  try {
+    const OnnxFile onnx(path);
+    volatile unsigned sum = 0;  // so that every byte is read
+    for (const std::string& name : onnx.names()) {
+      const auto bytes = onnx.bytes(name);
+      const TensorInfo& info = onnx.info(name);
+      if (static_cast<int64_t>(bytes.size()) != stored_bytes(info.stored, info.shape, name))
+        std::abort();
+      for (const std::byte b : bytes) sum = sum + static_cast<unsigned>(b);
+    }
+    for (const OnnxNode& node : onnx.nodes())
+      if (node.inputs.size() + node.outputs.size() > size) std::abort();
+  } catch (const Error&) {
+  }
+  return 0;
+}
