@@ -23,6 +23,7 @@ void add_plan_command(CLI::App& parent, int& exit_code);
 void add_doctor_command(CLI::App& parent, int& exit_code);  // doctor.cc, doctor/
 void add_repair_command(CLI::App& parent, int& exit_code);
 void add_quantize_command(CLI::App& parent, int& exit_code);
+void add_convert_command(CLI::App& parent, int& exit_code);
 void add_compare_command(CLI::App& parent, int& exit_code);
 void add_bench_command(CLI::App& parent, int& exit_code);  // bench.cc, bench/
 void add_agent_command(CLI::App& parent, int& exit_code);

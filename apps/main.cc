@@ -80,6 +80,7 @@ int run(int argc, char** argv) {
   add_doctor_command(app, exit_code);
   add_repair_command(app, exit_code);
   add_quantize_command(app, exit_code);
+  add_convert_command(app, exit_code);
   add_compare_command(app, exit_code);
   add_bench_command(app, exit_code);
   add_agent_command(app, exit_code);
