@@ -105,7 +105,8 @@ std::string bash_script(const CommandDescription& root) {
          "  else\n"
          "    COMPREPLY=($(compgen -f -- \"$word\"))\n"
          "    if [[ $models == 1 ]]; then\n"
-         "      COMPREPLY+=($(compgen -W \"smollm2-135m $(\"${COMP_WORDS[0]}\" ls --quiet "
+         "      COMPREPLY+=($(compgen -W \"smollm2-135m whisper-tiny.en $(\"${COMP_WORDS[0]}\" ls "
+         "--quiet "
          "2>/dev/null)\" -- \"$word\"))\n"
          "    fi\n"
          "  fi\n"
@@ -169,7 +170,7 @@ std::string zsh_script(const CommandDescription& root) {
   return "#compdef quern\n# zsh completion for quern, made by: quern completion zsh\n"
          "_quern_models() {\n"
          "  local -a models\n"
-         "  models=(smollm2-135m ${(f)\"$(quern ls --quiet 2>/dev/null)\"})\n"
+         "  models=(smollm2-135m whisper-tiny.en ${(f)\"$(quern ls --quiet 2>/dev/null)\"})\n"
          "  compadd -a models\n"
          "  _files\n"
          "}\n" +
@@ -222,6 +223,7 @@ std::string fish_script(const CommandDescription& root) {
   return "# fish completion for quern, made by: quern completion fish\n"
          "function __quern_models\n"
          "    echo smollm2-135m\n"
+         "    echo whisper-tiny.en\n"
          "    quern ls --quiet 2>/dev/null\n"
          "end\n" +
          lines;

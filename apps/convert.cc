@@ -36,9 +36,8 @@ void add_convert_command(CLI::App& parent, int& exit_code) {
                    "with it")
       ->required();
   command
-      ->add_option("OUT",
-                   request->out,
-                   "what to write; it must not exist: a .safetensors file, or a folder")
+      ->add_option(
+          "OUT", request->out, "what to write; it must not exist: a .safetensors file, or a folder")
       ->required();
   command->callback([request, &exit_code] { exit_code = run_convert(*request); });
 }

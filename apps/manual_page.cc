@@ -82,8 +82,10 @@ constexpr std::string_view kDescription =
     "cache\n"
     "(filled by\n"
     ".BR \"quern pull\" ;\n"
-    "nothing is downloaded by itself), or the embedded\n"
-    ".BR smollm2\\-135m .\n"
+    "nothing is downloaded by itself), or one of the embedded\n"
+    ".BR smollm2\\-135m\n"
+    "and\n"
+    ".BR whisper\\-tiny.en .\n"
     "Flags have vLLM's names; dashes and underscores are equal.\n";
 
 constexpr std::string_view kEnvironment =

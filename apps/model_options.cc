@@ -102,9 +102,10 @@ void add_memory_options(CLI::App& command, ModelOptions& o) {
 
 void add_model_options(CLI::App& command, ModelOptions& o) {
   command
-      .add_option("MODEL,-m,--model,--model-path",
-                  o.model,
-                  "folder, .gguf file, name in the Hugging Face cache, or smollm2-135m")
+      .add_option(
+          "MODEL,-m,--model,--model-path",
+          o.model,
+          "folder, .gguf file, name in the Hugging Face cache, smollm2-135m or whisper-tiny.en")
       ->required();
   command
       .add_option(

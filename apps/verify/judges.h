@@ -22,6 +22,7 @@ void judge_chat_template(const GoldenCase& golden, Report& report);
 void judge_jinja(const GoldenCase& golden, Report& report);
 void judge_image_resize(const GoldenCase& golden, Report& report);
 void judge_sampling(const GoldenCase& golden, Report& report);
+void judge_convert(const GoldenCase& golden, Report& report);
 void judge_model(const GoldenCase& golden, const VerifyMode& mode, Report& report);
 void judge_whisper(const GoldenCase& golden, const VerifyMode& mode, Report& report);
 // What is made of a voice's recording: mel frames, filter bank and speech tokens.

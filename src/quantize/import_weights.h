@@ -15,7 +15,7 @@ struct ImportRequest {
 };
 
 struct ImportReport {
-  std::string kind;                // "torch", "onnx", "CTranslate2 Whisper"
+  std::string kind;  // "torch", "onnx", "CTranslate2 Whisper"
   size_t tensors = 0;
   int64_t bytes = 0;               // of them
   std::vector<std::string> files;  // written, as paths

@@ -54,8 +54,7 @@ class Variables {
       bytes_.variable(stack + "/num_heads", {}, 2, std::string("\2\0", 2));
     }
     for (const std::string end : {"1/weight", "1/bias", "2/weight", "2/bias"})
-      put("encoder/conv" + end,
-          {"model.encoder.conv" + end.substr(0, 1) + "." + end.substr(2)});
+      put("encoder/conv" + end, {"model.encoder.conv" + end.substr(0, 1) + "." + end.substr(2)});
     if (rows == 0)
       put("decoder/embeddings/weight", {"model.decoder.embed_tokens.weight"});
     else

@@ -166,7 +166,8 @@ class WhisperImport {
       for (const Stack* stack : {&encoder_, &decoder_}) {
         const std::string name = stack->name + "/" + key;
         if (!tensors_.has(name) || tensors_.scalar(name) == usual) continue;
-        fail(ErrorCode::unsupported, "{}: {}; a Whisper has {}", name, tensors_.scalar(name), usual);
+        fail(
+            ErrorCode::unsupported, "{}: {}; a Whisper has {}", name, tensors_.scalar(name), usual);
       }
   }
 
@@ -234,8 +235,7 @@ class WhisperImport {
 
   int32_t id_of(const Tokenizer& tokenizer, const char* token) const {
     const auto id = tokenizer.token_to_id(token);
-    if (!id)
-      fail(ErrorCode::data_loss, "{}/tokenizer.json: no {}: no Whisper's", folder_, token);
+    if (!id) fail(ErrorCode::data_loss, "{}/tokenizer.json: no {}: no Whisper's", folder_, token);
     return *id;
   }
 

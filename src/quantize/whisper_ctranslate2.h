@@ -20,8 +20,8 @@ struct ImportedModel {
 };
 
 // `folder`: model.bin, config.json and tokenizer.json; preprocessor_config.json where there is one.
-// Sizes are those of the variables, and the ids of special tokens those of the tokenizer: models for
-// English alone number them otherwise. Throws not_found for a missing file, data_loss for what
+// Sizes are those of the variables, and the ids of special tokens those of the tokenizer: models
+// for English alone number them otherwise. Throws not_found for a missing file, data_loss for what
 // contradicts itself, and unsupported for other models, quantized weights and variables without a
 // place.
 ImportedModel whisper_of_ctranslate2(const std::string& folder);

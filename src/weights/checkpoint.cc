@@ -92,7 +92,8 @@ std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path,
   if (path.ends_with(".onnx")) return std::make_unique<OnnxFile>(path);
   if (!file_exists(path)) fail(ErrorCode::not_found, "{}: no such file or folder", path);
   fail(ErrorCode::unsupported,
-       "{}: expected a folder with config.json and safetensors files, or a .gguf, .safetensors, .pt or "
+       "{}: expected a folder with config.json and safetensors files, or a .gguf, .safetensors, "
+       ".pt or "
        ".onnx file",
        path);
 }

@@ -89,8 +89,8 @@ Ctranslate2Model read_model(std::unique_ptr<NamedTensors> tensors) {
 }  // namespace
 
 Ctranslate2Model open_ctranslate2_file(const std::string& path) {
-  return with_context(
-      path, [&] { return read_model(std::make_unique<NamedTensors>(MappedFile(path))); });
+  return with_context(path,
+                      [&] { return read_model(std::make_unique<NamedTensors>(MappedFile(path))); });
 }
 
 }  // namespace quern

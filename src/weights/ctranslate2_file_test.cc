@@ -56,7 +56,9 @@ TEST_F(Ctranslate2FileTest, WhatContradictsItselfIsRefused) {
   EXPECT_THAT(with([](Bytes& b) { b.variable("w", {1}, 1, "x"); }), HasSubstr("stored twice"));
   EXPECT_THAT(with([](Bytes& b) { b.variable("v", {3}, 1, "x"); }),
               HasSubstr("v: i8 [3] takes 3 bytes, the file gives it 1"));
-  EXPECT_THAT(with([](Bytes& b) { b.variable("v", {1u << 31, 1u << 31}, 1, "x"); }),
+  EXPECT_THAT(with([](Bytes& b) {
+                b.variable("v", {1u << 31, 1u << 31}, 1, "x");
+              }),
               HasSubstr("data_loss"));
   EXPECT_THAT(with([](Bytes& b) { b.variable("v", {1}, 9, "x"); }), HasSubstr("element type 9"));
   EXPECT_THAT(with([](Bytes& b) { b.alias("v", "u"); }), HasSubstr("there is no variable u"));

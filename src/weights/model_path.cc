@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
+#include <iterator>
 #include <optional>
 
 #include "base/file.h"
@@ -16,8 +17,23 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view kEmbedded = "smollm2-135m";
-constexpr std::string_view kEmbeddedFile = "model.gguf";
+// A model that comes with a build, or that one of its commands makes.
+struct OwnModel {
+  std::string_view name;
+  std::string_view file;     // in its folder, once it is there whole
+  bool is_folder;            // the model is the folder, else the file
+  std::string_view command;  // that brings it
+};
+constexpr OwnModel kOwnModels[] = {
+    {"smollm2-135m", "model.gguf", false, "./dev demo"},
+    {"whisper-tiny.en", "config.json", true, "./dev setup whisper-tiny.en"},
+};
+
+std::vector<std::string> own_names() {
+  std::vector<std::string> out;
+  for (const OwnModel& model : kOwnModels) out.emplace_back(model.name);
+  return out;
+}
 
 std::string joined(const std::vector<std::string>& items) {
   return format("{}", fmt::join(items, ", "));
@@ -95,16 +111,18 @@ std::string cached_model(const HubId& id, const std::string& cache) {
   return model_in(folder);
 }
 
-std::string embedded_model(const ModelLookup& environment) {
-  std::vector<std::string> looked_in;
+std::string own_model(const OwnModel& model, const ModelLookup& environment) {
+  std::vector<std::string> looked_for;
   for (const std::string& folder : environment.embedded_folders) {
-    looked_in.push_back(format("{}/{}/{}", folder, kEmbedded, kEmbeddedFile));
-    if (file_exists(looked_in.back())) return looked_in.back();
+    const std::string own = format("{}/{}", folder, model.name);
+    looked_for.push_back(format("{}/{}", own, model.file));
+    if (file_exists(looked_for.back())) return model.is_folder ? own : looked_for.back();
   }
   throw ModelNotCached(
-      format("{}: the embedded model is not here: looked for {}; fetch it with: ./dev demo",
-             kEmbedded,
-             looked_in.empty() ? "it in no folder" : joined(looked_in)));
+      format("{}: the embedded model is not here: looked for {}; fetch it with: {}",
+             model.name,
+             looked_for.empty() ? "it in no folder" : joined(looked_for),
+             model.command));
 }
 
 // A path that leads nowhere: what lies beside it may be what was meant.
@@ -128,11 +146,12 @@ bool looks_like_path(std::string_view name) {
 // A name without a slash that is neither embedded nor cached.
 [[noreturn]] void fail_unknown(const std::string& name, const std::string& cache) {
   std::vector<std::string> known = cached_ids(cache);
-  known.emplace_back(kEmbedded);
+  std::ranges::copy(own_names(), std::back_inserter(known));
   fail(ErrorCode::not_found,
-       "{}: expected a folder, a .gguf file, an id ORG/NAME in the Hugging Face cache, or {}{}",
+       "{}: expected a folder, a .gguf file, an id ORG/NAME in the Hugging Face cache, or one of "
+       "{}{}",
        name,
-       kEmbedded,
+       joined(own_names()),
        hint(near_names(name, known)));
 }
 
@@ -140,7 +159,8 @@ std::string path_of(const std::string& name,
                     const std::optional<HubId>& id,
                     const ModelLookup& environment) {
   const std::string cache = hub_cache_folder(environment);
-  if (name == kEmbedded) return embedded_model(environment);
+  const auto own = std::ranges::find(kOwnModels, name, &OwnModel::name);
+  if (own != std::end(kOwnModels)) return own_model(*own, environment);
   if (looks_like_path(name) || !id) fail_no_path(name);
   const bool has_organisation = id->repository.find('/') != std::string::npos;
   if (!has_organisation &&
@@ -162,8 +182,8 @@ ResolvedModel resolve_model(std::string_view name, const ModelLookup& environmen
   const std::string argument(name);
   if (argument.empty() || argument.find('\0') != std::string::npos)
     fail(ErrorCode::invalid_argument,
-         "MODEL: expected a folder, a .gguf file, ORG/NAME or {}",
-         kEmbedded);
+         "MODEL: expected a folder, a .gguf file, ORG/NAME or one of {}",
+         joined(own_names()));
   if (is_directory(argument)) return {model_in(argument), argument};
   if (file_exists(argument)) return {argument, argument};
   const std::optional<HubId> id = looks_like_path(name) ? std::nullopt : parse_hub_id(name);

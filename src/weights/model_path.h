@@ -17,7 +17,8 @@ struct ModelLookup {
   std::string hf_home;         // HF_HOME
   std::string xdg_cache_home;  // XDG_CACHE_HOME
   std::string home;            // HOME
-  // Where embedded models may lie, best first: <folder>/smollm2-135m/model.gguf.
+  // Where embedded models may lie, best first: <folder>/smollm2-135m/model.gguf,
+  // <folder>/whisper-tiny.en/config.json.
   std::vector<std::string> embedded_folders;
 };
 
@@ -34,9 +35,9 @@ class ModelNotCached : public Error {
   explicit ModelNotCached(std::string message) : Error(ErrorCode::not_found, std::move(message)) {}
 };
 
-// `name` is, in this order: a folder or file; "smollm2-135m"; a Hugging Face id "ORG/NAME" with an
-// optional "@REVISION" (a branch, a tag or a commit), looked up in HF_HUB_CACHE, else HF_HOME/hub,
-// else XDG_CACHE_HOME/huggingface/hub, else
+// `name` is, in this order: a folder or file; "smollm2-135m" or "whisper-tiny.en"; a Hugging Face
+// id "ORG/NAME" with an optional "@REVISION" (a branch, a tag or a commit), looked up in
+// HF_HUB_CACHE, else HF_HOME/hub, else XDG_CACHE_HOME/huggingface/hub, else
 // ~/.cache/huggingface/hub. A folder without config.json but with one model as GGUF leads to that
 // file. Throws ModelNotCached; not_found for unknown names and empty folders, naming near misses;
 // invalid_argument where several GGUF models lie in one folder.

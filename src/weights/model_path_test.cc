@@ -92,6 +92,11 @@ TEST_F(ModelPath, EmbeddedModel) {
   EXPECT_EQ(path("smollm2-135m"), file);
   EXPECT_EQ(resolve_model("smollm2-135m", lookup_).name, "smollm2-135m");
   EXPECT_THAT(error("smolm-135m"), HasSubstr("not_found: smolm-135m: expected a folder"));
+  EXPECT_THAT(error("whisper-tiny.en"), HasSubstr("fetch it with: ./dev setup whisper-tiny.en"));
+  write("models/whisper-tiny.en/config.json", "{}");
+  EXPECT_EQ(path("whisper-tiny.en"), root_ + "/models/whisper-tiny.en");
+  EXPECT_EQ(resolve_model("whisper-tiny.en", lookup_).name, "whisper-tiny.en");
+  EXPECT_THAT(error("whisper-tiny"), HasSubstr("did you mean whisper-tiny.en?"));
   EXPECT_THAT(error("smolm-135m"), HasSubstr("did you mean smollm2-135m?"));
   EXPECT_THAT(error("something"), Not(HasSubstr("did you mean")));
 }

@@ -33,8 +33,7 @@ std::byte* copy_in_order(const TensorInfo& info,
 std::vector<std::byte> in_order(const TensorInfo& info,
                                 std::span<const int64_t> strides,
                                 std::span<const std::byte> bytes) {
-  std::vector<std::byte> out(
-      static_cast<size_t>(stored_bytes(info.stored, info.shape, info.name)));
+  std::vector<std::byte> out(static_cast<size_t>(stored_bytes(info.stored, info.shape, info.name)));
   if (!out.empty()) (void)copy_in_order(info, strides, bytes.data(), out.data());
   return out;
 }

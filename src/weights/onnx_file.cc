@@ -69,7 +69,7 @@ struct OnnxTensor {
   std::vector<uint64_t> dims;
   uint64_t type = 0;
   std::optional<std::span<const std::byte>> raw;
-  TensorField numbers = kRawData;                   // which field the numbers came in
+  TensorField numbers = kRawData;                  // which field the numbers came in
   std::vector<std::span<const std::byte>> packed;  // lists of numbers
   std::vector<uint64_t> single;                    // numbers that came one by one
 };
@@ -210,7 +210,10 @@ class OnnxReader {
                             : number == kDoubleData ? ProtoWire::fixed64
                                                     : ProtoWire::varint;
     if (field.wire != ProtoWire::bytes && field.wire != alone)
-      fail(ErrorCode::data_loss, "{:.200}: field {}: numbers of another kind", tensor.name, field.number);
+      fail(ErrorCode::data_loss,
+           "{:.200}: field {}: numbers of another kind",
+           tensor.name,
+           field.number);
     tensor.numbers = number;
     count_part();
     if (field.wire == ProtoWire::bytes)

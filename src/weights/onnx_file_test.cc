@@ -85,7 +85,8 @@ TEST_F(OnnxFileTest, NodesInOrderWithTheirAttributes) {
   const OnnxFile f = open(model(
       message(1,
               message(1, "x") + message(1, "w") + message(1, "") + message(2, "y") +
-                  message(3, "/a/Conv") + message(4, "Conv") + message(5, pads) + message(5, group)) +
+                  message(3, "/a/Conv") + message(4, "Conv") + message(5, pads) +
+                  message(5, group)) +
       message(1, message(1, "y") + message(2, "z") + message(4, "LeakyRelu") + message(5, alpha))));
   ASSERT_EQ(f.nodes().size(), 2u);
   EXPECT_EQ(f.nodes()[0].op, "Conv");
@@ -99,29 +100,33 @@ TEST_F(OnnxFileTest, NodesInOrderWithTheirAttributes) {
 }
 
 TEST_F(OnnxFileTest, WhatContradictsItselfIsRefused) {
-  EXPECT_THAT(error(tensor("w", 1, dims({3}) + message(9, raw({1, 2})))),
-              HasSubstr("data_loss: " + path_ + ": initializer: w: f32 [3] takes 12 bytes, found 8"));
+  EXPECT_THAT(
+      error(tensor("w", 1, dims({3}) + message(9, raw({1, 2})))),
+      HasSubstr("data_loss: " + path_ + ": initializer: w: f32 [3] takes 12 bytes, found 8"));
   EXPECT_THAT(error(tensor("w", 1, dims({3}))), HasSubstr("found 0"));
   EXPECT_THAT(error(tensor("w", 1, dims({uint64_t{1} << 40, uint64_t{1} << 40}))),
               HasSubstr("data_loss"));
   EXPECT_THAT(error(tensor("w", 8, dims({1}))), HasSubstr("unsupported"));
   EXPECT_THAT(error(tensor("w", 7, dims({1}) + message(4, raw({1, 2})))), HasSubstr("in field 4"));
-  EXPECT_THAT(error(tensor("w", 10, dims({1}) + message(5, varint(70000)))), HasSubstr("is no f16"));
+  EXPECT_THAT(error(tensor("w", 10, dims({1}) + message(5, varint(70000)))),
+              HasSubstr("is no f16"));
   EXPECT_THAT(error(tensor("w", 1, dims({1}) + number(4, 1))), HasSubstr("of another kind"));
   EXPECT_THAT(error(tensor("w", 1, dims({1, 1, 1, 1, 1, 1, 1, 1, 1}))), HasSubstr("unsupported"));
   const std::string sound = tensor("w", 1, dims({1}) + message(9, raw({1})));
   EXPECT_EQ(error(sound), "nothing was thrown");
   EXPECT_THAT(error(sound + sound), HasSubstr("stored twice"));
   EXPECT_THAT(error(message(15, "x")), HasSubstr("sparse"));
-  EXPECT_THAT(error_of([&] { open(message(7, sound) + message(7, sound)); }), HasSubstr("two graphs"));
+  EXPECT_THAT(error_of([&] { open(message(7, sound) + message(7, sound)); }),
+              HasSubstr("two graphs"));
   EXPECT_THAT(error_of([&] { open(""); }), HasSubstr("no graph"));
   EXPECT_THAT(error_of([&] { open("\x80\x02 a pickle"); }), HasSubstr("data_loss"));
 }
 
 TEST_F(OnnxFileTest, WeightsInAnotherFileAreRefused) {
   const std::string location = message(13, message(1, "location") + message(2, "/etc/passwd"));
-  EXPECT_THAT(error(tensor("w", 1, dims({1}) + location + number(14, 1))),
-              HasSubstr("unsupported: " + path_ + ": initializer: w: its weights lie in another file"));
+  EXPECT_THAT(
+      error(tensor("w", 1, dims({1}) + location + number(14, 1))),
+      HasSubstr("unsupported: " + path_ + ": initializer: w: its weights lie in another file"));
   EXPECT_THAT(error(tensor("w", 1, dims({1}) + number(14, 1))), HasSubstr("in another file"));
 }
 

@@ -163,8 +163,7 @@ class PickleMachine {
     if (count > 8) fail(ErrorCode::unsupported, "an integer of {} bytes", count);
     const auto bytes = reader_.take(count, "integer");
     uint64_t out = 0;
-    for (size_t i = 0; i < bytes.size(); ++i)
-      out |= static_cast<uint64_t>(bytes[i]) << (8 * i);
+    for (size_t i = 0; i < bytes.size(); ++i) out |= static_cast<uint64_t>(bytes[i]) << (8 * i);
     const bool is_negative = count > 0 && (out >> (8 * count - 1) & 1) != 0;
     if (is_negative && count < 8) out |= ~uint64_t{0} << (8 * count);
     return static_cast<int64_t>(out);
@@ -287,7 +286,8 @@ class PickleMachine {
   }
 
   void call() {
-    const uint32_t arguments = pop(PickleKind::tuple, "call"), called = pop(PickleKind::name, "call");
+    const uint32_t arguments = pop(PickleKind::tuple, "call"),
+                   called = pop(PickleKind::name, "call");
     const auto known = std::ranges::find(known_, value(called).text, &PickleName::name);
     if (!known->makes_dict) return push({PickleKind::call, 0, {}, {called, arguments}});
     if (!value(arguments).items.empty())

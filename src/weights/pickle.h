@@ -21,8 +21,8 @@ enum class PickleKind : uint8_t {
   tuple,
   list,
   dict,
-  name,  // of a class or function
-  call,  // of a name
+  name,        // of a class or function
+  call,        // of a name
   persistent,  // stands for something outside of the pickle
 };
 std::string_view name_of(PickleKind kind);
@@ -44,7 +44,7 @@ struct PickleTree {
 
 // A name that may stand in a pickle.
 struct PickleName {
-  std::string_view name;     // "collections.OrderedDict"; lives as long as the tree
+  std::string_view name;    // "collections.OrderedDict"; lives as long as the tree
   bool makes_dict = false;  // a call of it without arguments is an empty dict
 };
 

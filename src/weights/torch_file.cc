@@ -69,10 +69,11 @@ class TorchArchive {
 
   std::span<const std::byte> bytes(std::string_view name) const {
     const ZipEntry* entry = find(name);
-    if (entry == nullptr)
-      fail(ErrorCode::data_loss, "{:.80} is missing in the archive", name);
+    if (entry == nullptr) fail(ErrorCode::data_loss, "{:.80} is missing in the archive", name);
     if (entry->is_deflated)
-      fail(ErrorCode::unsupported, "{:.80} is compressed; torch.save stores files as they are", name);
+      fail(ErrorCode::unsupported,
+           "{:.80} is compressed; torch.save stores files as they are",
+           name);
     return entry->bytes;
   }
 
@@ -199,7 +200,10 @@ class StateDict {
 
   uint64_t whole_number(const PickleValue& v) const {
     if (v.kind != PickleKind::integer || v.integer < 0)
-      fail(ErrorCode::data_loss, "expected a whole number, got a {}: {}", name_of(v.kind), v.integer);
+      fail(ErrorCode::data_loss,
+           "expected a whole number, got a {}: {}",
+           name_of(v.kind),
+           v.integer);
     return static_cast<uint64_t>(v.integer);
   }
   std::vector<uint64_t> whole_numbers(const PickleValue& tuple) const {
@@ -285,10 +289,11 @@ class StateDict {
       return out_.add(std::move(info), bytes);
     copied_ += static_cast<uint64_t>(info.shape.numel()) * item;
     if (info.shape.numel() > storage.elements || copied_ > kMaxCopies * out_.file().size())
-      fail(ErrorCode::data_loss,
-           "{} by strides [{}]: more elements than its storage holds, or one of too many such views",
-           info.shape.text(),
-           fmt::join(strides, ", "));
+      fail(
+          ErrorCode::data_loss,
+          "{} by strides [{}]: more elements than its storage holds, or one of too many such views",
+          info.shape.text(),
+          fmt::join(strides, ", "));
     out_.add_strided(std::move(info), {bytes, {strides.begin(), strides.end()}});
   }
 
@@ -306,7 +311,8 @@ std::unique_ptr<Checkpoint> open_torch_file(const std::string& path) {
     auto out = std::make_unique<NamedTensors>(MappedFile(path));
     if (!begins_as_zip(out->file()))
       fail(ErrorCode::unsupported,
-           "no zip archive, as torch.save writes since version 1.6: if it is an older file, load and "
+           "no zip archive, as torch.save writes since version 1.6: if it is an older file, load "
+           "and "
            "save it again with a newer torch");
     const TorchArchive archive(out->file());
     const PickleTree tree =

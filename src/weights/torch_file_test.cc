@@ -29,7 +29,9 @@ std::string floats(int count) {
 }
 
 // The operations of a pickle, as torch.save writes them.
-std::string text(const std::string& t) { return "X" + ZipBytes::number(t.size(), 4) + t; }
+std::string text(const std::string& t) {
+  return "X" + ZipBytes::number(t.size(), 4) + t;
+}
 std::string name(const std::string& module, const std::string& word) {
   return "c" + module + "\n" + word + "\n";
 }
@@ -82,10 +84,10 @@ class TorchFile : public testing::Test {
 };
 
 TEST_F(TorchFile, ViewsOfOneStorage) {
-  const auto c = open("}(" + text("whole") + tensor({{3, 4}, {4, 1}}) + text("turned") +
-                      tensor({{4, 2}, {1, 4}, 4}) + text("one") + tensor({{}, {}, 7}) +
-                      text("none") + tensor({{0, 5}, {5, 1}, 12}) + text("every") +
-                      tensor({{2, 1, 2}, {6, 99, 3}, 1}) + "u");
+  const auto c =
+      open("}(" + text("whole") + tensor({{3, 4}, {4, 1}}) + text("turned") +
+           tensor({{4, 2}, {1, 4}, 4}) + text("one") + tensor({{}, {}, 7}) + text("none") +
+           tensor({{0, 5}, {5, 1}, 12}) + text("every") + tensor({{2, 1, 2}, {6, 99, 3}, 1}) + "u");
   EXPECT_THAT(c->names(), ElementsAre("every", "none", "one", "turned", "whole"));
   EXPECT_THAT(values(*c, "whole"), ElementsAre(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11));
   EXPECT_THAT(values(*c, "turned"), ElementsAre(4, 8, 5, 9, 6, 10, 7, 11));
@@ -125,9 +127,9 @@ TEST_F(TorchFile, MemoAndLaterProtocols) {
                    ZipBytes::number(70000, 4) + "s")
                   ->names(),
               ElementsAre("w"));
-  EXPECT_THAT(open("}(" + text("w") + "q\1" + tensor({{2}, {1}}) + "q\2" + text("v") + "h\2u")
-                  ->names(),
-              ElementsAre("v", "w"));
+  EXPECT_THAT(
+      open("}(" + text("w") + "q\1" + tensor({{2}, {1}}) + "q\2" + text("v") + "h\2u")->names(),
+      ElementsAre("v", "w"));
   EXPECT_THAT(error("}(" + text("w") + "h\7u"), HasSubstr("data_loss"));
 }
 
@@ -144,7 +146,8 @@ TEST_F(TorchFile, NothingIsRunAndUnknownNamesAreRefused) {
 TEST_F(TorchFile, TensorsThatReachBeyondTheirStorage) {
   const auto of = [&](const View& view) { return error("}" + text("w") + tensor(view) + "s"); };
   EXPECT_EQ(of({{3, 4}, {4, 1}}), "nothing was thrown");
-  EXPECT_THAT(of({{3, 4}, {4, 1}, 1}), HasSubstr("tensor w: [3, 4] by strides [4, 1] from element 1"));
+  EXPECT_THAT(of({{3, 4}, {4, 1}, 1}),
+              HasSubstr("tensor w: [3, 4] by strides [4, 1] from element 1"));
   EXPECT_THAT(of({{3}, {6}}), HasSubstr("reaches beyond a storage of 12 elements"));
   EXPECT_THAT(of({{2}, {1}, -1}), HasSubstr("data_loss"));
   EXPECT_THAT(of({{2}, {-1}, 3}), HasSubstr("data_loss"));
@@ -152,7 +155,8 @@ TEST_F(TorchFile, TensorsThatReachBeyondTheirStorage) {
   EXPECT_THAT(of({{1 << 30, 1 << 30}, {0, 0}}), HasSubstr("data_loss"));
   EXPECT_THAT(of({{1 << 20}, {0}}), HasSubstr("more elements than its storage holds"));
   EXPECT_THAT(of({{2, 2, 2, 2, 2, 2, 2}, {1, 1, 1, 1, 1, 1, 1}}), HasSubstr("unsupported"));
-  EXPECT_THAT(of({{3}, {1}, 0, 13}), HasSubstr("13 f32 elements take 52 bytes, the archive holds 48"));
+  EXPECT_THAT(of({{3}, {1}, 0, 13}),
+              HasSubstr("13 f32 elements take 52 bytes, the archive holds 48"));
   EXPECT_THAT(of({{3}, {1}, 0, 1 << 30}), HasSubstr("data_loss"));
   EXPECT_THAT(of({{3}, {1}, 0, 12, "../m/data/0"}), HasSubstr("is missing in the archive"));
   EXPECT_THAT(of({{3}, {1}, 0, 12, "0", "ComplexFloatStorage"}), HasSubstr("ComplexFloatStorage"));

@@ -2,10 +2,7 @@
 // For tests: writes zip archives, sound ones and damaged ones.
 #pragma once
 
-#include <zlib.h>
-
 #include <cstdint>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -16,18 +13,20 @@ class ZipBytes {
   ZipBytes& store(const std::string& name, const std::string& content) {
     return add({name, content, content.size(), 0, 0, checksum(content), 0});
   }
+  // Deflated, by blocks that are stored as they are: the format without its compression.
   ZipBytes& deflate(const std::string& name, const std::string& content) {
-    std::string packed(content.size() + 100, '\0');
-    z_stream stream{};
-    if (deflateInit2(&stream, 6, Z_DEFLATED, -MAX_WBITS, 8, Z_DEFAULT_STRATEGY) != Z_OK)
-      throw std::runtime_error("zlib");
-    stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(content.data()));
-    stream.avail_in = static_cast<uInt>(content.size());
-    stream.next_out = reinterpret_cast<Bytef*>(packed.data());
-    stream.avail_out = static_cast<uInt>(packed.size());
-    ::deflate(&stream, Z_FINISH);
-    packed.resize(stream.total_out);
-    deflateEnd(&stream);
+    constexpr size_t kBlock = 65535;
+    std::string packed;
+    for (size_t at = 0; at == 0 || at < content.size(); at += kBlock) {
+      const std::string block = content.substr(at, kBlock);
+      packed += number(at + kBlock >= content.size(), 1) + number(block.size(), 2) +
+                number(~block.size() & 0xffff, 2) + block;
+    }
+    return deflated(name, packed, content);
+  }
+  ZipBytes& deflated(const std::string& name,
+                     const std::string& packed,
+                     const std::string& content) {
     return add({name, packed, content.size(), 8, 0, checksum(content), 0});
   }
 
@@ -56,11 +55,10 @@ class ZipBytes {
       const std::string wide = number(1, 2) + number(24, 2) + number(e.size, 8) +
                                number(e.bytes.size(), 8) + number(e.begin, 8);
       const auto narrow = [&](uint64_t value) { return number(is_wide ? 0xffffffff : value, 4); };
-      directory += number(0x02014b50, 4) + number(0, 4) + number(e.flags, 2) +
-                   number(e.method, 2) + number(0, 4) + number(e.crc, 4) +
-                   narrow(e.bytes.size()) + narrow(e.size) + number(e.name.size(), 2) +
-                   number(is_wide ? wide.size() : 0, 2) + number(0, 2 + 2 + 2 + 4) +
-                   narrow(e.begin) + e.name + (is_wide ? wide : "");
+      directory += number(0x02014b50, 4) + number(0, 4) + number(e.flags, 2) + number(e.method, 2) +
+                   number(0, 4) + number(e.crc, 4) + narrow(e.bytes.size()) + narrow(e.size) +
+                   number(e.name.size(), 2) + number(is_wide ? wide.size() : 0, 2) +
+                   number(0, 2 + 2 + 2 + 4) + narrow(e.begin) + e.name + (is_wide ? wide : "");
     }
     const std::string count = number(entries_.size(), 2);
     std::string out = files_ + directory;
@@ -82,9 +80,14 @@ class ZipBytes {
   }
 
  private:
+  // CRC-32, bit by bit.
   static uint32_t checksum(const std::string& text) {
-    return static_cast<uint32_t>(
-        crc32(0, reinterpret_cast<const Bytef*>(text.data()), static_cast<uInt>(text.size())));
+    uint32_t crc = ~uint32_t{0};
+    for (const char c : text) {
+      crc ^= static_cast<unsigned char>(c);
+      for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1) ^ ((crc & 1) != 0 ? 0xedb88320u : 0u);
+    }
+    return ~crc;
   }
 
   std::string files_;
