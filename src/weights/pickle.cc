@@ -2,11 +2,12 @@
 #include "weights/pickle.h"
 
 #include <algorithm>
+#include <map>
 #include <optional>
 #include <string>
-#include <unordered_map>
 
 #include "base/error.h"
+#include "base/shown_text.h"
 #include "weights/byte_reader.h"
 
 namespace quern {
@@ -134,6 +135,7 @@ class PickleMachine {
     marks_.pop_back();
     return out;
   }
+
   bool push_number(uint8_t op) {
     switch (op) {
       case kNone:
@@ -279,9 +281,9 @@ class PickleMachine {
     const auto known = std::ranges::find(known_, whole, &PickleName::name);
     if (known == known_.end())
       fail(ErrorCode::unsupported,
-           "it names {:?}, which a dict of tensors has no use for; nothing of it was run. Save the "
+           "it names {}, which a dict of tensors has no use for; nothing of it was run. Save the "
            "state dict alone",
-           whole);
+           shown_text(whole));
     push({PickleKind::name, 0, known->name, {}});
   }
 
@@ -336,8 +338,8 @@ class PickleMachine {
   std::span<const PickleName> known_;
   PickleTree tree_;
   std::vector<uint32_t> stack_;
-  std::vector<size_t> marks_;  // sizes of the stack
-  std::unordered_map<uint32_t, uint32_t> memo_;
+  std::vector<size_t> marks_;          // sizes of the stack
+  std::map<uint32_t, uint32_t> memo_;  // hashing would let a file choose its collisions
 };
 
 }  // namespace

@@ -37,5 +37,5 @@ def test_a_pickle_that_calls_something_is_refused(tmp_path, monkeypatch):
 def test_a_model_on_request_names_its_command(tmp_path):
     if (ROOT / "build/models/whisper-tiny.en").exists():
         pytest.skip("whisper-tiny.en is set up here")
-    code, _, err = run("transcribe", "whisper-tiny.en", "x.wav", env={**os.environ, "HOME": str(tmp_path), "QUERN_MODELS": str(tmp_path)})
+    code, _, err = run("tokenize", "whisper-tiny.en", "x", env={**os.environ, "HOME": str(tmp_path), "QUERN_MODELS": str(tmp_path)})
     assert code == 5 and "./dev setup whisper-tiny.en" in err
