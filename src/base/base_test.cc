@@ -11,6 +11,7 @@
 #include "base/half.h"
 #include "base/hash.h"
 #include "base/json.h"
+#include "base/random.h"
 #include "base/topology.h"
 
 namespace quern {
@@ -98,6 +99,26 @@ TEST(Hash, OfAFileIsThatOfItsBytes) {
   EXPECT_EQ(hash_file(path), hash_bytes(std::as_bytes(std::span(text))));
   EXPECT_THROW(hash_file(path + ".none"), Error);
   std::filesystem::remove(path);
+}
+
+TEST(Random, NormalDeviatesHaveTheirMoments) {
+  constexpr int kCount = 100'000;
+  double sum = 0, squares = 0, fourths = 0, products = 0;
+  for (uint64_t i = 0; i < kCount; ++i) {
+    const double x = normal_deviate(7, 0, i);
+    ASSERT_TRUE(std::isfinite(x));
+    sum += x;
+    squares += x * x;
+    fourths += x * x * x * x;
+    products += x * normal_deviate(7, 0, i + 1);
+  }
+  EXPECT_NEAR(sum / kCount, 0, 0.02);
+  EXPECT_NEAR(squares / kCount, 1, 0.02);
+  EXPECT_NEAR(fourths / kCount, 3, 0.15);
+  EXPECT_NEAR(products / kCount, 0, 0.02);
+  EXPECT_EQ(normal_deviate(7, 0, 5), normal_deviate(7, 0, 5));
+  EXPECT_NE(normal_deviate(7, 0, 5), normal_deviate(8, 0, 5));
+  EXPECT_NE(normal_deviate(7, 0, 5), normal_deviate(7, 1, 5));
 }
 
 TEST(Topology, DescribesThisMachine) {

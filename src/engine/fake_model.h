@@ -11,8 +11,8 @@
 #include <string>
 
 #include "base/error.h"
+#include "base/random.h"
 #include "nn/model.h"
-#include "sampling/random.h"
 
 namespace quern {
 

@@ -5,11 +5,11 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "base/random.h"
 #include "models/registry.h"
 #include "nn/owned_ctx.h"
 #include "nn/sequence_runner.h"
 #include "nn/thread_ranks.h"
-#include "sampling/random.h"
 
 namespace quern {
 namespace {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sampling/sampler.h"
 
-#include "sampling/random.h"
+#include "base/random.h"
 
 namespace quern {
 

@@ -8,7 +8,7 @@
 #include <set>
 
 #include "base/error.h"
-#include "sampling/random.h"
+#include "base/random.h"
 
 namespace quern {
 namespace {

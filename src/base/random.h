@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Random numbers by counter: each depends on (seed, choice, position) alone, so a token is drawn
-// alike in any batch, after a preemption and on a new worker.
+// alike in any batch, after a preemption and on a new worker, and noise by any number of threads.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
+#include <numbers>
 
 namespace quern {
 
@@ -20,6 +22,13 @@ inline uint64_t mix_bits(uint64_t x) {
 inline double uniform(uint64_t seed, uint64_t choice, uint64_t position) {
   const uint64_t bits = mix_bits(mix_bits(mix_bits(seed) ^ choice) ^ position);
   return static_cast<double>(bits >> 11) * 0x1p-53;
+}
+
+// A standard normal deviate, from two uniform ones. Box, Muller 1958.
+inline double normal_deviate(uint64_t seed, uint64_t choice, uint64_t position) {
+  const double size = uniform(seed, choice, 2 * position),
+               angle = uniform(seed, choice, 2 * position + 1);
+  return std::sqrt(-2 * std::log1p(-size)) * std::cos(2 * std::numbers::pi * angle);
 }
 
 }  // namespace quern
