@@ -77,6 +77,29 @@ void check_batch(const PagedBatch& batch, int64_t rows, const PagedKv& kv) {
   }
 }
 
+void check_sight(const SegmentSight& sight, int64_t rows) {
+  const auto segments = sight.segments, visible = sight.visible;
+  QUERN_CHECK(!segments.empty() && segments.front() == 0 && segments.back() == rows &&
+                  std::ranges::is_sorted(segments),
+              "{} segment bounds for {} rows",
+              segments.size(),
+              rows);
+  if (visible.empty()) return;
+  QUERN_CHECK(static_cast<int64_t>(visible.size()) == rows,
+              "what {} of {} rows see",
+              visible.size(),
+              rows);
+  for (size_t s = 0; s + 1 < segments.size(); ++s)
+    for (int32_t p = segments[s]; p < segments[s + 1]; ++p) {
+      const int32_t seen = visible[static_cast<size_t>(p)];
+      QUERN_CHECK(seen >= 1 && seen <= segments[s + 1] - segments[s],
+                  "row {} sees {} of the {} rows of its segment",
+                  p,
+                  seen,
+                  segments[s + 1] - segments[s]);
+    }
+}
+
 // The CPU's table: the fast kernels where tier and shape allow, else the plain loops.
 bool is_fast(const Ctx& ctx, int64_t group, int64_t size) {
   return ctx.isa >= Isa::avx2 && cpu::accepts_heads(group, size);
@@ -215,6 +238,15 @@ Tensor segment_attention(Ctx& ctx,
                          const Tensor& v,
                          std::span<const int32_t> segments,
                          float scale) {
+  return segment_attention(ctx, q, k, v, SegmentSight{segments}, scale);
+}
+
+Tensor segment_attention(Ctx& ctx,
+                         const Tensor& q,
+                         const Tensor& k,
+                         const Tensor& v,
+                         const SegmentSight& sight,
+                         float scale) {
   QUERN_CHECK(
       is_head_rows(q) && is_head_rows(k) && is_head_rows(v) && is_f32(q) && is_f32(k) && is_f32(v),
       "q {}, k {}, v {}",
@@ -230,13 +262,9 @@ Tensor segment_attention(Ctx& ctx,
   const Tensor out = ctx.empty({q.dim(0), q.dim(1) * q.dim(2)});
   if (ctx.device.is_meta()) return out;
   require_cpu(ctx, "segment_attention", q.dtype());
-  QUERN_CHECK(!segments.empty() && segments.front() == 0 && segments.back() == q.dim(0) &&
-                  std::ranges::is_sorted(segments),
-              "{} segment bounds for {} rows",
-              segments.size(),
-              q.dim(0));
+  check_sight(sight, q.dim(0));
   if (out.numel() == 0) return out;
-  segment_kernel(ctx, q.dim(1) / k.dim(1), q.dim(2))(ctx, {q, k, v, segments, scale}, out);
+  segment_kernel(ctx, q.dim(1) / k.dim(1), q.dim(2))(ctx, {q, k, v, sight, scale}, out);
   return out;
 }
 

@@ -61,4 +61,18 @@ Tensor segment_attention(Ctx& ctx,
                          std::span<const int32_t> segments,
                          float scale);
 
+// Which rows see which: those of their own segment, all of them or the first few.
+struct SegmentSight {
+  std::span<const int32_t> segments;  // [S + 1]
+  // [P], or empty for all: row p sees the first visible[p] rows of its segment, 1 up to all of them
+  // (a mask of blocks).
+  std::span<const int32_t> visible = {};
+};
+Tensor segment_attention(Ctx& ctx,
+                         const Tensor& q,
+                         const Tensor& k,
+                         const Tensor& v,
+                         const SegmentSight& sight,
+                         float scale);
+
 }  // namespace quern::ops

@@ -14,8 +14,13 @@ struct PagedAttention {
 
 struct SegmentInputs {
   const Tensor &q, &k, &v;
-  std::span<const int32_t> segments;
+  const SegmentSight& sight;
   float scale;
+
+  // Rows of the segment [first, end) that row p sees.
+  int64_t seen(int64_t p, int64_t first, int64_t end) const {
+    return sight.visible.empty() ? end - first : sight.visible[static_cast<size_t>(p)];
+  }
 };
 
 }  // namespace quern::ops

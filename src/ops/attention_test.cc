@@ -390,6 +390,46 @@ TEST(SegmentAttention, ARowHasTheSameBitsWhateverCompanyAndThread) {
     }
 }
 
+// A mask of blocks: more or fewer than the row before, around the ends of splits.
+std::vector<int32_t> uneven_sight(int32_t rows) {
+  std::vector<int32_t> out;
+  for (int32_t p = 0; p < rows; ++p)
+    out.push_back(p % 7 == 3 ? 1 : std::min(rows, p / 60 * 60 + 60 + (p % 60 > 40 ? 30 : 0)));
+  return out;
+}
+
+TEST(SegmentAttention, RowsSeeTheFirstRowsOfTheirSegment) {
+  for (const Activation activation : {Activation::f32, Activation::bf16})
+    for (const Heads heads : {Heads{2, 2, 8}, Heads{4, 2, 20}, Heads{3, 3, 64}}) {
+      const Tensor q = random_tensor({620, heads.q, heads.size}, 1),
+                   k = random_tensor({620, heads.kv, heads.size}, 2),
+                   v = random_tensor({620, heads.kv, heads.size}, 3);
+      const int32_t segments[] = {0, 20, 620};
+      std::vector<int32_t> visible = uneven_sight(20);
+      for (const int32_t seen : uneven_sight(600)) visible.push_back(seen);
+      const SegmentSight sight{segments, visible};
+      Machine plain(Isa::scalar, 2, activation);
+      const Tensor expected = segment_attention(plain.ctx, q, k, v, sight, 0.125f);
+      // A row that sees n rows is the last row of a segment of n.
+      for (const int64_t row : {5, 20, 23, 61, 299, 619}) {
+        const int64_t first = row < 20 ? 0 : 20, seen = visible[static_cast<size_t>(row)];
+        const Tensor keys = k.slice(0, first, first + seen), values = v.slice(0, first, first + seen);
+        Tensor queries = Tensor::zeros({seen, heads.q, heads.size}, DType::f32);
+        std::ranges::copy(q.slice(0, row, row + 1).span<float>(),
+                          queries.data<float>() + (seen - 1) * heads.q * heads.size);
+        const int32_t whole[] = {0, static_cast<int32_t>(seen)};
+        const Tensor alone = segment_attention(plain.ctx, queries, keys, values, whole, 0.125f);
+        EXPECT_TRUE(same_bits(alone.slice(0, seen - 1, seen), expected.slice(0, row, row + 1)));
+      }
+      for (const Isa isa : fast_tiers()) {
+        Machine one(isa, 1, activation), three(isa, 3, activation);
+        const Tensor got = segment_attention(three.ctx, q, k, v, sight, 0.125f);
+        expect_close(got, expected, bound_of(isa, activation), std::string(name_of(isa)));
+        EXPECT_TRUE(same_bits(got, segment_attention(one.ctx, q, k, v, sight, 0.125f)));
+      }
+    }
+}
+
 TEST(Attention, MetaTakesTheSameMemory) {
   for (const Isa isa : all_tiers())
     for (const int64_t rows : {1, 40}) {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/function_ref.h"
 #include "ops/dispatch.h"
 #include "ops/row_kernels.h"
 
@@ -12,7 +13,9 @@ namespace {
 
 constexpr int64_t kRun = 16384;  // elements that one call of a kernel gets
 
-void in_place(Ctx& ctx, std::string_view op, Tensor& x, void (*kernel)(float* x, int64_t n)) {
+using RunKernel = FunctionRef<void(float* x, int64_t n)>;
+
+void in_place(Ctx& ctx, std::string_view op, Tensor& x, RunKernel kernel) {
   QUERN_CHECK(
       is_f32(x) && x.is_contiguous(), "{} of {} {}", op, name_of(x.dtype()), x.shape().text());
   if (ctx.device.is_meta()) return;
@@ -113,6 +116,46 @@ void gelu_tanh_(Ctx& ctx, Tensor& x) {
 }
 void quick_gelu_(Ctx& ctx, Tensor& x) {
   in_place(ctx, "quick_gelu_", x, row_kernels(ctx.isa).quick_gelu);
+}
+void mish_(Ctx& ctx, Tensor& x) {
+  in_place(ctx, "mish_", x, row_kernels(ctx.isa).mish);
+}
+void elu_(Ctx& ctx, Tensor& x) {
+  in_place(ctx, "elu_", x, row_kernels(ctx.isa).elu);
+}
+void leaky_relu_(Ctx& ctx, Tensor& x, float slope) {
+  in_place(ctx, "leaky_relu_", x, [slope](float* run, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) run[i] = run[i] > 0 ? run[i] : slope * run[i];
+  });
+}
+void scale_(Ctx& ctx, Tensor& x, float factor) {
+  in_place(ctx, "scale_", x, [factor](float* run, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) run[i] *= factor;
+  });
+}
+
+Tensor snake(Ctx& ctx, const Tensor& x, const Tensor& alpha, const Tensor& inverse) {
+  QUERN_CHECK(x.rank() == 2 && is_f32(x) && x.is_contiguous() && is_f32(alpha) &&
+                  is_f32(inverse) && alpha.is_contiguous() && inverse.is_contiguous() &&
+                  alpha.shape() == Shape{x.dim(1)} && inverse.shape() == alpha.shape(),
+              "x {}, alpha {}, inverse {}",
+              x.shape().text(),
+              alpha.shape().text(),
+              inverse.shape().text());
+  Tensor y = ctx.empty(x.shape());
+  if (ctx.device.is_meta()) return y;
+  require_cpu(ctx, "snake", x.dtype());
+  const auto kernel = row_kernels(ctx.isa).snake;
+  const int64_t size = x.dim(1);
+  ctx.pool->parallel_for(x.dim(0), row_grain(size), [&](int64_t begin, int64_t end, int) {
+    for (int64_t t = begin; t < end; ++t)
+      kernel(x.data<float>() + t * size,
+             alpha.data<float>(),
+             inverse.data<float>(),
+             size,
+             y.data<float>() + t * size);
+  });
+  return y;
 }
 
 Tensor gather_rows(Ctx& ctx, const Tensor& x, std::span<const int32_t> rows) {

@@ -36,6 +36,10 @@ struct RowKernels {
   void (*narrow_f16)(const float* x, int64_t n, uint16_t* y);
   void (*widen_i8)(const int8_t* x, float scale, int64_t n, float* y);  // y = x scale, rounded once
   void (*widen_e4m3)(const uint8_t* x, float scale, int64_t n, float* y);
+  void (*mish)(float* x, int64_t n);
+  void (*elu)(float* x, int64_t n);
+  // y = x + inverse sin²(alpha x), each element with its own alpha and inverse
+  void (*snake)(const float* x, const float* alpha, const float* inverse, int64_t n, float* y);
 };
 
 const RowKernels& row_kernels(Isa isa);

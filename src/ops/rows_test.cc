@@ -89,7 +89,7 @@ Tensor sweep(int64_t width) {
 }
 
 using InPlace = void (*)(Ctx&, Tensor&);
-constexpr InPlace kActivations[] = {silu_, gelu_, gelu_tanh_, quick_gelu_};
+constexpr InPlace kActivations[] = {silu_, gelu_, gelu_tanh_, quick_gelu_, mish_};
 
 TEST(Activation, EveryTierAgreesWithThePlainLoops) {
   Machine plain(Isa::scalar);
@@ -127,7 +127,7 @@ TEST(Activation, LimitsAndNan) {
 TEST(Activation, KnownValues) {
   for (const Isa isa : all_tiers()) {
     Machine m(isa);
-    const float expected[] = {0.731058579f, 0.841344746f, 0.841191991f, 0.845795766f};
+    const float expected[] = {0.731058579f, 0.841344746f, 0.841191991f, 0.845795766f, 0.865098388f};
     for (size_t i = 0; i < std::size(kActivations); ++i) {
       Tensor x = Tensor::from(std::vector<float>{1}, {1});
       kActivations[i](m.ctx, x);

@@ -109,6 +109,20 @@ Tensor Tensor::reshape(const Shape& shape) const {
   return t;
 }
 
+Tensor Tensor::windows(int64_t rows, int64_t size, int64_t step) const {
+  QUERN_CHECK(is_contiguous() && rows >= 0 && size >= 0 && step >= 0 &&
+                  (rows == 0 || (rows - 1) * step + size <= numel()),
+              "{} windows of {}, {} apart, over {}",
+              rows,
+              size,
+              step,
+              shape_.text());
+  Tensor t = *this;
+  t.shape_ = {rows, size};
+  t.strides_ = {step, 1};
+  return t;
+}
+
 Tensor Tensor::contiguous() const {
   if (is_contiguous()) return *this;
   Tensor out = empty(shape_, dtype_, device());

@@ -74,6 +74,9 @@ class Tensor {
   Tensor slice(int axis, int64_t begin, int64_t end) const;  // half-open
   Tensor select(int axis, int64_t index) const;              // drops the axis
   Tensor reshape(const Shape& shape) const;                  // contiguous only; same numel
+  // [rows, size] over a contiguous tensor: row r is the `size` elements from r * step on. Rows may
+  // overlap: for reading alone.
+  Tensor windows(int64_t rows, int64_t size, int64_t step) const;
   // A contiguous copy on the same device (or itself, if contiguous already).
   Tensor contiguous() const;
 

@@ -31,6 +31,16 @@ TEST(Tensor, ViewsShareStorage) {
   EXPECT_EQ(t.reshape({6, 4}).select(0, 5).data<float>()[3], 23);
 }
 
+TEST(Tensor, WindowsOverlap) {
+  const Tensor t = Tensor::from(std::vector<float>{0, 1, 2, 3, 4, 5}, {3, 2});
+  const Tensor windows = t.windows(2, 4, 2);
+  EXPECT_EQ(windows.shape(), Shape({2, 4}));
+  EXPECT_TRUE(std::ranges::equal(windows.contiguous().span<float>(),
+                                 std::vector<float>{0, 1, 2, 3, 2, 3, 4, 5}));
+  EXPECT_EQ(windows.raw(), t.raw());
+  EXPECT_EQ(t.windows(0, 4, 2).numel(), 0);
+}
+
 TEST(Tensor, ConvertsEveryFloatKind) {
   const uint8_t e4m3[] = {0x00, 0x01, 0x08, 0x38, 0x7e, 0xb8};
   const Tensor t = to_f32(Tensor::borrow(e4m3, {6}, DType::f8_e4m3));

@@ -134,11 +134,21 @@ struct Queries {
   }
 };
 
-// How many keys a step row of the task sees: one more for each later row if causal.
+// How many keys a step row of the task sees: one more for each later row if causal, or what a list
+// says.
 struct Visible {
   int64_t seen;
   bool is_causal;
-  int64_t of(int64_t step_row) const { return is_causal ? seen + step_row : seen; }
+  const int32_t* list = nullptr;  // by step row
+
+  int64_t of(int64_t step_row) const {
+    if (list != nullptr) return list[step_row];
+    return is_causal ? seen + step_row : seen;
+  }
+  // The most that one of `count` rows sees.
+  int64_t most(int64_t count) const {
+    return list != nullptr ? *std::max_element(list, list + count) : of(count - 1);
+  }
 };
 
 int64_t splits_of(int64_t keys) {
@@ -159,7 +169,7 @@ struct Walk {
   KeySource source;
   Visible visible;
 
-  int64_t keys() const { return visible.of(queries.count - 1); }
+  int64_t keys() const { return visible.most(queries.count); }
   void load(float scale, Workspace& ws) const {
     for (int r = 0; r < queries.rows(); ++r)
       kernels.load_query(queries.row(r), scale, queries.size(), r, ws);
@@ -407,22 +417,22 @@ void segment_attention(Ctx& ctx, const SegmentInputs& in, const Tensor& out) {
   const int64_t heads = in.k.dim(1), group = in.q.dim(1) / heads;
   const AttentionKernels& kernels = kernels_for(ctx);
   const int64_t tile = tile_rows(in.q.dim(0) * in.q.dim(1), group, ctx.pool->size());
+  const auto segments = in.sight.segments, visible = in.sight.visible;
   std::vector<Tile> tiles;
-  for (size_t s = 0; s + 1 < in.segments.size(); ++s)
+  for (size_t s = 0; s + 1 < segments.size(); ++s)
     for (int64_t head = 0; head < heads; ++head)
-      cut_tiles(
-          {static_cast<int64_t>(s), head, in.segments[s], in.segments[s + 1] - in.segments[s]},
-          tile,
-          tiles);
+      cut_tiles({static_cast<int64_t>(s), head, segments[s], segments[s + 1] - segments[s]},
+                tile,
+                tiles);
   for_each(*ctx.pool, tiles.size(), [&](size_t i) {
     Workspace ws;
     const Tile& t = tiles[i];
-    const int64_t first = in.segments[static_cast<size_t>(t.sequence)];
-    const int64_t keys = in.segments[static_cast<size_t>(t.sequence) + 1] - first;
+    const int64_t first = segments[static_cast<size_t>(t.sequence)];
+    const int64_t keys = segments[static_cast<size_t>(t.sequence) + 1] - first;
     const Walk walk{kernels,
                     {in.q, t.first, t.count, t.head * group, group, in.q.dim(2)},
                     KeySource::rows(in.k, in.v, first, t.head),
-                    {keys, false}};
+                    {keys, false, visible.empty() ? nullptr : visible.data() + t.first}};
     walk.run(in.scale, out, ws);
   });
 }

@@ -63,7 +63,7 @@ struct alignas(64) Workspace {
   float scores[kGroup * kScoreStride];
   std::byte p[kGroup * kScoreStride * 4];
   Merging merging;
-  int32_t limit[kRows];  // how many keys of the split a row sees; no row fewer than one before it
+  int32_t limit[kRows];  // how many keys of the split a row sees
 };
 
 static_assert(kWideRows * kWideStride <= kRows * kQStride && 2 * kMostSize <= kWideSize &&

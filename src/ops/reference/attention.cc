@@ -91,18 +91,18 @@ void paged_attention(
 
 void segment_attention(Ctx& ctx, const SegmentInputs& in, const Tensor& out) {
   const int64_t heads = in.q.dim(1), size = in.q.dim(2), group = heads / in.k.dim(1);
-  const auto segments = static_cast<int64_t>(in.segments.size()) - 1;
+  const auto segments = static_cast<int64_t>(in.sight.segments.size()) - 1;
   const PagedKv rows{in.k, in.v};
   ctx.pool->parallel_for(segments * heads, 1, [&](int64_t begin, int64_t end, int) {
     for (int64_t item = begin; item < end; ++item) {
       const int64_t s = item / heads, h = item % heads, g = h / group;
-      const int64_t first = in.segments[static_cast<size_t>(s)],
-                    last = in.segments[static_cast<size_t>(s) + 1];
+      const int64_t first = in.sight.segments[static_cast<size_t>(s)],
+                    last = in.sight.segments[static_cast<size_t>(s) + 1];
       const auto key = [&](int64_t j) { return (first + j) * in.k.stride(0) + g * size; };
       const auto value = [&](int64_t j) { return (first + j) * in.v.stride(0) + g * size; };
       for (int64_t p = first; p < last; ++p)
         attend(in.q.data<float>() + p * in.q.stride(0) + h * size,
-               {rows, last - first, size, size},
+               {rows, in.seen(p, first, last), size, size},
                key,
                value,
                in.scale,

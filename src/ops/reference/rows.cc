@@ -50,6 +50,13 @@ double quick_gelu_of(double x) {
   return x * sigmoid(1.702 * x);
 }
 
+double mish_of(double x) {
+  return x * std::tanh(x > 20 ? x : std::log1p(std::exp(x)));
+}
+double elu_of(double x) {
+  return x > 0 ? x : std::expm1(x);
+}
+
 template <double (*function)(double)>
 void map(float* x, int64_t n) {
   for (int64_t i = 0; i < n; ++i) x[i] = static_cast<float>(function(x[i]));
@@ -57,6 +64,13 @@ void map(float* x, int64_t n) {
 
 void silu_mul(const float* gate, const float* up, int64_t n, float* y) {
   for (int64_t i = 0; i < n; ++i) y[i] = static_cast<float>(silu_of(gate[i]) * up[i]);
+}
+
+void snake(const float* x, const float* alpha, const float* inverse, int64_t n, float* y) {
+  for (int64_t i = 0; i < n; ++i) {
+    const double wave = std::sin(alpha[i] * x[i]);
+    y[i] = static_cast<float>(x[i] + inverse[i] * wave * wave);
+  }
 }
 
 void rotate(float& a, float& b, float cos, float sin) {
@@ -113,6 +127,9 @@ constexpr RowKernels kTable{
     .narrow_f16 = convert_all<float_to_f16>,
     .widen_i8 = widen_i8,
     .widen_e4m3 = widen_e4m3,
+    .mish = map<mish_of>,
+    .elu = map<elu_of>,
+    .snake = snake,
 };
 
 }  // namespace
