@@ -104,6 +104,9 @@ const Shard& Builder::stage() const {
 const ReferenceChoice& Builder::reference() const {
   return loading_->options.reference;
 }
+LinearObserver* Builder::observer() const {
+  return loading_->options.observer;
+}
 std::optional<ExpertSplit> Builder::expert_split() const {
   return loading_->options.expert_split;
 }
@@ -451,8 +454,8 @@ Linear Builder::load(const std::vector<RowPart>& parts, const Cut& k, Bias bias,
           packed.weight->kernel());
   }
   Linear out(std::move(packed.weight), std::move(b), n, k.size());
-  if (LinearObserver* observer = loading_->options.observer)
-    out.observed_by(*observer, path_of(parts.front().name));
+  if (LinearObserver* const watching = observer())
+    out.observed_by(*watching, path_of(parts.front().name));
   return packed.gather.empty() ? out : out.gather_inputs(std::move(packed.gather));
 }
 

@@ -139,6 +139,7 @@ class Builder {
   const Shard& shard() const;
   const Shard& stage() const;
   const ReferenceChoice& reference() const;
+  LinearObserver* observer() const;  // null: nobody looks on
   std::optional<ExpertSplit> expert_split() const;
   const std::shared_ptr<ExpertMemory>& expert_memory() const;  // null: all experts are loaded
   Output output() const;

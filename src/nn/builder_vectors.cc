@@ -128,7 +128,9 @@ Linear Builder::exact(std::string_view name, int64_t n, int64_t k) const {
                                            : stated_floats(*loading_->checkpoint, {n, k});
   std::unique_ptr<ops::PackedWeight> weight = ops::pack_weight(exact, {floats});
   count(name, {{n, k}, {n, k}, weight->bytes()}, weight->kernel());
-  return Linear(std::move(weight), {}, n, k);
+  Linear out(std::move(weight), {}, n, k);
+  if (LinearObserver* const watching = observer()) out.observed_by(*watching, path_of(name));
+  return out;
 }
 
 }  // namespace quern

@@ -51,6 +51,8 @@ LatentAttention::LatentAttention(const Builder& b, const LatentConfig& c)
       keys_(head_products(b, c, head_rows(c, heads_, {0, c.nope}), Builder::Turned::yes)),
       values_(head_products(
           b, c, head_rows(c, heads_, {c.nope, c.nope + c.value}), Builder::Turned::no)),
+      observer_(b.observer()),
+      kv_b_path_((b / "kv_b_proj").prefix()),
       out_(b.rows("o_proj",
                   c.hidden,
                   {c.heads * c.value, {{heads_.begin * c.value, heads_.end * c.value}}},
@@ -65,6 +67,7 @@ Tensor LatentAttention::queries(Ctx& ctx, const Tensor& x, const Tensor& down) c
 void LatentAttention::store(Ctx& ctx, const Tensor& down, const Step& s, PagedKv& kv) const {
   const int64_t c = c_.q_rank, r = c + c_.kv_rank;
   const Tensor latent = kv_norm_(ctx, down.slice(1, c, r));
+  if (observer_ != nullptr) observer_->saw(kv_b_path_, latent);
   Tensor key = down.reshape({down.dim(0), 1, down.dim(1)}).slice(2, r, down.dim(1));
   ops::rope_(ctx, key, s.rope.cos, s.rope.sin, c_.rope_style);
   ops::store_latent_(ctx, key.select(1, 0), latent, kv, s.batch.slots);

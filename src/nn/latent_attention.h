@@ -11,6 +11,7 @@
 
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "nn/builder.h"
@@ -53,6 +54,9 @@ class LatentAttention {
   Linear q_;
   RmsNorm kv_norm_;
   std::vector<std::unique_ptr<ops::PackedWeight>> keys_, values_;  // Wukᵀ and Wuv of each head
+  // Sees what kv_b_proj reads, as if it were a layer of its own; null: nobody looks on.
+  LinearObserver* observer_;
+  std::string kv_b_path_;
   Linear out_;
 };
 
