@@ -15,8 +15,8 @@ namespace {
 
 using Kind = GroupIndexPadding::Kind;
 
-constexpr std::string_view kParts[] = {"mlp.gate_proj", "mlp.up_proj", "mlp.gate_up_proj"};
-constexpr std::string_view kDown = "mlp.down_proj";
+constexpr std::string_view kParts[] = {"mlp.gate_proj", "mlp.up_proj"};
+constexpr std::string_view kFused = "mlp.gate_up_proj", kDown = "mlp.down_proj";
 
 uint64_t one_of(const TensorInfo& scales) {
   switch (scales.stored) {
@@ -55,7 +55,7 @@ class Module {
  public:
   Module(const Checkpoint& checkpoint, std::string prefix, bool is_down, MlpRules& out)
       : checkpoint_(checkpoint), prefix_(std::move(prefix)), is_down_(is_down), out_(out) {
-    halves_ = prefix_.ends_with("gate_up_proj") ? 2 : 1;
+    halves_ = mlp_side_of(prefix_).value().halves;
   }
 
   void add() {
@@ -410,9 +410,7 @@ std::map<std::string, bool> modules_of(const Checkpoint& checkpoint) {
         name.find("audio") != std::string::npos)
       continue;
     const std::string prefix = name.substr(0, name.rfind('.'));
-    if (prefix.ends_with(kDown)) modules[prefix] = true;
-    for (const std::string_view part : kParts)
-      if (prefix.ends_with(part)) modules[prefix] = false;
+    if (const std::optional<MlpSide> side = mlp_side_of(prefix)) modules[prefix] = side->is_down;
   }
   return modules;
 }
@@ -426,6 +424,14 @@ void refuse_experts(const Checkpoint& checkpoint) {
 }
 
 }  // namespace
+
+std::optional<MlpSide> mlp_side_of(std::string_view module) {
+  if (module.ends_with(kDown)) return MlpSide{true, 1};
+  if (module.ends_with(kFused)) return MlpSide{false, 2};
+  for (const std::string_view part : kParts)
+    if (module.ends_with(part)) return MlpSide{false, 1};
+  return std::nullopt;
+}
 
 MlpRules mlp_rules(const Checkpoint& checkpoint) {
   refuse_experts(checkpoint);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <variant>
 
@@ -37,6 +38,14 @@ struct MlpRules {
   std::string why_only_tail;
   std::map<std::string, PaddingRule, std::less<>> rules;  // by canonical tensor name
 };
+
+// Which side of a linear layer's matrix grows with its MLP.
+struct MlpSide {
+  bool is_down = false;  // its inputs; else its outputs
+  int halves = 1;        // 2: gate and up in one matrix
+};
+// By the end of its name: "….mlp.down_proj"; nullopt for what is no part of a gated MLP.
+std::optional<MlpSide> mlp_side_of(std::string_view module);
 
 // Of all MLPs whose size is config.json's intermediate_size. Throws unsupported naming tensor and
 // reason where a format cannot hold channels that are exactly zero, data_loss where tensors and

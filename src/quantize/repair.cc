@@ -60,16 +60,9 @@ void write_padded(const Certificate& c, const WeightFile& file, const std::strin
   out.finish();
 }
 
-// A config with a text_config may repeat its sizes beside it.
 std::string padded_config(const SourceFolder& source, const Certificate& c) {
   Json config = parse_json(source.config_text, "config.json");
-  constexpr const char* kSize = "intermediate_size";
-  if (config.contains("text_config") && config["text_config"].is_object()) {
-    config["text_config"][kSize] = c.padded;
-    if (config.contains(kSize) && config[kSize] == c.intermediate) config[kSize] = c.padded;
-  } else {
-    config[kSize] = c.padded;
-  }
+  change_size(config, "intermediate_size", c.intermediate, c.padded);
   return config.dump(2) + "\n";
 }
 

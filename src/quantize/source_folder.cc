@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "base/hash.h"
@@ -40,6 +41,16 @@ SourceFolder::SourceFolder(const std::string& folder) : path(folder), checkpoint
       weights.push_back(open_weight_file(folder, name));
     else
       others.push_back(name);
+  }
+}
+
+void change_size(Json& config, std::string_view key, int64_t before, int64_t after) {
+  const std::string name(key);
+  if (config.contains("text_config") && config["text_config"].is_object()) {
+    config["text_config"][name] = after;
+    if (config.contains(name) && config[name] == before) config[name] = after;
+  } else {
+    config[name] = after;
   }
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "weights/safetensors.h"
 
 namespace quern {
@@ -44,5 +45,9 @@ struct SourceFolder {
 
 // The same of one file.
 WeightFile open_weight_file(const std::string& folder, const std::string& name);
+
+// Sets a size of the text model in config.json. A config with a text_config may repeat its sizes
+// beside it.
+void change_size(Json& config, std::string_view key, int64_t before, int64_t after);
 
 }  // namespace quern

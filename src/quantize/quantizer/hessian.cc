@@ -81,8 +81,12 @@ std::optional<Tensor> inverse_factor(ThreadPool& pool, const Tensor& gram, doubl
   const int64_t size = gram.dim(0);
   const float* h = gram.data<float>();
   double mean = 0;
-  for (int64_t k = 0; k < size; ++k) mean += h[k * size + k];
-  mean /= static_cast<double>(size);
+  int64_t occurring = 0;
+  for (int64_t k = 0; k < size; ++k) {
+    mean += h[k * size + k];
+    occurring += h[k * size + k] != 0 ? 1 : 0;
+  }
+  mean /= static_cast<double>(std::max<int64_t>(1, occurring));
   if (!(mean > 0)) mean = 1;
   Upper a(size);
   for (int64_t i = 0; i < size; ++i) {

@@ -10,10 +10,10 @@
 
 namespace quern {
 
-// U [K, K] float32, zero below its diagonal, of gram + damping x (mean of its diagonal) x 1; rows
-// and columns of inputs that never occurred stand alone. The same bits for any number of threads.
-// Computed in float64, in place of one matrix of 8 K^2 bytes. nullopt where the matrix is not
-// positive definite: damp more.
+// U [K, K] float32, zero below its diagonal, of gram + damping x (mean of its diagonal) x 1. Inputs
+// that never occurred stand alone and do not count for the mean: padding changes nothing. The same
+// bits for any number of threads. Computed in float64, in place of one matrix of 8 K^2 bytes.
+// nullopt where the matrix is not positive definite: damp more.
 //
 // With J the reversal of indices, J H J = R' R (Cholesky) gives H = M M' with M = J R' J upper, and
 // U = M^-1 = J (R^-1)' J: one factorization and one triangular inverse, where factoring the inverse

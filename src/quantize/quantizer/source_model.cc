@@ -29,13 +29,14 @@ const std::set<std::string, std::less<>> kLeftOut = {"quantize_config.json",
                                                      "quern_names.json"};  // written by new names
 constexpr int64_t kMaxLayers = 1000;
 
-// 0 outside of the decoder's layers, else 1 + the layer.
-int64_t unit_of(std::string_view name) {
+// 0 outside of the decoder's layers, else 1 + the layer. Layers beyond num_hidden_layers, which
+// guess several tokens ahead, are not run.
+int64_t unit_of(std::string_view name, int64_t layers) {
   if (!name.starts_with(kLayers)) return 0;
   const char* begin = name.data() + kLayers.size();
   int64_t layer = -1;
   const auto [end, error] = std::from_chars(begin, name.data() + name.size(), layer);
-  if (error != std::errc() || layer < 0 || layer >= kMaxLayers) return 0;
+  if (error != std::errc() || layer < 0 || layer >= layers) return 0;
   return *end == '.' ? layer + 1 : 0;
 }
 
@@ -58,8 +59,7 @@ const std::string* owner_of(const std::map<std::string, bool>& matrices, std::st
 }
 
 // Routers decide with small differences, and cost nothing.
-bool is_linear_of_a_layer(const Checkpoint& checkpoint, const std::string& name) {
-  if (unit_of(name) == 0) return false;
+bool is_linear(const Checkpoint& checkpoint, const std::string& name) {
   const std::string last = name.substr(name.rfind('.') + 1);
   if (last == "gate" || last == "router" || last == "shared_expert_gate") return false;
   const Shape shape = format_of(checkpoint, name).shape(checkpoint, name);
@@ -121,7 +121,10 @@ Stored float_type_of(const Config& config) {
 
 }  // namespace
 
-SourceModel::SourceModel(const std::string& path, const std::vector<std::string>& ignored)
+SourceModel::SourceModel(const std::string& path,
+                         const std::vector<std::string>& ignored,
+                         const PaddingChoice& padding,
+                         int64_t granule)
     : path_(path), is_gguf_(path.ends_with(".gguf")), checkpoint_(open_checkpoint(path)) {
   if (!is_gguf_ && !is_directory(path))
     fail(
@@ -132,6 +135,7 @@ SourceModel::SourceModel(const std::string& path, const std::vector<std::string>
   if (checkpoint_->total_bytes() == 0)
     fail(ErrorCode::not_found, "{}: holds no weights: is the download complete?", path);
   float_type_ = float_type_of(checkpoint_->config());
+  padding_ = SourcePadding(checkpoint_->config(), padding, granule);
   if (!is_gguf_) read_spellings();
   sort_tensors(ignored);
 }
@@ -150,18 +154,23 @@ void SourceModel::sort_tensors(const std::vector<std::string>& ignored) {
   Ignored rules(ignored);
   const std::vector<std::string> names = checkpoint_->names();
   std::map<std::string, bool> matrices;  // whether they are stored as codes
-  int64_t units = 1;
+  const int64_t layers = checkpoint_->config()
+                             .sub_or_self("text_config")
+                             .integer_or("num_hidden_layers", kMaxLayers, 1, kMaxLayers);
+  const auto unit_index = [&](const std::string& name) {
+    return static_cast<size_t>(unit_of(name, layers));
+  };
+  size_t units = 1;
   for (const std::string& name : names) {
-    units = std::max(units, unit_of(name) + 1);
+    units = std::max(units, unit_index(name) + 1);
     if (const std::string matrix = matrix_of(*checkpoint_, name); !matrix.empty())
       matrices[matrix] = format_of(*checkpoint_, matrix).name() != "plain";
   }
-  units_.resize(static_cast<size_t>(units));
+  units_.resize(units);
   std::set<std::string> chosen;
   for (const auto& [name, is_coded] : matrices) {
-    SourceUnit& unit = units_[static_cast<size_t>(unit_of(name))];
-    const bool is_linear = is_linear_of_a_layer(*checkpoint_, name);
-    if (is_linear && !rules.matches(name)) {
+    SourceUnit& unit = units_[unit_index(name)];
+    if (unit_index(name) > 0 && is_linear(*checkpoint_, name) && !rules.matches(name)) {
       unit.quantized.push_back(name);
       chosen.insert(name);
       continue;
@@ -174,8 +183,7 @@ void SourceModel::sort_tensors(const std::vector<std::string>& ignored) {
   for (const std::string& name : names) {
     const std::string* owner = owner_of(matrices, name);
     const bool is_part = owner != nullptr && (chosen.contains(*owner) || matrices.at(*owner));
-    if (!is_part || name == *owner + ".bias")
-      units_[static_cast<size_t>(unit_of(name))].tensors.push_back(name);
+    if (!is_part || name == *owner + ".bias") units_[unit_index(name)].tensors.push_back(name);
   }
   if (chosen.empty()) fail(ErrorCode::invalid_argument, "{}: nothing is left to quantize", path_);
 }
@@ -203,7 +211,15 @@ std::string SourceModel::stored_name(const std::string& canonical) const {
 }
 
 Shape SourceModel::shape_of(const std::string& name) const {
-  return format_of(*checkpoint_, name).shape(*checkpoint_, name);
+  return padding_.padded(name, format_of(*checkpoint_, name).shape(*checkpoint_, name));
+}
+
+Tensor SourceModel::weights(const std::string& name) const {
+  return padding_.padded(name, read_weights(*checkpoint_, name));
+}
+
+Tensor SourceModel::floats(const std::string& tensor) const {
+  return padding_.padded(tensor, read_f32(*checkpoint_, tensor));
 }
 
 Json SourceModel::config() const {
@@ -214,6 +230,7 @@ Json SourceModel::config() const {
       config["text_config"].erase(key);
   }
   config.erase("quern_names");
+  padding_.change(config);
   // A GGUF file of codes states float32; what is written here has the type of its floats.
   if (is_gguf_ && config.value("torch_dtype", "") == "float32")
     config["torch_dtype"] = float_type_ == Stored::f16 ? "float16" : "bfloat16";

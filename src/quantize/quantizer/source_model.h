@@ -11,6 +11,7 @@
 
 #include "base/hash.h"
 #include "base/json.h"
+#include "quantize/quantizer/source_padding.h"
 #include "weights/checkpoint.h"
 
 namespace quern {
@@ -26,8 +27,11 @@ class SourceModel {
   // A folder of safetensors or a GGUF file. `ignored`: names of linear layers that stay floats, or
   // whole parts of names between dots ("down_proj", "layers.0"), or "re:" and a regular expression
   // that is tried from the beginning of a name. Throws as open_checkpoint does; invalid_argument
-  // for an entry that matches nothing.
-  SourceModel(const std::string& path, const std::vector<std::string>& ignored);
+  // for an entry that matches nothing; as SourcePadding does. `granule`: see there.
+  explicit SourceModel(const std::string& path,
+                       const std::vector<std::string>& ignored = {},
+                       const PaddingChoice& padding = {},
+                       int64_t granule = 1);
 
   const std::shared_ptr<const Checkpoint>& checkpoint() const { return checkpoint_; }
   const std::vector<SourceUnit>& units() const { return units_; }
@@ -36,8 +40,14 @@ class SourceModel {
   std::vector<std::string> kept() const;
   // How the files spell a canonical name.
   std::string stored_name(const std::string& canonical) const;
+  // What grows on the way. All that is asked of this class is as it is afterwards; checkpoint() is
+  // as it was.
+  const SourcePadding& padding() const { return padding_; }
   // [N, K] of a linear layer, whatever its format.
   Shape shape_of(const std::string& name) const;
+  // read_weights() of a linear layer, and read_f32() of any other tensor.
+  Tensor weights(const std::string& name) const;
+  Tensor floats(const std::string& tensor) const;
   // config.json without what it states of quantization.
   Json config() const;
   // Of weights that were codes and become floats: bf16 or f16, as config.json has it.
@@ -55,6 +65,7 @@ class SourceModel {
   std::string path_;
   bool is_gguf_;
   std::shared_ptr<const Checkpoint> checkpoint_;
+  SourcePadding padding_;
   std::map<std::string, std::string, std::less<>> spellings_;  // where they differ
   std::vector<SourceUnit> units_;
   std::set<std::string> kept_;
