@@ -274,4 +274,17 @@ std::vector<NamedTensor> write_int_layer(const IntLayer& layer,
   return {};
 }
 
+std::vector<NamedTensor> write_bytes_layer(const IntLayer& layer, const std::string& prefix) {
+  QUERN_CHECK(layer.bits == 8 && layer.groups == 1 && layer.is_symmetric(), "{}", prefix);
+  NamedTensor weight{prefix + ".weight", Stored::i8, {layer.rows, layer.cols}, {}};
+  weight.bytes.reserve(layer.codes.size());
+  for (const uint8_t code : layer.codes)
+    weight.bytes.push_back(static_cast<std::byte>(code - layer.middle()));
+  const Stored stored = layer.scales.dtype() == DType::f16 ? Stored::f16 : Stored::bf16;
+  NamedTensor scale{prefix + ".weight_scale", stored, {layer.rows, 1}, {}};
+  const std::byte* from = layer.scales.raw();
+  scale.bytes.assign(from, from + layer.scales.bytes());
+  return {std::move(weight), std::move(scale)};
+}
+
 }  // namespace quern

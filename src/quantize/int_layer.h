@@ -52,5 +52,8 @@ std::vector<NamedTensor> write_int_layer(const IntLayer& layer,
                                          const std::string& prefix,
                                          IntLayout layout,
                                          const IntNeeds& needs);
+// A layer of 8 bits without zero points and one group, as compressed-tensors int-quantized: weight
+// i8 [N, K], weight_scale [N, 1].
+std::vector<NamedTensor> write_bytes_layer(const IntLayer& layer, const std::string& prefix);
 
 }  // namespace quern

@@ -176,6 +176,21 @@ TEST(Gptq, MakesUpForWhatRoundingDid) {
   }
 }
 
+// As padding adds them.
+TEST(Hessian, InputsThatNeverOccurChangeNothingForTheOthers) {
+  ThreadPool pool(1);
+  const Tensor gram = gram_of(40, 7);
+  Tensor wider = Tensor::zeros({70, 70}, DType::f32);
+  for (int64_t i = 0; i < 40; ++i)
+    for (int64_t j = 0; j < 40; ++j)
+      wider.data<float>()[i * 70 + j] = gram.data<float>()[i * 40 + j];
+  const Tensor u = inverse_factor(pool, gram, 0.01).value(),
+               v = inverse_factor(pool, wider, 0.01).value();
+  for (int64_t i = 0; i < 70; ++i)
+    for (int64_t j = i + 1; j < 70; ++j)
+      ASSERT_EQ(v.data<float>()[i * 70 + j], j < 40 ? u.data<float>()[i * 40 + j] : 0);
+}
+
 TEST(Gptq, InputsThatNeverOccurDoNoHarm) {
   InputStatistics inputs;
   inputs.gram = Tensor::zeros({64, 64}, DType::f32);
@@ -199,6 +214,12 @@ TEST(Scheme, EachNameHasItsForm) {
               HasSubstr("codes of 4 bits only"));
   EXPECT_THAT(error_of([] { (void)parse_scheme("rtn-int4", {.group = 48, .layout = ""}); }),
               HasSubstr("--group-size 48"));
+  EXPECT_EQ(parse_scheme("w8a8-int8").smoothing, 0.5);
+  EXPECT_FALSE(parse_scheme("w8a8-int8", {.layout = "", .smoothing = 0}).needs_calibration());
+  EXPECT_THAT(error_of([] { (void)parse_scheme("awq-int4", {.layout = "", .smoothing = 0.5}); }),
+              HasSubstr("--smoothing: is of schemes that round inputs"));
+  EXPECT_THAT(error_of([] { (void)parse_scheme("w8a8-int8", {.group = 64, .layout = ""}); }),
+              HasSubstr("its form is fixed"));
   EXPECT_THAT(error_of([] { (void)parse_scheme("fp8-block", {.group = 64, .layout = ""}); }),
               HasSubstr("its form is fixed"));
 }
@@ -218,7 +239,9 @@ class CalibrationTest : public ::testing::Test {
   static constexpr const char* kModel = QUERN_SOURCE_DIR "/tests/golden/qwen2_untied";
   OwnedCtx owned_{{.threads = 2, .isa = probe_topology().isa}};
   std::shared_ptr<const Checkpoint> checkpoint_ = open_checkpoint(kModel);
-  std::vector<std::vector<int32_t>> texts_ = {{5, 17, 42, 99, 3, 250, 8}, {1, 2, 3}};
+  std::vector<CalibrationSequence> texts_ = {
+      CalibrationSequence(std::vector<int32_t>{5, 17, 42, 99, 3, 250, 8}),
+      CalibrationSequence(std::vector<int32_t>{1, 2, 3})};
 };
 
 TEST_F(CalibrationTest, LayersOneByOneAreTheWholeModel) {
@@ -230,7 +253,7 @@ TEST_F(CalibrationTest, LayersOneByOneAreTheWholeModel) {
     HiddenStates seen;
     SequenceRunner runner(*model, owned_.ctx(), 16);
     const std::vector<int32_t> rows = {0};
-    (void)runner.prefill({.ids = texts_[i], .positions = {}, .media = {}}, rows, 0, &seen);
+    (void)runner.prefill({.ids = texts_[i].ids, .positions = {}, .media = {}}, rows, 0, &seen);
     EXPECT_EQ(stream.states()[i], seen.states[1]);
   }
 }
@@ -252,6 +275,11 @@ TEST_F(CalibrationTest, ObservesWhatEachProductReads) {
   expect("self_attn.o_proj", 128);
   expect("mlp.gate_proj", 128);
   expect("mlp.down_proj", 384);
+  for (size_t k = 0; k < 128; ++k) {
+    const InputStatistics& s = seen.of("model.layers.0.mlp.up_proj");  // gate's
+    EXPECT_LE(s.maxima[k], s.magnitudes[k]);
+    EXPECT_GE(s.maxima[k] * 10, s.magnitudes[k]);
+  }
   EXPECT_THAT(error_of([&] { (void)seen.of("model.layers.1.mlp.down_proj"); }),
               HasSubstr("was not run"));
 }
@@ -271,9 +299,11 @@ TEST_F(CalibrationTest, FoldedScalesChangeNothing) {
   before.observe(layer, seen);
   before.advance(layer);
   const IntGrid grid{.bits = 4, .group = 32, .is_symmetric = false, .scales = DType::f16};
-  AwqFolding folding(owned_.ctx(), grid, *layer, seen);
-  folding.fold_layer(prefix, linear, [](const std::string&) { return Stored::bf16; });
-  EXPECT_EQ(folding.ratios().size(), 7);
+  AwqSearch search(owned_.ctx(), grid, *layer, seen);
+  ScaleFolding folding(*layer, seen);
+  folding.fold_layer({prefix, linear, [](const std::string&) { return Stored::bf16; }},
+                     [&](const FoldedPair& pair) { return search(pair); });
+  EXPECT_EQ(search.ratios().size(), 7);
   EXPECT_GE(folding.take_changed().size(), 1);
   after.advance(layer);
   for (size_t i = 0; i < texts_.size(); ++i)

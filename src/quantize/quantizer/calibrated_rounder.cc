@@ -6,19 +6,38 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "nn/builder.h"
+#include "nn/mlp.h"
 #include "quantize/quantizer/awq.h"
 #include "quantize/quantizer/calibration.h"
 #include "quantize/quantizer/gptq.h"
+#include "quantize/quantizer/smoothing.h"
+#include "quantize/quantizer/working_layer.h"
 #include "quantize/quantizer/written_part.h"
 
 namespace quern {
 namespace {
+
+// Sequences are run together up to so many tokens where a layer has experts.
+constexpr int64_t kExpertStepTokens = 4096;
+// An input that fewer rows than a part of its width were seen of says little of an expert.
+constexpr int64_t kLeastRowsPart = 4;
 
 Tensor difference(const Tensor& a, const Tensor& b) {
   Tensor out = Tensor::empty(a.shape(), DType::f32);
   const auto x = a.span<float>(), y = b.span<float>(), z = out.span<float>();
   for (size_t i = 0; i < z.size(); ++i) z[i] = x[i] - y[i];
   return out;
+}
+
+// "model.layers.1.mlp.experts.7.up_proj" -> "model.layers.1.mlp.experts.7."
+std::string prefix_of(const std::string& name) {
+  return name.substr(0, name.rfind('.') + 1);
+}
+
+bool has_experts(const SourceUnit& unit) {
+  return std::ranges::any_of(
+      unit.quantized, [](const std::string& name) { return routed_expert_of(name).has_value(); });
 }
 
 class CalibratedRounder final : public LayerRounder {
@@ -48,12 +67,27 @@ class CalibratedRounder final : public LayerRounder {
   void round(size_t unit, FunctionRef<void(RoundedModule)> take) override {
     if (unit == 0) return;
     while (stream_.layer() + 1 < static_cast<int>(unit)) step();
-    const std::shared_ptr<WorkingLayer> layer = layer_of(*source_.checkpoint(), unit);
+    const std::shared_ptr<WorkingLayer> layer = source_layer(unit);
     StatisticsObserver seen(ctx_.ctx());
-    stream_.observe(layer, seen);
-    if (request_.scheme.rounding == Rounding::awq) fold(unit, *layer, seen, take);
-    for (const std::string& name : source_.units()[unit].quantized)
-      take(rounded(*layer, seen, name));
+    set_step(unit);
+    stream_.observe(layer, seen, &seen);
+    const ScaleFolding::Layer folded = folded_layer(unit);
+    fold(*layer, seen, take, [&](ScaleFolding& folding, ScaleFolding::Choose choose) {
+      folding.fold_layer(folded, choose);
+    });
+    const std::vector<std::string>& names = source_.units()[unit].quantized;
+    for (size_t i = 0; i < names.size();) {
+      const std::string prefix = prefix_of(names[i]);
+      size_t end = i + 1;
+      if (routed_expert_of(names[i]))
+        while (end < names.size() && names[end].starts_with(prefix)) ++end;
+      const std::span<const std::string> some = std::span(names).subspan(i, end - i);
+      if (routed_expert_of(names[i]))
+        round_expert(folded, layer, seen, some, take);
+      else
+        take(rounded(*layer, seen, names[i]));
+      i = end;
+    }
   }
 
   // Texts run through it only when a later layer asks for them: a run that finds everything written
@@ -72,87 +106,169 @@ class CalibratedRounder final : public LayerRounder {
   int64_t needed_bytes() const {
     int64_t most = 0;
     for (const SourceUnit& unit : source_.units()) {
-      int64_t weights = 0, widest = 0, grams = 0;
+      int64_t weights = 0, codes = 0, expert = 0, widest = 0, grams = 0;
       for (const std::string& name : unit.quantized) {
         const Shape shape = source_.shape_of(name);
         const int64_t inputs = shape[1];
-        weights += shape.numel();
+        codes += shape.numel() * request_.scheme.bits / 8;
         widest = std::max(widest, inputs);
-        if (name.ends_with("q_proj") || name.ends_with("o_proj") || name.ends_with("gate_proj") ||
-            name.ends_with("down_proj"))
+        if (routed_expert_of(name)) {
+          expert = std::max(expert, shape.numel() * 13 + inputs * inputs * 4);
+          continue;
+        }
+        weights += shape.numel();
+        // Others share the inputs of the first of their stack.
+        if (!name.ends_with(".k_proj") && !name.ends_with(".v_proj") && !name.ends_with(".up_proj"))
           grams += inputs * inputs * 4;
       }
       // The layer as float32 twice (as tensors and packed) and decoded; a Hessian's factor in
-      // float64 beside its inverse, and as float32.
-      most = std::max(most, weights * 13 + grams + widest * widest * 24);
+      // float64 beside its inverse, and as float32. Of routed experts two are in memory (the one
+      // that is run and the one before it), all as codes; what the router read is kept.
+      const int64_t kept = has_experts(unit) ? 6 * expert + state_bytes() : 0;
+      most = std::max(most, weights * 12 + codes + grams + widest * widest * 24 + kept);
     }
     return most + state_bytes();
   }
 
-  // The unit's layer by `checkpoint` (the source, or what was written), over the first part's rest.
-  std::shared_ptr<WorkingLayer> layer_of(const Checkpoint& checkpoint, size_t unit) const {
+  // The unit's layer by the source, or by what was written, over the first part's rest. Matrices of
+  // experts are read whenever they are wanted.
+  using Read = std::function<Tensor(const std::string&)>;
+  std::shared_ptr<WorkingLayer> layer_of(size_t unit,
+                                         const Read& matrix,
+                                         const Read& tensor) const {
     auto out = std::make_shared<WorkingLayer>(parts_.front(), plain_config_);
+    const auto add = [&](const std::string& name, const Shape& shape, auto read) {
+      if (routed_expert_of(name))
+        out->set_lazy(name, shape, read);
+      else
+        out->set(name, read());
+    };
     const SourceUnit& u = source_.units()[unit];
     for (const auto* names : {&u.quantized, &u.widened})
       for (const std::string& name : *names)
-        out->set(name + ".weight", read_weights(checkpoint, name));
-    for (const std::string& name : u.tensors) out->set(name, read_f32(checkpoint, name));
+        add(name + ".weight", source_.shape_of(name), [matrix, name] { return matrix(name); });
+    for (const std::string& name : u.tensors) {
+      const Shape shape = source_.padding().padded(name, source_.checkpoint()->info(name).shape);
+      add(name, shape, [tensor, name] { return tensor(name); });
+    }
     return out;
+  }
+  std::shared_ptr<WorkingLayer> source_layer(size_t unit) const {
+    return layer_of(
+        unit,
+        [this](const std::string& name) { return source_.weights(name); },
+        [this](const std::string& name) { return source_.floats(name); });
+  }
+  std::shared_ptr<WorkingLayer> written_layer(size_t unit) const {
+    const std::shared_ptr<const Checkpoint> part = parts_[unit];
+    return layer_of(
+        unit,
+        [part](const std::string& name) { return read_weights(*part, name); },
+        [part](const std::string& name) { return read_f32(*part, name); });
+  }
+  void set_step(size_t unit) {
+    stream_.set_step_tokens(has_experts(source_.units()[unit]) ? kExpertStepTokens : 0);
   }
 
   // Runs the texts through the next layer as it was written.
   void step() {
     const auto unit = static_cast<size_t>(stream_.layer() + 1);
-    stream_.advance(layer_of(*parts_[unit], unit));
+    set_step(unit);
+    stream_.advance(written_layer(unit));
     if (unit > 1) parts_[unit - 1].reset();
   }
 
-  // The path under which the inputs of a layer were seen: it shares them with the first of a stack.
-  static std::string input_path(const std::string& name) {
-    struct Shared {
-      std::string_view end, first;
-    };
-    constexpr Shared kShared[] = {
-        {"k_proj", "q_proj"}, {"v_proj", "q_proj"}, {"up_proj", "gate_proj"}};
-    for (const Shared& s : kShared)
-      if (name.ends_with("." + std::string(s.end)))
-        return name.substr(0, name.size() - s.end.size()) + std::string(s.first);
-    return name;
+  ScaleFolding::Layer folded_layer(size_t unit) const {
+    const std::vector<std::string>& quantized = source_.units()[unit].quantized;
+    return {
+        format("model.layers.{}.", unit - 1),
+        {quantized.begin(), quantized.end()},
+        [this](const std::string& tensor) { return source_.checkpoint()->info(tensor).stored; }};
   }
 
-  void fold(size_t unit,
-            WorkingLayer& layer,
+  // By the scheme's choice of scales, if it has one; hands on what changed besides matrices.
+  void fold(WorkingLayer& layer,
             StatisticsObserver& seen,
-            FunctionRef<void(RoundedModule)> take) {
-    AwqFolding folding(ctx_.ctx(), grid_of(request_.scheme, source_), layer, seen);
-    const std::string prefix = format("model.layers.{}.", unit - 1);
-    const std::vector<std::string>& quantized = source_.units()[unit].quantized;
-    const auto stored = [&](const std::string& tensor) {
-      return source_.checkpoint()->info(tensor).stored;
-    };
-    folding.fold_layer(prefix, {quantized.begin(), quantized.end()}, stored);
+            FunctionRef<void(RoundedModule)> take,
+            FunctionRef<void(ScaleFolding&, ScaleFolding::Choose)> run) {
+    ScaleFolding folding(layer, seen);
+    const Scheme& scheme = request_.scheme;
+    if (scheme.rounding == Rounding::awq) {
+      AwqSearch search(ctx_.ctx(), grid_of(scheme, source_), layer, seen);
+      run(folding, [&](const FoldedPair& pair) { return search(pair); });
+      ratios_.insert(search.ratios().begin(), search.ratios().end());
+    } else if (scheme.smoothing > 0) {
+      run(folding, [&](const FoldedPair& pair) {
+        return smoothing_scales(layer, seen, pair, scheme.smoothing);
+      });
+    }
     for (NamedTensor& tensor : folding.take_changed()) {
       RoundedModule changed;
       changed.name = tensor.name;
       changed.rounded.tensors.push_back(std::move(tensor));
       take(std::move(changed));
     }
-    ratios_ = folding.ratios();
+  }
+
+  // The matrices of one expert, by what the tokens that chose it give it.
+  void round_expert(const ScaleFolding::Layer& folded,
+                    const std::shared_ptr<WorkingLayer>& layer,
+                    const StatisticsObserver& all,
+                    std::span<const std::string> names,
+                    FunctionRef<void(RoundedModule)> take) {
+    const std::string prefix = prefix_of(names.front());
+    const Tensor rows = all.rows_of(*routed_expert_of(names.front()));
+    StatisticsObserver seen(ctx_.ctx(), StatisticsObserver::Experts::alone);
+    if (rows.dim(0) > 0) {
+      const Shape shape = layer->info(prefix + "up_proj.weight").shape;
+      const Builder b(layer, ctx_.ctx(), {}, {.observer = &seen});
+      const GatedMlp mlp(b / prefix.substr(0, prefix.size() - 1), shape[1], shape[0]);
+      (void)mlp(ctx_.ctx(), rows);
+    }
+    if (is_known(*layer, rows.dim(0), prefix + "down_proj"))
+      fold(*layer, seen, take, [&](ScaleFolding& folding, ScaleFolding::Choose choose) {
+        folding.fold_gated(folded, prefix, choose);
+      });
+    for (const std::string& name : names)
+      take(is_known(*layer, rows.dim(0), name) ? rounded(*layer, seen, name)
+                                               : rounded_blindly(*layer, rows.dim(0), name));
+  }
+
+  static bool is_known(const WorkingLayer& layer, int64_t rows, const std::string& name) {
+    return rows > 0 && rows * kLeastRowsPart >= layer.info(name + ".weight").shape[1];
+  }
+
+  // A matrix of an expert that too few tokens chose: by its weights alone.
+  RoundedModule rounded_blindly(const WorkingLayer& layer, int64_t rows, const std::string& name) {
+    const Tensor weights = layer.at(name + ".weight");
+    const IntGrid grid = grid_of(request_.scheme, source_);
+    expect_storable(weights, grid, name);
+    const RangeSearch search =
+        request_.scheme.searches_ranges ? RangeSearch::by_importance : RangeSearch::none;
+    RoundedModule out;
+    out.name = name;
+    out.rounded =
+        laid_out(round_to_nearest(*ctx_.ctx().pool, weights, grid, search), request_.scheme, name);
+    out.findings["weight_error"] = relative_error(weights, out.rounded.values);
+    out.findings["calibration_rows"] = static_cast<double>(rows);
+    out.findings["rounded_to_nearest"] = 1;
+    return out;
   }
 
   RoundedModule rounded(const WorkingLayer& layer,
                         const StatisticsObserver& seen,
                         const std::string& name) {
-    const Tensor& weights = layer.at(name + ".weight");
+    const Tensor weights = layer.at(name + ".weight");
     const IntGrid grid = grid_of(request_.scheme, source_);
     expect_storable(weights, grid, name);
-    const std::string path = input_path(name);
-    const InputStatistics& inputs = seen.of(path);
+    const InputStatistics& inputs = seen.of(name);
     RoundedModule out;
     out.name = name;
     const IntLayer codes = request_.scheme.rounding == Rounding::gptq
-                               ? by_gptq(weights, inputs, path, grid, out.findings)
-                               : by_awq(weights, inputs, name, grid, out.findings);
+                               ? by_gptq(weights, inputs, seen.path_of(name), grid, out.findings)
+                           : request_.scheme.rounding == Rounding::awq
+                               ? by_awq(weights, inputs, name, grid, out.findings)
+                               : to_bytes(weights, inputs, grid);
     out.rounded = laid_out(codes, request_.scheme, name);
     Ctx& ctx = ctx_.ctx();
     const auto gram = packed_floats(ctx, inputs.gram);
@@ -162,6 +278,15 @@ class CalibratedRounder final : public LayerRounder {
         whole > 0 ? gram_loss(ctx, difference(weights, out.rounded.values), *gram) / whole : 0;
     out.findings["calibration_rows"] = static_cast<double>(inputs.rows);
     return out;
+  }
+
+  IntLayer to_bytes(const Tensor& weights, const InputStatistics& inputs, const IntGrid& grid) {
+    return round_to_nearest(
+        *ctx_.ctx().pool,
+        weights,
+        grid,
+        request_.scheme.searches_ranges ? RangeSearch::by_importance : RangeSearch::none,
+        inputs.diagonal());
   }
 
   IntLayer by_gptq(const Tensor& weights,

@@ -2,143 +2,74 @@
 #include "quantize/quantizer/calibration.h"
 
 #include <algorithm>
-#include <cmath>
-#include <numeric>
 
 #include "base/error.h"
 #include "cache/kv_cache.h"
 #include "comm/communicator.h"
 #include "models/registry.h"
 #include "nn/builder.h"
-#include "ops/matmul.h"
 
 namespace quern {
 namespace {
 
 constexpr int kBlockSize = 16;
 
-// x [T, K] -> x' [K, T].
-Tensor turned(const Tensor& x) {
-  const int64_t rows = x.dim(0), cols = x.dim(1);
-  Tensor out = Tensor::empty({cols, rows}, DType::f32);
-  for (int64_t t = 0; t < rows; ++t)
-    for (int64_t k = 0; k < cols; ++k)
-      out.data<float>()[k * rows + t] = x.data<float>()[t * cols + k];
+// [A, T] of all sequences, where `axes` is A.
+std::vector<int32_t> positions_of(std::span<const CalibrationSequence> sequences, int axes) {
+  std::vector<int32_t> out;
+  for (int axis = 0; axis < axes; ++axis)
+    for (const CalibrationSequence& s : sequences) {
+      const auto count = static_cast<int32_t>(s.ids.size());
+      if (!s.positions.empty() && s.positions.size() != s.ids.size() * static_cast<size_t>(axes))
+        fail(ErrorCode::invalid_argument,
+             "calibration: {} positions of {} tokens: expected {} axes",
+             s.positions.size(),
+             count,
+             axes);
+      for (int32_t t = 0; t < count; ++t)
+        out.push_back(
+            s.positions.empty()
+                ? t
+                : s.positions[static_cast<size_t>(axis) * s.ids.size() + static_cast<size_t>(t)]);
+    }
   return out;
 }
 
-// One sequence as a step of its own.
-Batch batch_of(const std::vector<int32_t>& ids, int axes) {
+// Sequences as one step, each with blocks of its own.
+Batch batch_of(std::span<const CalibrationSequence> sequences, int axes) {
   Batch out;
-  const auto count = static_cast<int32_t>(ids.size());
-  out.tokens = ids;
   out.axes = axes;
-  for (int axis = 0; axis < axes; ++axis)
-    for (int32_t t = 0; t < count; ++t) out.positions.push_back(t);
+  out.positions = positions_of(sequences, axes);
   out.block_size = kBlockSize;
-  out.blocks_per_row = (count + kBlockSize - 1) / kBlockSize;
-  for (int32_t b = 0; b < out.blocks_per_row; ++b) out.block_tables.push_back(b);
-  for (int32_t t = 0; t < count; ++t) out.slots.push_back(t);
-  out.offsets = {0, count};
-  out.context_lengths = {count};
+  out.offsets = {0};
+  for (const CalibrationSequence& s : sequences) {
+    const auto count = static_cast<int32_t>(s.ids.size());
+    out.blocks_per_row = std::max(out.blocks_per_row, (count + kBlockSize - 1) / kBlockSize);
+  }
+  for (size_t s = 0; s < sequences.size(); ++s) {
+    const std::vector<int32_t>& ids = sequences[s].ids;
+    const auto count = static_cast<int32_t>(ids.size());
+    const int32_t first = static_cast<int32_t>(s) * out.blocks_per_row;
+    out.tokens.insert(out.tokens.end(), ids.begin(), ids.end());
+    for (int32_t b = 0; b < out.blocks_per_row; ++b) out.block_tables.push_back(first + b);
+    for (int32_t t = 0; t < count; ++t) out.slots.push_back(first * kBlockSize + t);
+    out.offsets.push_back(out.offsets.back() + count);
+    out.context_lengths.push_back(count);
+  }
   return out;
+}
+
+// What the model's tower makes of the pictures of these sequences.
+void add_pictures(Ctx& ctx,
+                  const Model& model,
+                  std::span<const CalibrationSequence> sequences,
+                  Batch& batch) {
+  for (size_t s = 0; s < sequences.size(); ++s)
+    for (const CalibrationSequence::Picture& p : sequences[s].pictures)
+      batch.media.push_back({batch.offsets[s] + p.first_token, model.encode(ctx, *p.media)});
 }
 
 }  // namespace
-
-std::unique_ptr<ops::PackedWeight> packed_floats(const Ctx& ctx, const Tensor& weights) {
-  std::vector<QuantMatrix> parts(1);
-  parts[0].codes = weights;
-  return ops::pack_weight(ctx, std::move(parts));
-}
-
-double gram_loss(Ctx& ctx, const Tensor& errors, const ops::PackedWeight& gram) {
-  const Tensor product = ops::matmul(ctx, errors, gram);
-  const auto e = errors.span<float>(), p = product.span<float>();
-  double sum = 0;
-  for (size_t i = 0; i < e.size(); ++i) sum += static_cast<double>(e[i]) * p[i];
-  return sum;
-}
-
-std::vector<float> InputStatistics::diagonal() const {
-  const int64_t size = gram.dim(0);
-  std::vector<float> out(static_cast<size_t>(size));
-  for (int64_t k = 0; k < size; ++k) out[static_cast<size_t>(k)] = gram.data<float>()[k * size + k];
-  return out;
-}
-
-void StatisticsObserver::saw(std::string_view path, const Tensor& x) {
-  const int64_t rows = x.dim(0), cols = x.dim(1);
-  if (rows == 0) return;  // the output matrix, of which no row is wanted
-  const auto it = seen_.try_emplace(std::string(path)).first;
-  InputStatistics& s = it->second;
-  if (!s.gram.defined()) {
-    s.gram = Tensor::zeros({cols, cols}, DType::f32);
-    s.magnitudes.assign(static_cast<size_t>(cols), 0.0);
-  }
-  const Tensor inputs = x.contiguous();
-  for (int64_t t = 0; t < rows; ++t)
-    for (int64_t k = 0; k < cols; ++k)
-      s.magnitudes[static_cast<size_t>(k)] += std::abs(inputs.data<float>()[t * cols + k]);
-  s.rows += rows;
-  const Tensor columns = turned(inputs);
-  const Tensor product = ops::matmul(ctx_, columns, *packed_floats(ctx_, columns));
-  const float* from = product.data<float>();
-  float* to = s.gram.data<float>();
-  ctx_.pool->parallel_for(cols, 16, [&](int64_t begin, int64_t end, int) {
-    for (int64_t i = begin * cols; i < end * cols; ++i) to[i] += from[i];
-  });
-}
-
-const InputStatistics& StatisticsObserver::of(const std::string& path) const {
-  const auto it = seen_.find(path);
-  if (it == seen_.end())
-    fail(ErrorCode::internal, "{}: was not run by the calibration texts", path);
-  return it->second;
-}
-
-void StatisticsObserver::divide(const std::string& path, const std::vector<float>& scales) {
-  InputStatistics& s = seen_.at(path);
-  const int64_t size = s.gram.dim(0);
-  for (int64_t i = 0; i < size; ++i) {
-    s.magnitudes[static_cast<size_t>(i)] /= scales[static_cast<size_t>(i)];
-    for (int64_t j = 0; j < size; ++j)
-      s.gram.data<float>()[i * size + j] /=
-          scales[static_cast<size_t>(i)] * scales[static_cast<size_t>(j)];
-  }
-}
-
-void WorkingLayer::set(const std::string& name, const Tensor& values) {
-  Entry& entry = entries_[name];
-  entry.info.name = name;
-  entry.info.shape = values.shape();  // f32, as TensorInfo begins
-  entry.values = values.contiguous();
-}
-
-const Tensor& WorkingLayer::at(const std::string& name) const {
-  const auto it = entries_.find(name);
-  if (it == entries_.end()) fail(ErrorCode::not_found, "{}: no such tensor in this layer", name);
-  return it->second.values;
-}
-
-const TensorInfo* WorkingLayer::find(std::string_view name) const {
-  const auto it = entries_.find(name);
-  return it == entries_.end() ? rest_->find(name) : &it->second.info;
-}
-
-std::vector<std::string> WorkingLayer::names() const {
-  std::vector<std::string> out = rest_->names();
-  for (const auto& [name, entry] : entries_) out.push_back(name);
-  std::ranges::sort(out);
-  out.erase(std::ranges::unique(out).begin(), out.end());
-  return out;
-}
-
-std::span<const std::byte> WorkingLayer::bytes(std::string_view name) const {
-  const auto it = entries_.find(name);
-  if (it == entries_.end()) return rest_->bytes(name);
-  return {it->second.values.raw(), static_cast<size_t>(it->second.values.bytes())};
-}
 
 // Where the stage of one layer meets "the others": its input comes from the tape, its output goes
 // there.
@@ -169,41 +100,70 @@ class CalibrationStream::Tape final : public Communicator {
 };
 
 CalibrationStream::CalibrationStream(Ctx& ctx,
-                                     const std::vector<std::vector<int32_t>>& sequences,
+                                     const std::vector<CalibrationSequence>& sequences,
                                      int layers)
     : ctx_(ctx), sequences_(sequences), layers_(layers), states_(sequences.size()) {}
 
-int64_t CalibrationStream::bytes(const std::vector<std::vector<int32_t>>& sequences,
+int64_t CalibrationStream::bytes(const std::vector<CalibrationSequence>& sequences,
                                  int64_t hidden) {
   int64_t tokens = 0;
-  for (const std::vector<int32_t>& ids : sequences) tokens += static_cast<int64_t>(ids.size());
+  for (const CalibrationSequence& s : sequences) tokens += static_cast<int64_t>(s.ids.size());
   return tokens * hidden * static_cast<int64_t>(sizeof(float));
 }
 
 void CalibrationStream::observe(const std::shared_ptr<const Checkpoint>& checkpoint,
-                                LinearObserver& observer) {
-  run(checkpoint, &observer, false);
+                                LinearObserver& observer,
+                                Probe* probe) {
+  run(checkpoint, {&observer, probe}, false);
 }
 
 void CalibrationStream::advance(const std::shared_ptr<const Checkpoint>& checkpoint) {
-  if (layer_ + 1 < layers_) run(checkpoint, nullptr, true);
+  if (layer_ + 1 < layers_) run(checkpoint, {}, true);
   ++layer_;
 }
 
+size_t CalibrationStream::step_end(size_t begin) const {
+  size_t end = begin + 1, tokens = sequences_[begin].ids.size();
+  for (; end < sequences_.size(); ++end) {
+    tokens += sequences_[end].ids.size();
+    if (static_cast<int64_t>(tokens) > step_tokens_) break;
+  }
+  return end;
+}
+
+// An expert is in memory while tokens go through it, and no longer.
 void CalibrationStream::run(const std::shared_ptr<const Checkpoint>& checkpoint,
-                            LinearObserver* observer,
+                            const Eyes& eyes,
                             bool keeps) {
   Tape tape(layer_, layers_);
   Ctx ctx = ctx_;
   ctx.stages = layers_ > 1 ? &tape : nullptr;
-  const std::unique_ptr<Model> model = make_model(
-      Builder(checkpoint, ctx, {}, {.observer = observer, .stage = Shard(layer_, layers_)}));
-  for (size_t i = 0; i < sequences_.size(); ++i) {
-    const Batch batch = batch_of(sequences_[i], model->info().rope_axes);
-    KvCache kv(model->kv_spec(), batch.blocks_per_row, kBlockSize, ctx.device);
-    tape.input = states_[i];
-    (void)model->forward(ctx, batch, kv);
-    if (keeps) states_[i] = std::move(tape.output);
+  const std::unique_ptr<Model> model = make_model(Builder(
+      checkpoint,
+      ctx,
+      {},
+      {.expert_memory_bytes = 0, .observer = eyes.observer, .stage = Shard(layer_, layers_)}));
+  const auto hidden = static_cast<size_t>(model->info().hidden_size);
+  for (size_t begin = 0, end = 0; begin < sequences_.size(); begin = end) {
+    end = step_end(begin);
+    const auto some = std::span(sequences_).subspan(begin, end - begin);
+    Batch batch = batch_of(some, model->info().rope_axes);
+    if (layer_ == 0) add_pictures(ctx, *model, some, batch);
+    KvCache kv(model->kv_spec(),
+               batch.blocks_per_row * static_cast<int32_t>(end - begin),
+               kBlockSize,
+               ctx.device);
+    tape.input.clear();
+    for (size_t i = begin; i < end; ++i)
+      tape.input.insert(tape.input.end(), states_[i].begin(), states_[i].end());
+    (void)model->forward(ctx, batch, kv, eyes.probe);
+    if (!keeps) continue;
+    auto from = tape.output.begin();
+    for (size_t i = begin; i < end; ++i) {
+      const auto count = static_cast<int64_t>(sequences_[i].ids.size() * hidden);
+      states_[i].assign(from, from + count);
+      from += count;
+    }
   }
 }
 

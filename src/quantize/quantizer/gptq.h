@@ -4,7 +4,7 @@
 // Post-Training Quantization for Generative Pre-trained Transformers".
 #pragma once
 
-#include "quantize/quantizer/calibration.h"
+#include "quantize/quantizer/input_statistics.h"
 #include "quantize/quantizer/rounding.h"
 #include "quantize/quantizer/scheme.h"
 

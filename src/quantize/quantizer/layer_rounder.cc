@@ -43,7 +43,7 @@ class DataFreeRounder final : public LayerRounder {
 
   void round(size_t unit, FunctionRef<void(RoundedModule)> take) override {
     for (const std::string& name : source_.units()[unit].quantized) {
-      const Tensor weights = read_weights(*source_.checkpoint(), name);
+      const Tensor weights = source_.weights(name);
       RoundedModule out{name, rounded(weights, name), {}};
       out.findings = {{"weight_error", relative_error(weights, out.rounded.values)}};
       take(std::move(out));
@@ -62,6 +62,7 @@ class DataFreeRounder final : public LayerRounder {
       case Element::e4m3_block:
         return round_to_e4m3_blocks(pool, weights, name);
       case Element::whole_number:
+      case Element::int8_channel:
         break;
     }
     const IntGrid grid = grid_of(scheme, source_);
@@ -123,6 +124,8 @@ void expect_sizes(const Scheme& scheme, const SourceModel& source) {
 }
 
 RoundedLayer laid_out(const IntLayer& layer, const Scheme& scheme, const std::string& name) {
+  if (scheme.element == Element::int8_channel)
+    return {write_bytes_layer(layer, name), values_of(layer)};
   IntNeeds needs;
   needs.bits = layer.bits;
   needs.group = layer.group;

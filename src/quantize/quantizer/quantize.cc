@@ -42,14 +42,29 @@ OutTensor owned(NamedTensor tensor, const std::string& stored_name) {
   return out;
 }
 
-// Weights that are codes elsewhere, as floats, in bands of rows.
+std::vector<uint16_t> as_halves(const Tensor& values, Stored stored) {
+  std::vector<uint16_t> out;
+  out.reserve(static_cast<size_t>(values.numel()));
+  for (const float v : values.span<float>())
+    out.push_back(stored == Stored::f16 ? float_to_f16(v) : float_to_bf16(v));
+  return out;
+}
+
+// Weights that are codes elsewhere, as floats, in bands of rows; whole where they are padded.
 OutTensor widened(const SourceModel& source, const std::string& name) {
   const std::shared_ptr<const Checkpoint> checkpoint = source.checkpoint();
   const WeightFormat& format = format_of(*checkpoint, name);
-  const Shape shape = format.shape(*checkpoint, name);
+  const Shape shape = source.shape_of(name);
   const Stored stored = source.float_type();
   const std::string weight = name + ".weight";
   OutTensor out{{source.stored_name(weight), stored, shape, 0, 0}, {}};
+  if (source.padding().grows(name)) {
+    out.write = [=, &source](FileWriter& file) {
+      const std::vector<uint16_t> halves = as_halves(source.weights(name), stored);
+      file.write(std::as_bytes(std::span(halves)));
+    };
+    return out;
+  }
   out.write = [=, &format](FileWriter& file) {
     const int64_t granule = format.granule(*checkpoint, name).rows;
     const int64_t step =
@@ -57,9 +72,7 @@ OutTensor widened(const SourceModel& source, const std::string& name) {
     for (int64_t row = 0; row < shape[0]; row += step) {
       const Tensor values = dequantize(format.read(
           *checkpoint, name, {row, std::min(shape[0], row + step)}, {0, shape[1]}, Device::cpu()));
-      std::vector<uint16_t> halves;
-      for (const float v : values.span<float>())
-        halves.push_back(stored == Stored::f16 ? float_to_f16(v) : float_to_bf16(v));
+      const std::vector<uint16_t> halves = as_halves(values, stored);
       file.write(std::as_bytes(std::span(halves)));
     }
   };
@@ -70,9 +83,15 @@ OutTensor widened(const SourceModel& source, const std::string& name) {
 OutTensor carried(const SourceModel& source, const std::string& name) {
   const std::shared_ptr<const Checkpoint> checkpoint = source.checkpoint();
   const TensorInfo& info = checkpoint->info(name);
-  OutTensor out{{source.stored_name(name), info.stored, info.shape, 0, 0}, {}};
-  out.write = [checkpoint, name, &info](FileWriter& file) {
-    if (info.row_order.empty()) {
+  const SourcePadding& padding = source.padding();
+  OutTensor out{{source.stored_name(name), info.stored, padding.padded(name, info.shape), 0, 0},
+                {}};
+  out.write = [checkpoint, name, &info, &padding](FileWriter& file) {
+    if (padding.grows(name)) {
+      padding.write(info, checkpoint->bytes(name), [&](std::span<const std::byte> bytes) {
+        file.write(bytes);
+      });
+    } else if (info.row_order.empty()) {
       file.write(checkpoint->bytes(name));
     } else {
       const Tensor ordered = read_tensor(*checkpoint, name);
@@ -85,7 +104,8 @@ OutTensor carried(const SourceModel& source, const std::string& name) {
 class Quantizer {
  public:
   explicit Quantizer(const QuantizeRequest& request)
-      : request_(request), source_(request.model, request.ignored) {
+      : request_(request),
+        source_(request.model, request.ignored, request.padding, request.scheme.granule()) {
     config_ = source_.config();
     config_["quantization_config"] = quantization_config_of(request.scheme, source_.kept());
     rounder_ = make_layer_rounder(request_, source_);
@@ -117,16 +137,21 @@ class Quantizer {
   // Everything that the bits of the result depend on.
   std::string key() const {
     Hash128 hash = source_.identity();
-    for (const std::vector<int32_t>& ids : request_.calibration)
-      hash = hash_chain(hash, std::as_bytes(std::span(ids)));
-    return format("{} {} {} {} {} {} {} {} {}",
+    for (const CalibrationSequence& s : request_.calibration) {
+      hash = hash_chain(hash, std::as_bytes(std::span(s.ids)));
+      for (const CalibrationSequence::Picture& p : s.pictures)
+        hash = hash_chain(hash, std::as_bytes(std::span(&p.media->hash, 1)));
+    }
+    return format("{} {} {} {} {} {} {} {} {} {} {}",
                   request_.tool,
                   request_.scheme.name,
                   hash.hex(),
                   config_["quantization_config"].dump(),
+                  source_.padding().report().dump(),
                   request_.scheme.searches_ranges,
                   request_.scheme.has_act_order,
                   request_.scheme.damping,
+                  request_.scheme.smoothing,
                   request_.calibration.size(),
                   request_.scheme.needs_calibration() ? name_of(request_.machine.isa) : "");
   }
@@ -240,15 +265,21 @@ class Quantizer {
          is_joined ? std::vector<std::string>{std::string(kJoined)} : parts())
       for (const auto& [key, value] : open_weight_file(staging_->folder(), name).header.metadata)
         if (key == kReportKey) layers.update(parse_json(value, name));
-    int64_t tokens = 0;
-    for (const std::vector<int32_t>& ids : request_.calibration)
-      tokens += static_cast<int64_t>(ids.size());
+    int64_t tokens = 0, pictures = 0, blind = 0;
+    for (const Json& layer : layers) blind += layer.contains("rounded_to_nearest") ? 1 : 0;
+    for (const CalibrationSequence& s : request_.calibration) {
+      tokens += static_cast<int64_t>(s.ids.size());
+      pictures += static_cast<int64_t>(s.pictures.size());
+    }
     report_ = {{"tool", request_.tool},
                {"source", request_.model},
                {"scheme", request_.scheme.name},
                {"source_bytes", source_.checkpoint()->total_bytes()},
                {"calibration_tokens", tokens},
+               {"calibration_pictures", pictures},
+               {"rounded_to_nearest", blind},
                {"quantization_config", config_["quantization_config"]},
+               {"padded", source_.padding().report()},
                {"layers", std::move(layers)}};
   }
 

@@ -10,7 +10,9 @@
 
 #include "base/json.h"
 #include "nn/owned_ctx.h"
+#include "quantize/quantizer/calibration_sequence.h"
 #include "quantize/quantizer/scheme.h"
+#include "quantize/quantizer/source_padding.h"
 
 namespace quern {
 
@@ -23,8 +25,9 @@ struct QuantizeRequest {
   std::string model, out;  // a folder or a GGUF file; a folder that must not exist
   Scheme scheme;
   std::vector<std::string> ignored;  // see SourceModel
-  // Token ids that the model is run on, where the scheme needs it, in sequences.
-  std::vector<std::vector<int32_t>> calibration;
+  PaddingChoice padding;             // of the gated MLPs, before they are quantized
+  // What the model is run on, where the scheme needs it.
+  std::vector<CalibrationSequence> calibration;
   int64_t max_memory = 0;  // bytes; 0: no bound
   OwnedCtx::Options machine;
   std::string tool = "quern";

@@ -26,6 +26,7 @@ constexpr Row kSchemes[] = {
     {"awq-int4", Rounding::awq, Element::whole_number, 4, IntLayout::awq},
     {"fp8-dynamic", Rounding::nearest, Element::e4m3_channel, 8, IntLayout::compressed_tensors},
     {"fp8-block", Rounding::nearest, Element::e4m3_block, 8, IntLayout::compressed_tensors},
+    {"w8a8-int8", Rounding::nearest, Element::int8_channel, 8, IntLayout::compressed_tensors},
 };
 
 const Row& row_of(std::string_view name) {
@@ -84,7 +85,9 @@ std::vector<std::string> parts_for_awq(const std::vector<std::string>& kept) {
 }
 
 Json compressed_config(const Scheme& s, const std::vector<std::string>& kept) {
-  const bool is_float = s.element == Element::e4m3_channel, is_channel = is_float || s.group == -1;
+  const bool is_float = s.element == Element::e4m3_channel;
+  const bool rounds_inputs = is_float || s.element == Element::int8_channel;
+  const bool is_channel = is_float || s.group == -1;
   Json weights = {{"num_bits", s.bits},
                   {"type", is_float ? "float" : "int"},
                   {"symmetric", is_float || s.is_symmetric},
@@ -95,15 +98,18 @@ Json compressed_config(const Scheme& s, const std::vector<std::string>& kept) {
                   {"block_structure", nullptr},
                   {"observer", "minmax"}};
   Json inputs;
-  if (is_float)
+  if (rounds_inputs)
     inputs = {{"num_bits", 8},
-              {"type", "float"},
+              {"type", is_float ? "float" : "int"},
               {"symmetric", true},
               {"strategy", "token"},
               {"group_size", nullptr},
               {"dynamic", true}};
   return {{"quant_method", "compressed-tensors"},
-          {"format", is_float ? "float-quantized" : "pack-quantized"},
+          {"format",
+           is_float        ? "float-quantized"
+           : rounds_inputs ? "int-quantized"
+                           : "pack-quantized"},
           {"quantization_status", "compressed"},
           {"config_groups",
            {{"group_0",
@@ -116,6 +122,12 @@ Json compressed_config(const Scheme& s, const std::vector<std::string>& kept) {
 }
 
 }  // namespace
+
+int64_t Scheme::granule() const {
+  if (element == Element::e4m3_block) return 128;
+  if (element != Element::whole_number) return 1;
+  return group > 0 ? group : 32 / bits;
+}
 
 std::vector<std::string> scheme_names() {
   std::vector<std::string> out;
@@ -138,13 +150,23 @@ Scheme parse_scheme(std::string_view name, const SchemeChoices& choices) {
          "--scheme {}: has no --group-size, --symmetric or --format: its form is fixed",
          s.name);
   }
+  const bool is_smoothed = s.element == Element::int8_channel;
+  if (is_smoothed) s.group = -1;
+  if (choices.smoothing >= 0 && !is_smoothed)
+    fail(ErrorCode::invalid_argument,
+         "--smoothing: is of schemes that round inputs to whole numbers, not of {}",
+         s.name);
+  if (choices.smoothing > 1)
+    fail(ErrorCode::invalid_argument, "--smoothing {}: expected 0 to 1", choices.smoothing);
+  if (is_smoothed) s.smoothing = choices.smoothing < 0 ? 0.5 : choices.smoothing;
   if (choices.has_act_order && s.rounding != Rounding::gptq)
     fail(ErrorCode::invalid_argument, "--act-order: is of GPTQ, not of {}", s.name);
   s.has_act_order = choices.has_act_order;
   s.damping = choices.damping;
   s.searches_ranges =
       choices.searches_ranges < 0 ? s.rounding != Rounding::nearest : choices.searches_ranges == 1;
-  if (s.searches_ranges && s.element != Element::whole_number)
+  const bool is_float = s.element == Element::e4m3_channel || s.element == Element::e4m3_block;
+  if (s.searches_ranges && is_float)
     fail(ErrorCode::invalid_argument, "--range-search: is of whole numbers, not of {}", s.name);
   return s;
 }
@@ -156,7 +178,7 @@ Json quantization_config_of(const Scheme& s, const std::vector<std::string>& kep
             {"activation_scheme", "dynamic"},
             {"weight_block_size", {128, 128}},
             {"modules_to_not_convert", kept}};
-  if (s.element == Element::e4m3_channel) return compressed_config(s, kept);
+  if (s.element != Element::whole_number) return compressed_config(s, kept);
   switch (s.layout) {
     case IntLayout::gptq:
       return gptq_config(s, kept);

@@ -14,7 +14,12 @@ namespace quern {
 // How the codes of a matrix are chosen.
 enum class Rounding : uint8_t { nearest, gptq, awq };
 // What a code is.
-enum class Element : uint8_t { whole_number, e4m3_channel, e4m3_block };
+enum class Element : uint8_t {
+  whole_number,
+  e4m3_channel,
+  e4m3_block,
+  int8_channel,  // a byte, and inputs are rounded to bytes too when the model is run
+};
 
 struct Scheme {
   std::string name;  // "gptq-int4"
@@ -26,11 +31,16 @@ struct Scheme {
   bool is_symmetric = true;
   IntLayout layout = IntLayout::compressed_tensors;
   // Of GPTQ:
-  bool has_act_order = false;    // inputs are rounded in order of importance, in groups as they lie
-  double damping = 0.01;         // of the mean of the Hessian's diagonal
+  bool has_act_order = false;  // inputs are rounded in order of importance, in groups as they lie
+  double damping = 0.01;       // of the mean of the Hessian's diagonal
+  // Of inputs that are rounded too: what SmoothQuant moves of their range into the weights, as an
+  // exponent; 0: nothing is moved.
+  double smoothing = 0;
   bool searches_ranges = false;  // shrinks a group's range where that lowers its error
 
-  bool needs_calibration() const { return rounding != Rounding::nearest; }
+  // Channels of an inner axis that no scheme's group or word is cut by.
+  int64_t granule() const;
+  bool needs_calibration() const { return rounding != Rounding::nearest || smoothing > 0; }
 };
 
 // The names that parse_scheme() takes.
@@ -44,6 +54,7 @@ struct SchemeChoices {
   int searches_ranges = -1;
   bool has_act_order = false;
   double damping = 0.01;
+  double smoothing = -1;  // below 0: 0.5 where there is any
 };
 // Throws invalid_argument naming the flag where the scheme cannot be so.
 Scheme parse_scheme(std::string_view name, const SchemeChoices& choices = {});
