@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The texts that a quantizer runs a model on, as token ids.
+// The texts that a quantizer runs a model on, as token ids, and pictures among them.
 #pragma once
 
 #include <cstdint>
@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "prompt/prompt_builder.h"
+#include "quantize/quantizer/calibration_sequence.h"
 
 namespace quern {
 
@@ -20,10 +21,12 @@ struct CalibrationChoice {
 
 // Documents of a file: a text file is one; of a JSONL file ("*.jsonl") each line is one, {"text":
 // …} or {"messages": […]} through the model's chat template. They are shuffled, put one behind the
-// other and cut into sequences. Throws not_found, or invalid_argument naming the line; and where
-// there are too few tokens to be of use.
-std::vector<std::vector<int32_t>> read_calibration(const PromptBuilder& prompts,
-                                                   const CalibrationChoice& choice);
+// other and cut into sequences. Messages with pictures (data: URLs, and file:// URLs or relative
+// paths below the folder of the file) are a sequence of their own, whole, or left out where
+// choice.tokens has no room for them. Throws not_found, or invalid_argument naming the line; and
+// where there are too few tokens to be of use.
+std::vector<CalibrationSequence> read_calibration(const PromptBuilder& prompts,
+                                                  const CalibrationChoice& choice);
 
 // The built-in set: prose, code, mathematics, conversations, several languages; documents divided
 // by a line of "====".

@@ -32,8 +32,9 @@ struct QuantizeOptions {
   std::string model, out, scheme, layout, max_memory, isa;
   int64_t group = 0;
   bool symmetric = false, range_search = false, act_order = false, resume = false, json = false;
-  double damping = 0.01;
+  double damping = 0.01, smoothing = -1;
   std::vector<std::string> ignored;
+  PaddingChoice padding;
   CalibrationChoice calibration;
   bool measures = false;
   compare::CompareRequest measuring;
@@ -72,10 +73,12 @@ QuantizeRequest request_of(const QuantizeOptions& o, const CLI::App& command) {
                            .layout = o.layout,
                            .searches_ranges = choice_of(command, "--range-search", o.range_search),
                            .has_act_order = o.act_order,
-                           .damping = o.damping});
+                           .damping = o.damping,
+                           .smoothing = o.smoothing});
   r.model = find_model(o.model).path;
   r.out = o.out;
   r.ignored = o.ignored;
+  r.padding = o.padding;
   if (!o.max_memory.empty()) r.max_memory = parse_count(o.max_memory, "--max-memory");
   ModelOptions machine;
   machine.isa = o.isa;
@@ -112,12 +115,15 @@ double megabytes(const Json& bytes) {
 
 void print(const QuantizeOptions& o, const Json& report) {
   double sum = 0, worst = -1;
+  size_t counted = 0;  // matrices of experts that no text reached have no outputs
   std::string where;
   const bool is_calibrated = report["calibration_tokens"].get<int64_t>() > 0;
   const char* const kind = is_calibrated ? "output_error" : "weight_error";
   for (const auto& [name, layer] : report["layers"].items()) {
+    if (!layer.contains(kind)) continue;
     const double error = layer.at(kind).get<double>();
     sum += error;
+    ++counted;
     if (error > worst) worst = error, where = name;
   }
   std::printf("%s: %zu linear layers as %s, %.1f MB -> %.1f MB\n",
@@ -126,11 +132,21 @@ void print(const QuantizeOptions& o, const Json& report) {
               o.scheme.c_str(),
               megabytes(report["source_bytes"]),
               megabytes(report["bytes"]));
+  for (const auto& [key, sizes] : report["padded"].items())
+    std::printf("%s: %lld -> %lld\n",
+                key.c_str(),
+                static_cast<long long>(sizes[0].get<int64_t>()),
+                static_cast<long long>(sizes[1].get<int64_t>()));
   std::printf("relative squared error of %s: %.3g on average, %.3g at most (%s)\n",
               is_calibrated ? "outputs" : "weights",
-              sum / static_cast<double>(std::max<size_t>(1, report["layers"].size())),
+              sum / static_cast<double>(std::max<size_t>(1, counted)),
               worst,
               where.c_str());
+  if (const auto blind = report["rounded_to_nearest"].get<int64_t>(); blind > 0)
+    std::printf(
+        "matrices rounded to nearest, as too few tokens reached them: %lld; more "
+        "--calibration-tokens would help\n",
+        static_cast<long long>(blind));
 }
 
 int run_quantize(const QuantizeOptions& o, const CLI::App& command) {
@@ -179,12 +195,36 @@ void add_scheme_options(CLI::App& command, QuantizeOptions& o) {
   command.add_option("--damping", o.damping, "GPTQ: added to the Hessian, of its mean diagonal")
       ->capture_default_str()
       ->check(CLI::Range(1e-6, 10.0));
+  command
+      .add_option(
+          "--smoothing",
+          o.smoothing,
+          "w8a8-int8: how much of the inputs' range moves into the weights (SmoothQuant), 0 "
+          "(nothing) to 1; default: 0.5")
+      ->check(CLI::Range(0.0, 1.0));
+}
+
+void add_padding_options(CLI::App& command, PaddingChoice& c) {
+  auto* multiple = command
+                       .add_option("--intermediate-multiple",
+                                   c.multiple,
+                                   "pad the gated MLP's inner width with zeros to a multiple of N "
+                                   "(and of whole groups); experts' widths too")
+                       ->check(CLI::Range(1, 1 << 20));
+  command
+      .add_option("--for-tp",
+                  c.degrees,
+                  "pad it to the smallest width that gives whole groups to each rank at all of "
+                  "these degrees: 2,4,8")
+      ->delimiter(',')
+      ->excludes(multiple);
 }
 
 void add_calibration_options(CLI::App& command, CalibrationChoice& c) {
   command.add_option("--calibration",
                      c.file,
-                     "awq and gptq: a text file, or .jsonl of {\"text\"} or {\"messages\"}; "
+                     "awq, gptq and w8a8: a text file, or .jsonl of {\"text\"} or {\"messages\"}, "
+                     "with pictures or without; "
                      "default: a small set that is built in");
   command.add_option("--calibration-tokens", c.tokens, "at most so many tokens of it")
       ->capture_default_str()
@@ -233,6 +273,7 @@ void add_quantize_command(CLI::App& parent, int& exit_code) {
       ->required();
   command->add_option("OUT", o->out, "the folder to write; must not exist")->required();
   add_scheme_options(*command, *o);
+  add_padding_options(*command, o->padding);
   add_calibration_options(*command, o->calibration);
   add_measuring_options(*command, *o);
   command->add_flag(

@@ -19,7 +19,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 QUERN = ROOT / "build/release/quern"
-INT4, REST = ["rtn-int4", "awq-int4", "gptq-int4"], ["gptq-int8", "rtn-int8", "fp8-dynamic", "fp8-block"]
+INT4, REST = ["rtn-int4", "awq-int4", "gptq-int4"], ["gptq-int8", "rtn-int8", "fp8-dynamic", "fp8-block", "w8a8-int8"]
 
 
 def run(*command):
@@ -87,7 +87,7 @@ def main():
     options.add_argument("--only", nargs="*")
     options.add_argument("--tokens", type=int, default=2000)
     options.add_argument("--calibration")
-    options.add_argument("--flags", default="", help="further flags of awq and gptq")
+    options.add_argument("--flags", default="", help="further flags of awq, gptq and w8a8")
     options.add_argument("--out", type=pathlib.Path, default=ROOT / "build/bench/quantize")
     options.add_argument("--speed", action="store_true")
     o = options.parse_args()
@@ -105,8 +105,8 @@ def main():
             folder = o.out / f"{name}-{group}"
             shutil.rmtree(folder, ignore_errors=True)
             shutil.rmtree(f"{folder}.part", ignore_errors=True)
-            more = [] if name.startswith("fp8") else ["--group-size", group]
-            if name.startswith(("awq", "gptq")):
+            more = [] if name.startswith(("fp8", "w8a8")) else ["--group-size", group]
+            if name.startswith(("awq", "gptq", "w8a8")):
                 more += (["--calibration", o.calibration] if o.calibration else []) + o.flags.split()
             begin = time.monotonic()
             run("quantize", source, folder, "--scheme", name, *more)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """quern quantize as a user types it: every scheme loads and says what its source says, interruptions leave no trace in the bits, and what is wrong is said."""
+import base64
 import filecmp
 import json
 import os
@@ -13,7 +14,7 @@ import pytest
 
 from conftest import GOLDEN, QUERN, ROOT
 
-SCHEMES = ["rtn-int4", "rtn-int8", "fp8-dynamic", "fp8-block", "gptq-int4", "gptq-int8", "awq-int4"]
+SCHEMES = ["rtn-int4", "rtn-int8", "fp8-dynamic", "fp8-block", "gptq-int4", "gptq-int8", "awq-int4", "w8a8-int8"]
 FORMATS = [("rtn-int4", "awq"), ("rtn-int4", "gptq"), ("rtn-int8", "gptq"), ("gptq-int4", "compressed-tensors"), ("awq-int4", "compressed-tensors")]
 GROUPED = ["--group-size", "32"]  # the tiny models are 64 and 96 wide
 
@@ -23,7 +24,7 @@ def quantize(*arguments, **options):
 
 
 def flags(scheme):
-    return ["--scheme", scheme, *([] if scheme.startswith("fp8") else GROUPED)]
+    return ["--scheme", scheme, *([] if scheme.startswith(("fp8", "w8a8")) else GROUPED)]
 
 
 def same_files(a, b):
@@ -119,9 +120,9 @@ def test_what_is_ignored_stays_as_it_was(tmp_path):
     assert "no linear layer has such a name" in wrong.stderr and not (tmp_path / "no").exists()
 
 
-@pytest.mark.parametrize("scheme", ["rtn-int4", "gptq-int4", "awq-int4"])
+@pytest.mark.parametrize("scheme", ["rtn-int4", "gptq-int4", "awq-int4", "w8a8-int8"])
 def test_the_same_bits_for_any_number_of_threads(scheme, tmp_path):
-    source = GOLDEN / "qwen2_untied"
+    source = GOLDEN / ("deepseek_v3" if scheme in ("gptq-int4", "awq-int4") else "qwen2_untied")
     for threads in (1, 3):
         assert quantize(source, tmp_path / str(threads), *flags(scheme), "--threads", threads).returncode == 0
     assert same_files(tmp_path / "1", tmp_path / "3")
@@ -180,6 +181,9 @@ def test_a_weight_that_is_no_number_is_named(tmp_path):
     (["--scheme", "rtn-int4", "--group-size", "48"], "expected 32, 64, 128 or -1"),
     (["--scheme", "rtn-int8", "--format", "awq", "--group-size", "32"], "codes of 4 bits only"),
     (["--scheme", "fp8-block", "--symmetric"], "its form is fixed"),
+    (["--scheme", "w8a8-int8", "--group-size", "32"], "its form is fixed"),
+    (["--scheme", "awq-int4", "--smoothing", "0.5", "--group-size", "32"], "not of awq-int4"),
+    (["--scheme", "rtn-int4", "--group-size", "32", "--intermediate-multiple", "0"], "--intermediate-multiple"),
     (["--scheme", "rtn-int4", "--calibration", "x.txt", "--group-size", "32"], "looks at weights alone"),
     (["--scheme", "gptq-int4", "--calibration", "/no/such.jsonl", "--group-size", "32"], "/no/such.jsonl"),
     (["--scheme", "gptq-int4", "--max-memory", "10k", "--group-size", "32"], "are allowed"),
@@ -208,6 +212,110 @@ def test_calibration_from_lines_of_json(tmp_path):
     assert json.loads(done.stdout)["calibration_tokens"] == 300
     wrong = quantize(source, tmp_path / "no", *flags("gptq-int4"), "--calibration", bad)
     assert wrong.returncode != 0 and "line 2" in wrong.stderr
+
+
+def values(path, name):
+    """A matrix of bytes and its scales, or of floats, as float32."""
+    made, _ = tensors(path)
+    dtype, shape, data = made[name]
+    if dtype == "I8":
+        scale = np.frombuffer(made[name + "_scale"][2], np.uint16).astype(np.uint32) << 16
+        return np.frombuffer(data, np.int8).reshape(shape).astype(np.float32) * scale.view(np.float32).reshape(-1, 1)
+    assert dtype == "BF16"
+    return (np.frombuffer(data, np.uint16).astype(np.uint32) << 16).view(np.float32).reshape(shape)
+
+
+def test_bytes_are_those_of_compressed_tensors(text, tmp_path):
+    source, out = GOLDEN / "qwen2_untied", tmp_path / "out"
+    done = quantize(source, out, "--scheme", "w8a8-int8", "--smoothing", "0.8", "--json")
+    assert done.returncode == 0, done.stderr
+    stated = json.loads((out / "config.json").read_text())["quantization_config"]
+    assert stated["format"] == "int-quantized" and stated["ignore"] == ["lm_head"]
+    group = stated["config_groups"]["group_0"]
+    assert group["input_activations"] | {"observer": None} == {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "token", "group_size": None, "dynamic": True, "observer": None}
+    # What a norm lost the matrices that read it have gained.
+    for norm, name in (("input_layernorm", "self_attn.q_proj"), ("post_attention_layernorm", "mlp.gate_proj")):
+        before, after = ([values(f / "model.safetensors", f"model.layers.0.{part}.weight") for part in (norm, name)] for f in (source, out))
+        assert not np.array_equal(before[0], after[0])
+        was, now = before[1] * before[0], after[1] * after[0]
+        assert np.abs(now - was).max() < 0.02 * np.abs(was).max()
+    unmoved = tmp_path / "unmoved"
+    assert quantize(source, unmoved, "--scheme", "w8a8-int8", "--smoothing", "0").returncode == 0
+    norms = [values(folder / "model.safetensors", "model.layers.0.input_layernorm.weight") for folder in (source, unmoved)]
+    assert np.array_equal(*norms)
+
+
+@pytest.mark.parametrize("scheme", ["rtn-int4", "fp8-block", "gptq-int4", "awq-int4", "w8a8-int8"])
+def test_padding_changes_no_answer(scheme, text, tmp_path):
+    source, plain, padded = GOLDEN / "qwen2_untied", tmp_path / "plain", tmp_path / "padded"
+    assert quantize(source, plain, *flags(scheme)).returncode == 0
+    done = quantize(source, padded, *flags(scheme), "--for-tp", "2,5")
+    assert done.returncode == 0, done.stderr
+    assert "intermediate_size: 384 -> " in done.stdout
+    size = json.loads((padded / "config.json").read_text())["intermediate_size"]
+    assert size > 384 and size % 320 == 0 if "int4" in scheme else size % 10 == 0
+    assert perplexity(padded, text)["perplexity"] == perplexity(plain, text)["perplexity"]
+    both = quantize(source, tmp_path / "no", *flags(scheme), "--for-tp", "2", "--intermediate-multiple", "64")
+    assert both.returncode != 0 and "excludes" in both.stderr
+
+
+@pytest.mark.parametrize("model", ["glm46v_moe", "deepseek_v3"])
+@pytest.mark.parametrize("scheme", ["rtn-int4", "fp8-dynamic", "gptq-int8", "awq-int4", "w8a8-int8"])
+def test_experts_are_quantized_and_their_router_is_not(model, scheme, tmp_path):
+    source, out = GOLDEN / model, tmp_path / "out"
+    texts = tmp_path / "texts.jsonl"
+    texts.write_text("\n".join(json.dumps({"text": f"{i} boats lay in the old harbour, and {i * 7} gulls cried over the {i}th of them. " * 6}) for i in range(20)))
+    calibration = [] if scheme.startswith(("rtn", "fp8")) else ["--calibration", texts, "--calibration-tokens", 900]
+    done = quantize(source, out, *flags(scheme), *calibration, "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    experts = json.loads((source / "config.json").read_text())
+    experts = experts.get("text_config", experts)["n_routed_experts"]
+    assert sum(".layers.1.mlp.experts." in name for name in report["layers"]) == 3 * experts
+    ignored = json.dumps(report["quantization_config"])
+    assert "layers.1.mlp.gate" in ignored.replace("\\", "") and "experts" not in ignored
+    made, _ = tensors(out / "model.safetensors")
+    before = {name: t for path in source.glob("model*.safetensors") for name, t in tensors(path)[0].items()}
+    router = next(name for name in before if name.endswith("layers.1.mlp.gate.weight"))
+    assert made[router][:2] == before[router][:2]
+    assert not any(name.endswith("mlp.experts.0.gate_proj.weight") and t[0] == "BF16" for name, t in made.items())
+    judged = subprocess.run([QUERN, "eval", str(out), "--reference", str(source), "--text", str(ROOT / "bench/prose.txt"), "--max-tokens", "200", "--dtype", "float32", "--json"],
+                            capture_output=True, text=True, timeout=300)
+    assert judged.returncode == 0, judged.stderr
+    # Weights and routers are random: tokens change experts for little. What belongs elsewhere would cost more.
+    assert json.loads(judged.stdout)["kl_divergence"] < (5 if "int4" in scheme else 2)
+
+
+def test_calibration_with_pictures(tmp_path):
+    source = GOLDEN / "qwen2_vl"
+    shutil.copytree(source / "inputs", tmp_path / "pictures")
+    data = "data:image/png;base64," + base64.b64encode((source / "inputs/image_a.png").read_bytes()).decode()
+    talk = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": "What lies in the harbour? " * 8}]}
+            for url in (data, "pictures/image_b.jpg")]
+    lines = [{"messages": [message, {"role": "assistant", "content": "Boats, mostly. " * 8}]} for message in talk] + [{"text": "A text without pictures. " * 40}]
+    good, bad = tmp_path / "set.jsonl", tmp_path / "bad.jsonl"
+    good.write_text("\n".join(map(json.dumps, lines)))
+    for scheme in ("gptq-int4", "w8a8-int8"):
+        done = quantize(source, tmp_path / scheme, *flags(scheme), "--calibration", good, "--json")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["calibration_pictures"] == 2
+    plain = quantize(source, tmp_path / "plain", *flags("gptq-int4"), "--calibration", good, "--calibration-tokens", 100, "--json")
+    assert plain.returncode == 0 and json.loads(plain.stdout)["calibration_tokens"] <= 100, plain.stderr
+    for url in ("pictures/none.png", "../../../../etc/passwd", "https://example.com/a.png"):
+        talk[0]["content"][0]["image_url"]["url"] = url
+        bad.write_text(json.dumps(lines[0]))
+        wrong = quantize(source, tmp_path / "no", *flags("gptq-int4"), "--calibration", bad)
+        assert wrong.returncode != 0 and "line 1" in wrong.stderr, wrong.stderr
+    deaf = quantize(GOLDEN / "qwen2_untied", tmp_path / "no", *flags("gptq-int4"), "--calibration", good)
+    assert deaf.returncode != 0 and "text only" in deaf.stderr, deaf.stderr
+
+
+def test_experts_that_no_text_reaches_are_said(tmp_path):
+    text = tmp_path / "short.txt"
+    text.write_text("one two three " * 20)
+    done = quantize(GOLDEN / "deepseek_v3", tmp_path / "out", *flags("gptq-int4"), "--calibration", text, "--calibration-tokens", 64)
+    assert done.returncode == 0, done.stderr
+    assert "rounded to nearest, as too few tokens reached them: " in done.stdout
 
 
 def test_gguf_becomes_a_folder_with_a_tokenizer(text, tmp_path):
