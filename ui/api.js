@@ -61,8 +61,10 @@ function errorOf(status, text) {
   return new ApiError(`The answer was ${status}, without words that this page understands. Is there a proxy between?`, {status});
 }
 
+// `body`: what becomes JSON, or a form.
 async function request(path, {body = null, signal = null, token = keyInUse} = {}) {
-  const headers = body === null ? {} : {'Content-Type': 'application/json'};
+  const isForm = body instanceof FormData;
+  const headers = body === null || isForm ? {} : {'Content-Type': 'application/json'};
   if (token) {
     // What cannot stand in a header cannot be a key.
     if (!/^[\x21-\x7e]+$/.test(token)) throw new ApiError('An API key has no blanks and no letters beyond ASCII.', {status: 401, code: 'invalid_api_key'});
@@ -70,7 +72,7 @@ async function request(path, {body = null, signal = null, token = keyInUse} = {}
   }
   let answer;
   try {
-    answer = await fetch(path, {method: body === null ? 'GET' : 'POST', headers, body: body && JSON.stringify(body), signal,
+    answer = await fetch(path, {method: body === null ? 'GET' : 'POST', headers, body: isForm ? body : body && JSON.stringify(body), signal,
                                 cache: 'no-store', credentials: 'same-origin'});
   } catch (error) {
     if (error.name === 'AbortError') throw error;
@@ -112,31 +114,74 @@ export class EventReader {
   }
 }
 
-/**
- * Yields the parsed chunks of a streamed chat. Throws ApiError, also for an error that comes in the middle and for a stream that ends
- * before it said so (code "cut"), and AbortError where `signal` stopped it.
- */
-export async function* streamChat(body, signal) {
-  const answer = await request('v1/chat/completions', {body: {...body, stream: true, stream_options: {include_usage: true, continuous_usage_stats: true}}, signal});
-  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-  const events = new EventReader();
+const cut = () => new ApiError('The connection broke before the answer was complete. What had arrived is kept.', {code: 'cut'});
+
+// What arrives, piece by piece: bytes, or text where `decoder` makes it of them. A stream that was left is ended.
+async function* piecesOf(answer, signal, decoder = null) {
+  const reader = (decoder ? answer.body.pipeThrough(decoder) : answer.body).getReader();
   try {
     for (;;) {
       const piece = await reader.read().catch((error) => {
         if (error.name === 'AbortError' || signal.aborted) throw new DOMException('stopped', 'AbortError');
         throw cut();
       });
-      if (piece.done) throw cut();
-      for (const data of events.feed(piece.value)) {
-        if (data === '[DONE]') return;
-        const chunk = JSON.parse(data);
-        if (chunk.error) throw new ApiError(chunk.error.message, {status: Number(chunk.error.status) || 500, code: chunk.error.code ?? ''});
-        yield chunk;
-      }
+      if (piece.done) return;
+      yield piece.value;
     }
   } finally {
     reader.cancel().catch(() => {});
   }
 }
 
-const cut = () => new ApiError('The connection broke before the answer was complete. What had arrived is kept.', {code: 'cut'});
+// The parsed events up to [DONE]. Throws ApiError, also for an error that comes in the middle and for a stream that ends before it said so
+// (code "cut"), and AbortError where `signal` stopped it.
+async function* eventsOf(answer, signal) {
+  const events = new EventReader();
+  for await (const text of piecesOf(answer, signal, new TextDecoderStream()))
+    for (const data of events.feed(text)) {
+      if (data === '[DONE]') return;
+      const event = JSON.parse(data);
+      if (event.error) throw new ApiError(event.error.message, {status: Number(event.error.status) || 500, code: event.error.code ?? ''});
+      yield event;
+    }
+  throw cut();
+}
+
+/** Yields the parsed chunks of a streamed chat. Throws as eventsOf does. */
+export async function* streamChat(body, signal) {
+  yield* eventsOf(await request('v1/chat/completions', {body: {...body, stream: true, stream_options: {include_usage: true, continuous_usage_stats: true}}, signal}), signal);
+}
+
+function transcriptionForm(file, name, fields) {
+  const form = new FormData();
+  // The same sound, the same text: also where one is drawn again.
+  for (const [field, value] of Object.entries({response_format: 'json', seed: '0', ...fields})) if (value) form.append(field, value);
+  form.append('file', file, name);
+  return form;
+}
+
+/** Yields events transcript.text.delta {delta} and transcript.text.done {text}. Throws as eventsOf does. */
+export async function* streamTranscript(file, name, model, signal) {
+  const body = transcriptionForm(file, name, {model, stream: 'true'});
+  yield* eventsOf(await request('v1/audio/transcriptions', {body, signal}), signal);
+}
+
+/** A quick transcript, for as long as there is no other: its text. */
+export async function draftTranscript(file, model, signal) {
+  const body = transcriptionForm(file, 'draft.wav', {model, temperature: '0'});
+  return (await getJson('v1/audio/transcriptions', {body, signal})).text;
+}
+
+/** Yields 16-bit samples at 24 kHz of a text that is read aloud, as they come. Throws ApiError, and AbortError where `signal` stopped it. */
+export async function* streamSpeech(body, signal) {
+  const answer = await request('v1/audio/speech', {body: {...body, response_format: 'pcm', stream: true}, signal});
+  let rest = new Uint8Array(0);   // half a sample
+  for await (const piece of piecesOf(answer, signal)) {
+    const bytes = new Uint8Array(rest.length + piece.length);
+    bytes.set(rest);
+    bytes.set(piece, rest.length);
+    const even = bytes.length & ~1;
+    rest = bytes.slice(even);
+    if (even) yield new Int16Array(bytes.buffer, 0, even / 2);
+  }
+}

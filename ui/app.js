@@ -3,11 +3,15 @@
 import {getJson, isReady, key} from './api.js';
 import {Chat} from './chat.js';
 import {$, el, iconButton, notice, recall, remember, saveFile, say} from './dom.js';
+import {listenToDrops} from './drops.js';
 import {EnginePage} from './engine.js';
 import {Pictures} from './pictures.js';
 import {Settings} from './settings.js';
 import {Shortcuts} from './shortcuts.js';
+import {Sounds, isSound} from './sounds.js';
+import {Speak} from './speak.js';
 import {Store} from './store.js';
+import {Transcribe} from './transcribe.js';
 import {newConversation} from './tree.js';
 
 const PROBE_MS = 5000, LOST_MS = 1000;
@@ -16,19 +20,26 @@ const NARROW = matchMedia('(max-width: 60rem)');
 class App {
   constructor() {
     this.models = [];
+    this.voices = [];
     this.isLost = false;
     this.store = new Store((words) => notice(words));
     this.settings = new Settings(() => this.showConstraint());
-    this.pictures = new Pictures(() => (this.sees() ? '' : `${this.modelName() || 'This model'} reads text only: pictures cannot be sent to it.`));
+    this.pictures = new Pictures(() => (this.sees() ? '' : this.refusal('pictures')));
+    this.sounds = new Sounds(() => (this.hears() ? '' : this.refusal('recordings')));
+    const listener = {model: () => this.modelName(), onkey: (words, retry) => this.askForKey(words, retry), onlost: () => this.seeServer()};
+    this.transcribe = new Transcribe(listener);
+    this.speak = new Speak(listener);
     this.enginePage = new EnginePage((error) => error.isKeyMissing && this.askForKey(error.message, () => this.enginePage.tick()));
     this.chat = new Chat({
-      store: this.store, settings: this.settings, model: () => this.modelName(), sees: () => this.sees(), onchange: () => this.showList(),
+      store: this.store, settings: this.settings, model: () => this.modelName(), sees: () => this.sees(), hears: () => this.hears(), onchange: () => this.showList(),
       onkey: (words, retry) => this.askForKey(words, retry), onlost: () => this.seeServer(), opensettings: () => this.togglePanel(true)});
+    const inChat = (run) => () => this.chats && run();
     this.shortcuts = new Shortcuts([
-      ['/', 'to the message box', () => this.focusMessage()], ['n', 'new conversation', () => this.startNew()],
-      ['r', 'answer again', () => this.chat.regenerateLast()], ['e', 'edit your last message', () => this.chat.editLast()],
-      ['s', 'settings', () => this.togglePanel()], ['g', 'engine, and back', () => this.toggleEngine()],
-      ['l', 'list of conversations', () => this.toggleSidebar()], ['[', 'newer conversation', () => this.step(-1)], [']', 'older conversation', () => this.step(1)],
+      ['/', 'to the message box', () => this.focusMessage()], ['n', 'new conversation', inChat(() => this.startNew())],
+      ['r', 'answer again', inChat(() => this.chat.regenerateLast())], ['e', 'edit your last message', inChat(() => this.chat.editLast())],
+      ['s', 'settings', inChat(() => this.togglePanel())], ['g', 'engine, and back', () => this.toggleEngine()],
+      ['l', 'list of conversations', () => this.toggleSidebar()], ['[', 'newer conversation', inChat(() => this.step(-1))],
+      [']', 'older conversation', inChat(() => this.step(1))],
       ['?', 'this list', () => this.shortcuts.show()]], () => this.escape());
   }
 
@@ -52,13 +63,33 @@ class App {
   modelName() {
     return $('model').value || this.models[0]?.id || '';
   }
+  card() {
+    return this.models.find((model) => model.id === this.modelName());
+  }
   sees() {
-    return (this.models.find((model) => model.id === this.modelName())?.input_modalities ?? []).includes('image');
+    return (this.card()?.input_modalities ?? []).includes('image');
+  }
+  hears() {
+    return (this.card()?.input_modalities ?? []).includes('audio');
+  }
+  /** Of generate, transcription, speech. A model that speaks answers no chats. */
+  does(task) {
+    const tasks = this.card()?.tasks ?? ['generate'], speaks = this.voices.length > 0 || tasks.includes('speech');
+    return task === 'speech' ? speaks : tasks.includes(task) && !(task === 'generate' && speaks);
+  }
+  // Also a model for which this page has nothing: it says itself what it answers.
+  get chats() {
+    return this.does('generate') || !(this.does('transcription') || this.does('speech'));
+  }
+  refusal(what) {
+    const takes = this.sees() ? 'takes text and pictures' : this.hears() ? 'takes text and recordings' : 'reads text only';
+    return `${this.modelName() || 'This model'} ${takes}: ${what} cannot be sent to it.`;
   }
 
   async findModels() {
     try {
       this.models = (await getJson('v1/models')).data;
+      this.voices = await this.findVoices();
       this.isLost = false;
     } catch (error) {
       if (error.isKeyMissing) this.askForKey(key.get() ? error.message : null, () => {});
@@ -72,11 +103,23 @@ class App {
     this.showModel();
   }
 
+  async findVoices() {
+    try {
+      return (await getJson('v1/audio/voices')).voices;
+    } catch (error) {
+      if (error.isKeyMissing || error.isUnreachable) throw error;
+      return [];   // a key for less, or a proxy that leaves it out
+    }
+  }
+
   showModel() {
     $('model').hidden = this.models.length < 2;
     $('model-name').hidden = this.models.length !== 1;
     $('model-name').textContent = this.models[0]?.id ?? '';
     this.pictures.offer(this.sees());
+    this.sounds.offer(this.hears());
+    this.showStage();
+    this.showList();
     if (this.chat.conversation && !this.chat.conversation.leaf) this.chat.layOut();
   }
 
@@ -147,7 +190,7 @@ class App {
   showList() {
     const current = this.chat.conversation;
     if (document.activeElement !== $('title')) $('title').value = current?.title ?? '';
-    document.title = current?.title ? `${current.title} · quern` : 'quern';
+    document.title = current?.title && this.chats ? `${current.title} · quern` : 'quern';
     $('conversations').replaceChildren(...this.store.all().map((conversation) => {
       const isCurrent = conversation.id === current?.id;
       const isWriting = this.chat.runs.has(conversation.id);
@@ -200,7 +243,11 @@ class App {
 
   focusMessage() {
     this.toggleEngine(false);
-    $('message').focus();
+    $(this.firstField()).focus();
+  }
+
+  firstField() {
+    return this.chats ? 'message' : this.does('speech') ? 'speech-text' : 'record';
   }
 
   fitMessage() {
@@ -219,10 +266,13 @@ class App {
   }
 
   async send() {
-    const pictures = [...this.pictures.list];
-    if (pictures.length && !this.sees()) return notice(`${this.modelName()} reads text only: take the pictures out.`);
-    if (!(await this.chat.send($('message').value, pictures))) return;
+    await this.sounds.end(true);   // what is being recorded is part of it
+    const pictures = [...this.pictures.list], sounds = [...this.sounds.list];
+    if (pictures.length && !this.sees()) return notice(`${this.refusal('pictures')} Take them out.`);
+    if (sounds.length && !this.hears()) return notice(`${this.refusal('recordings')} Take them out.`);
+    if (!(await this.chat.send($('message').value, {pictures, sounds}))) return;
     this.pictures.set([]);
+    this.sounds.set([]);
     $('message').value = '';
     this.saveDraft();
     this.fitMessage();
@@ -263,7 +313,7 @@ class App {
   toggleEngine(isOpen = $('engine').hidden) {
     if (isOpen !== $('engine').hidden) return;
     $('engine').hidden = !isOpen;
-    $('chat').hidden = isOpen;
+    this.showStage();
     $('open-engine').setAttribute('aria-pressed', String(isOpen));
     history.replaceState(null, '', isOpen ? '#engine' : location.pathname + location.search);
     if (isOpen) this.enginePage.open();
@@ -271,9 +321,47 @@ class App {
     if (NARROW.matches && isOpen) this.toggleSidebar(false);
   }
 
+  // What the model does, or the engine: one of them has the page.
+  showStage() {
+    const {chats} = this, isEngine = !$('engine').hidden;
+    $('chat').hidden = isEngine || !chats;
+    $('sound').hidden = isEngine || chats;
+    $('transcribe').hidden = !this.does('transcription');
+    $('speak').hidden = !this.does('speech');
+    if (this.does('speech')) this.speak.offer(this.voices);
+    if (chats) this.stopSound();
+    document.body.classList.toggle('no-chat', !chats);
+    for (const id of ['title', 'new-chat', 'open-panel']) $(id).hidden = !chats;
+    if (!chats && !$('panel').hidden) this.togglePanel(false);
+    $('skip').href = `#${this.firstField()}`;
+    $('skip').textContent = chats ? 'Skip to the message box' : 'Skip to the sound';
+  }
+
+  /** False if there was none. */
+  stopSound() {
+    return this.transcribe.stop() || this.speak.stop();
+  }
+
+  // Files from anywhere go where the model takes them.
+  take(files) {
+    const sounds = files.filter(isSound), others = files.filter((file) => !isSound(file));
+    if (!this.chats) {
+      if (this.does('transcription') && files.length) this.transcribe.take(files[0]);
+      return;
+    }
+    if (sounds.length) this.sounds.add(sounds);
+    if (others.length) this.pictures.add(others);
+  }
+
+  dropWords() {
+    return this.does('transcription') && !this.chats ? 'Drop a sound file here' : this.hears() ? 'Drop recordings here' : 'Drop pictures here';
+  }
+
   escape() {
     if (NARROW.matches && !document.body.classList.contains('no-sidebar')) this.toggleSidebar(false);
     else if (!$('panel').hidden && (NARROW.matches || $('panel').contains(document.activeElement))) this.togglePanel(false);
+    else if (!$('sound').hidden && this.stopSound()) return true;
+    else if (this.sounds.recorder) this.sounds.end(true);
     else if (this.chat.isWriting) this.chat.stop();
     else if (!$('panel').hidden) this.togglePanel(false);
     else return false;
@@ -310,6 +398,7 @@ class App {
       this.togglePanel(false);
     });
     NARROW.addEventListener('change', () => this.toggleSidebar(!NARROW.matches));
+    listenToDrops((files) => this.take(files), () => this.dropWords());
     this.listenToComposer(on);
     this.listenToKeyDialog(on);
   }

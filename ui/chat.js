@@ -3,7 +3,7 @@
 import {$, notice, say} from './dom.js';
 import {streamChat} from './api.js';
 import {MessageView, emptyState, listenForCopies} from './message_view.js';
-import {add, choose, drop, pathOf, siblingsOf, wireOf} from './tree.js';
+import {add, choose, drop, hasMedia, mediaOf, pathOf, siblingsOf, wireOf} from './tree.js';
 
 const FRAME_MS = 33, SAVE_MS = 1000;
 
@@ -64,7 +64,7 @@ class Run {
 }
 
 export class Chat {
-  /** `host`: {store, settings, model(), sees(), onchange(), onkey(retry), onlost()}. */
+  /** `host`: {store, settings, model(), sees(), hears(), onchange(), onkey(retry), onlost()}. */
   constructor(host) {
     this.host = host;
     this.conversation = null;
@@ -112,7 +112,7 @@ export class Chat {
       return view;
     });
     views.at(-1)?.offerResults();
-    const empty = () => emptyState(this.host.sees(), (text) => this.send(text, []));
+    const empty = () => emptyState(this.host, (text) => this.send(text, {}));
     $('messages').replaceChildren(...(views.length ? views.map((view) => view.root) : [empty()]));
     this.showState();
     this.scroll();
@@ -135,12 +135,12 @@ export class Chat {
   }
 
   /** False if nothing was sent. */
-  async send(text, pictures) {
-    if (this.isWriting || (!text.trim() && !pictures.length)) return false;
+  async send(text, media) {
+    if (this.isWriting || (!text.trim() && !hasMedia(media))) return false;
     const fields = this.fields();
     if (!fields) return false;
     this.follows = true;
-    const message = add(this.conversation, this.conversation.leaf, {role: 'user', text, ...(pictures.length ? {pictures} : {})});
+    const message = add(this.conversation, this.conversation.leaf, {role: 'user', text, ...mediaOf(media)});
     this.answer(message.id, fields);
     return true;
   }
@@ -159,8 +159,7 @@ export class Chat {
     if (this.isWriting) this.stop();
     const fields = this.fields();
     if (!fields) return;
-    const {pictures} = message;
-    const next = add(this.conversation, message.parent, {role: 'user', text, ...(pictures ? {pictures} : {})});
+    const next = add(this.conversation, message.parent, {role: 'user', text, ...mediaOf(message)});
     this.answer(next.id, fields);
   }
 

@@ -84,6 +84,12 @@ export function seconds(value) {
   return `${value.toFixed(value < 10 ? 2 : 1)} s`;
 }
 
+/** "3:07" of seconds. */
+export function clock(value) {
+  const whole = Math.floor(value);
+  return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, '0')}`;
+}
+
 export function makeId() {
   return [...crypto.getRandomValues(new Uint8Array(9))].map((b) => b.toString(16).padStart(2, '0')).join('');
 }
@@ -109,13 +115,17 @@ export function remember(name, value) {
   }
 }
 
-export function saveFile(name, text) {
-  const url = URL.createObjectURL(new Blob([text], {type: 'application/json'}));
+export function saveBlob(name, blob) {
+  const url = URL.createObjectURL(blob);
   const link = el('a', {href: url, download: name});
   document.body.append(link);
   link.click();
   link.remove();
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
+}
+
+export function saveFile(name, text) {
+  saveBlob(name, new Blob([text], {type: 'application/json'}));
 }
 
 export async function copyText(text) {

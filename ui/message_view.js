@@ -2,7 +2,10 @@
 // MessageView: one message as elements, and what can be done with it. `actions` are the chat's: edit, regenerate, choose, results.
 import {copyText, el, icon, iconButton, say, seconds, setIcon} from './dom.js';
 import {showLarge} from './pictures.js';
+import {SoundView} from './sound_view.js';
 import {StreamView} from './stream_view.js';
+import {hasMedia} from './tree.js';
+import {decodeClip} from './wav.js';
 
 const FINISH = {length: 'cut at the most tokens', tool_calls: 'calls a tool', stop: ''};
 
@@ -25,6 +28,18 @@ function pretty(json) {
   }
 }
 
+async function clipOf(url) {
+  const bytes = Uint8Array.from(atob(url.slice(url.indexOf(',') + 1)), (letter) => letter.charCodeAt(0));
+  return decodeClip(bytes.buffer);
+}
+
+// Of a sound in a data URL; one that this browser cannot read has its name alone.
+function soundIn({url, name}) {
+  const view = new SoundView(name);
+  clipOf(url).then((clip) => view.show(clip), () => view.root.replaceChildren(el('span', {text: name})));
+  return view.root;
+}
+
 export class MessageView {
   constructor(message, siblings, actions) {
     this.message = message;
@@ -41,6 +56,7 @@ export class MessageView {
     if (pictures.length)
       this.root.append(el('div', {class: 'shown-pictures'}, ...pictures.map((picture) =>
         el('button', {type: 'button', 'aria-label': `Show ${picture.name} large`, onclick: () => showLarge(picture)}, el('img', {src: picture.url, alt: picture.name})))));
+    for (const sound of this.message.sounds ?? []) this.root.append(soundIn(sound));
     if (this.message.text) this.root.append(el('div', {class: 'bubble', text: this.message.text}));
     this.foot = el('div', {class: 'foot'}, ...this.branches(),
                    iconButton('copy', 'Copy', (event) => this.copy(event.currentTarget)), iconButton('edit', 'Edit', () => this.edit()));
@@ -180,7 +196,7 @@ export class MessageView {
     };
     const send = () => {
       const text = area.value.trim();
-      if (!text && !this.message.pictures?.length) return;
+      if (!text && !hasMedia(this.message)) return;
       end();
       this.actions.edit(this.message, area.value);
     };
@@ -210,10 +226,11 @@ export function listenForCopies(root) {
   });
 }
 
-export function emptyState(sees, ask) {
+/** `host` says what the model takes besides text: sees(), hears(). */
+export function emptyState(host, ask) {
   const ideas = ['Explain how a mill grinds grain, in three sentences.', 'Write a table of the planets with their diameters.',
                  'Write a Python function that reverses a string.'];
   return el('div', {class: 'empty'}, el('h2', {text: 'What would you like to know?'}),
-            el('p', {text: sees ? 'Write, or paste, drop or take a picture.' : 'Everything stays between this browser and this server.'}),
+            el('p', {text: host.sees() ? 'Write, or paste, drop or take a picture.' : host.hears() ? 'Write, record, or drop a sound file.' : 'Everything stays between this browser and this server.'}),
             el('ul', {}, ...ideas.map((idea) => el('li', {}, el('button', {type: 'button', onclick: () => ask(idea)}, el('span', {text: idea}), icon('right'))))));
 }

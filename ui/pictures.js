@@ -5,7 +5,8 @@ import {$, bytes, el, icon, notice, say} from './dom.js';
 const TAKEN = ['image/jpeg', 'image/png', 'image/webp', 'image/gif'];
 const MOST_BYTES = 20 << 20, MOST_PICTURES = 16;
 
-function dataUrl(blob) {
+/** A file's bytes in a URL. */
+export function dataUrl(blob) {
   return new Promise((resolve, reject) => {
     const reader = new FileReader();
     reader.onload = () => resolve(reader.result);
@@ -99,36 +100,7 @@ export class Pictures {
       $('message').focus();
     });
     $('picture-close').addEventListener('click', () => $('picture-dialog').close());
-    document.addEventListener('paste', (event) => {
-      const files = [...(event.clipboardData?.files ?? [])].filter((file) => file.type.startsWith('image/'));
-      if (!files.length) return;
-      event.preventDefault();
-      this.add(files);
-    });
-    this.listenToDrops();
     this.listenToCamera();
-  }
-
-  listenToDrops() {
-    let depth = 0;
-    const hasFiles = (event) => [...(event.dataTransfer?.types ?? [])].includes('Files');
-    const show = (isOver) => ($('drop').hidden = !isOver);
-    document.addEventListener('dragenter', (event) => {
-      if (hasFiles(event)) show(++depth > 0);
-    });
-    document.addEventListener('dragleave', (event) => {
-      if (hasFiles(event)) show(--depth > 0);
-    });
-    document.addEventListener('dragover', (event) => {
-      if (hasFiles(event)) event.preventDefault();
-    });
-    document.addEventListener('drop', (event) => {
-      if (!hasFiles(event)) return;
-      event.preventDefault();
-      depth = 0;
-      show(false);
-      this.add([...event.dataTransfer.files]);
-    });
   }
 
   listenToCamera() {

@@ -21,7 +21,7 @@ export class Shortcuts {
   }
 
   list() {
-    const always = [['Enter', 'send the message'], ['Shift Enter', 'a new line'], ['Esc', 'stop the answer; close what is open'], ['↑', 'in an empty box: edit your last message']];
+    const always = [['Enter', 'send the message'], ['Shift Enter', 'a new line'], ['Esc', 'stop what is under way; close what is open'], ['↑', 'in an empty box: edit your last message']];
     const rows = [...always, ...this.actions.map(([key, words]) => [key, words])];
     $('shortcuts').replaceChildren(...rows.map(([keys, words]) =>
       el('div', {}, el('dt', {}, ...keys.split(' ').map((key) => el('kbd', {text: key}))), el('dd', {text: words}))));

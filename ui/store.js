@@ -97,6 +97,10 @@ function isConversation(one) {
     typeof one.messages === 'object' && one.messages !== null;
 }
 
+function isSound(sound) {
+  return typeof sound?.url === 'string' && /^data:audio\/[a-z]+;base64,/.test(sound.url) && ['wav', 'mp3', 'flac', 'ogg'].includes(sound.format);
+}
+
 function isPicture(picture) {
   return typeof picture?.url === 'string' && picture.url.startsWith('data:image/');
 }
@@ -108,6 +112,7 @@ function cleanMessage(message) {
   if (message.isJson === true) out.isJson = true;
   for (const name of ['reasoning', 'callId', 'name', 'model']) if (typeof message[name] === 'string') out[name] = message[name];
   if (Array.isArray(message.pictures)) out.pictures = message.pictures.filter(isPicture).map(({url, name}) => ({url, name: String(name ?? 'picture')}));
+  if (Array.isArray(message.sounds)) out.sounds = message.sounds.filter(isSound).map(({url, format, name}) => ({url, format, name: String(name ?? 'recording')}));
   if (Array.isArray(message.calls))
     out.calls = message.calls.filter((call) => call && typeof call.name === 'string')
       .map((call) => ({id: String(call.id ?? ''), name: call.name, arguments: String(call.arguments ?? '')}));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A conversation is a tree: what is edited or asked for again becomes a branch beside what was there, and nothing is lost.
-//   {id, title, isNamed, created, updated, leaf, messages: {id: {id, parent, role, text, pictures?, reasoning?, calls?, stats?, error?, state, at}}}
+//   {id, title, isNamed, created, updated, leaf, messages: {id: {id, parent, role, text, pictures?, sounds?, reasoning?, calls?, stats?, error?, state, at}}}
 // Roles: user, assistant, tool. States: done, writing, stopped, cut, failed.
 import {makeId} from './dom.js';
 
@@ -57,13 +57,22 @@ export function choose(conversation, message) {
 
 export function titleOf(message) {
   const text = message.text.replaceAll(/\s+/g, ' ').trim();
-  if (!text) return message.pictures?.length ? 'Picture' : 'New conversation';
+  if (!text) return message.pictures?.length ? 'Picture' : message.sounds?.length ? 'Recording' : 'New conversation';
   return text.length > 60 ? `${text.slice(0, 57).trimEnd()}…` : text;
 }
 
+/** Of {pictures, sounds} those that are there. */
+export function mediaOf({pictures, sounds}) {
+  return {...(pictures?.length ? {pictures} : {}), ...(sounds?.length ? {sounds} : {})};
+}
+
+export const hasMedia = (message) => Object.keys(mediaOf(message)).length > 0;
+
 function contentOf(message) {
-  if (!message.pictures?.length) return message.text;
-  const parts = message.pictures.map((picture) => ({type: 'image_url', image_url: {url: picture.url}}));
+  if (!hasMedia(message)) return message.text;
+  const {pictures = [], sounds = []} = message;
+  const parts = [...pictures.map(({url}) => ({type: 'image_url', image_url: {url}})),
+                 ...sounds.map(({url, format}) => ({type: 'input_audio', input_audio: {data: url.slice(url.indexOf(',') + 1), format}}))];
   return message.text ? [...parts, {type: 'text', text: message.text}] : parts;
 }
 

@@ -356,15 +356,18 @@ TEST(ApiError, HasOpenAisShape) {
 }
 
 TEST(Responses, ListTheServedNames) {
-  const ScriptedService service;
-  const Json list = parse_json(models_response(service.info()), "models");
+  ScriptedService service;
+  const Json list = parse_json(models_response(service), "models");
   EXPECT_EQ(list["object"], "list");
   ASSERT_EQ(list["data"].size(), 2u);
   EXPECT_EQ(list["data"][1]["id"], "alias");
   EXPECT_EQ(list["data"][0]["max_model_len"], 512);
   EXPECT_EQ(list["data"][0]["input_modalities"], Json::array({"text"}));
+  EXPECT_EQ(list["data"][0]["tasks"], Json::array({"generate"}));
   EXPECT_EQ(parse_json(tokenize_response({104, 105}, 512, &service.tokenizer()), "t")["token_strs"],
             Json::array({"h", "i"}));
+  service.set_pooling({});
+  EXPECT_EQ(parse_json(model_response(service, "alias"), "model")["tasks"], Json::array({"embed"}));
 }
 
 }  // namespace

@@ -15,7 +15,19 @@ Json modalities(const ServiceInfo& info) {
   return out;
 }
 
-Json model_card(const ServiceInfo& info, const std::string& name) {
+// In vLLM's words.
+Json tasks(const Service& service) {
+  const ServiceInfo& info = service.info();
+  if (info.pooling)
+    return Json::array({info.pooling->output == Output::scores ? "classify" : "embed"});
+  if (service.whisper()) return Json::array({"transcription"});
+  Json out = Json::array({"generate"});
+  if (info.hears) out.push_back("transcription");
+  return out;
+}
+
+Json model_card(const Service& service, const std::string& name) {
+  const ServiceInfo& info = service.info();
   return {{"id", name},
           {"object", "model"},
           {"created", info.created},
@@ -23,21 +35,22 @@ Json model_card(const ServiceInfo& info, const std::string& name) {
           {"root", info.root},
           {"parent", nullptr},
           {"max_model_len", info.max_model_len},
-          {"input_modalities", modalities(info)}};
+          {"input_modalities", modalities(info)},
+          {"tasks", tasks(service)}};
 }
 
 }  // namespace
 
-std::string models_response(const ServiceInfo& info) {
+std::string models_response(const Service& service) {
   Json body = Json::object();
   body["object"] = "list";
   Json& data = body["data"] = Json::array();
-  for (const std::string& name : info.names) data.push_back(model_card(info, name));
+  for (const std::string& name : service.info().names) data.push_back(model_card(service, name));
   return json_text(body);
 }
 
-std::string model_response(const ServiceInfo& info, const std::string& name) {
-  return json_text(model_card(info, name));
+std::string model_response(const Service& service, const std::string& name) {
+  return json_text(model_card(service, name));
 }
 
 std::string tokenize_response(const TokenIds& ids,

@@ -8,8 +8,10 @@
 
 namespace quern {
 
-std::string models_response(const ServiceInfo& info);
-std::string model_response(const ServiceInfo& info, const std::string& name);
+// What is served under which names, what it reads ("input_modalities") and does ("tasks": generate,
+// transcription, embed, classify).
+std::string models_response(const Service& service);
+std::string model_response(const Service& service, const std::string& name);
 // `strings_of` adds the tokens' names ("token_strs"); null: without.
 std::string tokenize_response(const TokenIds& ids,
                               int64_t max_model_len,

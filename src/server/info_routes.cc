@@ -91,13 +91,13 @@ Task<> metrics(RouteContext& context, Exchange& exchange) {
 }
 
 Task<> models(RouteContext& context, Exchange& exchange) {
-  co_await exchange.respond(json_response(models_response(context.service.info())));
+  co_await exchange.respond(json_response(models_response(context.service)));
 }
 
 Task<> model(RouteContext& context, Exchange& exchange) {
   const std::string name = exchange.request().parameters.at(0);
   check_model(context.service.info(), name);
-  co_await exchange.respond(json_response(model_response(context.service.info(), name)));
+  co_await exchange.respond(json_response(model_response(context.service, name)));
 }
 
 Task<> show_tokenizer(RouteContext& context, Exchange& exchange) {

@@ -312,7 +312,14 @@ void add_information(Json& out) {
                             {"root", text()},
                             {"parent", text()},
                             {"max_model_len", count()},
-                            {"input_modalities", list_of(text()), "text, and what else it reads"}});
+                            {"input_modalities", list_of(text()), "text, and what else it reads"},
+                            {"tasks",
+                             list_of({{"enum",
+                                       Json::array({"generate",
+                                                    "transcription",
+                                                    "embed",
+                                                    "classify"})}}),
+                             "What it answers with"}});
   out["ModelList"] =
       object_of({{"object", text(), "", true}, {"data", list_of(reference("Model")), "", true}});
 }

@@ -18,7 +18,7 @@ Headers page_headers(const UiFile& file) {
           {"Referrer-Policy", "no-referrer"},
           {"Cross-Origin-Opener-Policy", "same-origin"},
           {"Cross-Origin-Resource-Policy", "same-origin"},
-          {"Permissions-Policy", "camera=(self), microphone=(), geolocation=()"},
+          {"Permissions-Policy", "camera=(self), microphone=(self), geolocation=()"},
           // Kept, but asked for each time: a new program has new pages.
           {"Cache-Control", "no-cache"},
           {"ETag", format("\"{}\"", file.hash)}};

@@ -68,6 +68,8 @@ TEST_F(UiTest, LetsNothingForeignRunOrLoad) {
                            "require-trusted-types-for 'script'"})
     EXPECT_THAT(policy, HasSubstr(part));
   EXPECT_EQ(policy.find("unsafe"), std::string::npos);
+  EXPECT_EQ(ask(get("/")).header("permissions-policy"),
+            "camera=(self), microphone=(self), geolocation=()");
   // Nothing on the page comes from elsewhere, and no script or style stands in it.
   for (const UiFile& file : ui_files())
     for (const char* word :

@@ -12,6 +12,7 @@ import socket
 import struct
 import subprocess
 import time
+import urllib.error
 import zlib
 
 import pytest
@@ -42,10 +43,67 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session")
-def browser():
-    with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=CHROMIUM, args=[
-            "--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"])
+def playwright():
+    with sync_playwright() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def browser(playwright):
+    return playwright.chromium.launch(executable_path=CHROMIUM, args=[
+        "--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"])
+
+
+@pytest.fixture(scope="session")
+def microphone_browser(playwright):
+    """Its microphone hears a.wav of the golden Whisper once, then silence; pages must be let use it. http://mill.test is no secure origin."""
+    return playwright.chromium.launch(executable_path=CHROMIUM, args=[
+        "--no-sandbox", "--use-fake-device-for-media-stream", f"--use-file-for-fake-audio-capture={wire.GOLDEN / 'whisper/inputs/a.wav'}%noloop",
+        "--host-resolver-rules=MAP mill.test 127.0.0.1"])
+
+
+def front_of(model, *flags):
+    server = wire.Server(model, "--disable-log-requests", *flags)
+    front = scripts.Scripted(f"127.0.0.1:{server.port}", shows_source=bool(os.environ.get("PAGE_SOURCE")))
+    front.server = server
+    return front
+
+
+@pytest.fixture(scope="session")
+def whisper():
+    """The front of a tiny random Whisper, which writes until it may not: 50 tokens behind a window of 1,500 frames."""
+    front = front_of(wire.GOLDEN / "whisper", "--dtype", "float32", "--served-model-name", "whisper", "--max-model-len", 1554)
+    yield front
+    assert front.server.process.poll() is None, "the server died under the tests"
+    front.server.stop()
+
+
+@pytest.fixture(scope="session")
+def hearing():
+    """The front of a tiny random chat model that hears."""
+    front = front_of(wire.GOLDEN / "glmasr", "--served-model-name", "glmasr", "--max-audio-seconds", 40)
+    yield front
+    front.server.stop()
+
+
+@pytest.fixture(scope="session")
+def model_that_speaks(whisper, tmp_path_factory):
+    """The front of a tiny random GLM-TTS with one voice, "anna"."""
+    try:
+        whisper.server.get("/v1/audio/voices")
+    except urllib.error.HTTPError as error:
+        assert error.code == 404
+        pytest.skip("SKIPPED: this program has no /v1/audio/voices, so nothing in it speaks")
+    case, model, voices = wire.GOLDEN / "glm_tts_e2e", tmp_path_factory.mktemp("glm-tts"), tmp_path_factory.mktemp("voices")
+    for part in ("llm", "flow", "hift", "speech_tokenizer", "vq32k-phoneme-tokenizer"):
+        (model / part).symlink_to(case / part)
+    (model / "frontend").mkdir()
+    (model / "frontend/campplus.onnx").symlink_to(wire.GOLDEN / "glm_tts_speaker/campplus.onnx")
+    shutil.copy(case / "inputs/prompt.wav", voices / "anna.wav")
+    (voices / "anna.txt").write_text(json.loads((case / "expected.json").read_text())["prompt_text"].strip() + "\n")
+    front = front_of(model, "--voices", voices, "--dtype", "float32", "--served-model-name", "glm-tts")
+    yield front
+    front.server.stop()
 
 
 @pytest.fixture(scope="session")
@@ -127,13 +185,13 @@ class Page:
         self.page.screenshot(path=SHOTS / f"{name}.png")
 
 
-@pytest.fixture
-def visit(browser):
-    """visit(url, **context) → an open Page. Fails if anything went wrong in a page that the test did not expect (page.errors)."""
+def tabs(browser):
     pages = []
 
-    def make(url, path="/", **context):
+    def make(url, path="/", script=None, **context):
         pages.append(Page(browser, url, **context))
+        if script:
+            pages[-1].page.add_init_script(script)
         return pages[-1].open(path)
 
     yield make
@@ -141,6 +199,19 @@ def visit(browser):
         page.context.close()
         assert not page.errors, page.errors
         assert all(url.startswith((page.url, "data:", "blob:")) for url in page.requests), page.requests
+
+
+@pytest.fixture
+def visit(browser):
+    """visit(url, **context) → an open Page. Fails if anything went wrong in a page that the test did not expect (page.errors). `script` runs before
+    the page's own."""
+    yield from tabs(browser)
+
+
+@pytest.fixture
+def visit_hearing(microphone_browser):
+    """As visit, with the microphone that hears a.wav, where permissions=["microphone"] are given."""
+    yield from tabs(microphone_browser)
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A server in front of quern: passes everything on, but answers chats by a script where there is one, so that a test can have a model say
-anything, slowly, broken off or not. By hand it shows the page from ui/ as it lies there, without building the program:
+anything, slowly, broken off or not; speaks by one likewise, with voices of its own. By hand it shows the page from ui/ as it lies there, without building the program:
 
     build/release/quern serve smollm2-135m --port 8000 &
     python3 tests/page/scripted.py --upstream 127.0.0.1:8000 --port 8080
@@ -65,6 +65,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.path == "/v1/chat/completions" and self.server.script:
             self.server.bodies.append(json.loads(body))
             return self.play(self.server.script(self.server.bodies[-1]))
+        if self.path == "/v1/audio/voices" and self.server.voices is not None:
+            return self.show(json.dumps({"voices": self.server.voices}).encode(), "application/json")
+        if self.path == "/v1/audio/speech" and self.server.speech:
+            self.server.bodies.append(json.loads(body))
+            return self.play(self.server.speech(self.server.bodies[-1]), "audio/pcm")
         if self.server.shows_source and (self.path == "/" or self.path.startswith("/ui/")):
             return self.show_source()
         self.pass_on(body)
@@ -73,16 +78,18 @@ class Handler(http.server.BaseHTTPRequestHandler):
         file = ROOT / "ui" / ("index.html" if self.path == "/" else self.path.rsplit("/", 1)[1])
         if not file.is_file():
             return self.send_error(404)
-        data = file.read_bytes()
+        self.show(file.read_bytes(), TYPES[file.suffix])
+
+    def show(self, data, kind):
         self.send_response(200)
-        for name, value in (("Content-Type", TYPES[file.suffix]), ("Content-Length", len(data)), ("Content-Security-Policy", policy()), ("Cache-Control", "no-store")):
+        for name, value in (("Content-Type", kind), ("Content-Length", len(data)), ("Content-Security-Policy", policy()), ("Cache-Control", "no-store")):
             self.send_header(name, str(value))
         self.end_headers()
         self.wfile.write(data)
 
-    def play(self, script):
+    def play(self, script, kind="text/event-stream; charset=utf-8"):
         self.send_response(200)
-        self.send_header("Content-Type", "text/event-stream; charset=utf-8")
+        self.send_header("Content-Type", kind)
         self.send_header("Connection", "close")
         self.end_headers()
         self.close_connection = True
@@ -90,7 +97,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             for item in script:
                 if item is CUT:
                     return self.connection.shutdown(socket.SHUT_RDWR)
-                self.wfile.write(f"data: {item if isinstance(item, str) else json.dumps(item)}\n\n".encode())
+                self.wfile.write(item if isinstance(item, bytes) else f"data: {item if isinstance(item, str) else json.dumps(item)}\n\n".encode())
         except OSError:
             self.server.left += 1
 
@@ -126,7 +133,9 @@ class Scripted(http.server.ThreadingHTTPServer):
         self.upstream = upstream      # "127.0.0.1:8000"
         self.shows_source = shows_source
         self.script = None            # body → items
-        self.bodies = []              # of the chats that were scripted
+        self.voices = None            # names, in place of the model's own
+        self.speech = None            # body → bytes of sound
+        self.bodies = []              # of the chats and speech that were scripted
         self.left = 0                 # clients that went away in the middle
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
         threading.Thread(target=self.serve_forever, daemon=True).start()

@@ -52,6 +52,11 @@ def tokens_of(answer):
     return [token for segment in answer.segments for token in segment.tokens]
 
 
+def test_says_what_it_does(whisper, ears):
+    tasks = [json.loads(server.get("/v1/models"))["data"][0]["tasks"] for server in (whisper, ears)]
+    assert tasks == [["transcription"], ["generate", "transcription"]]
+
+
 def test_every_form(whisper):
     plain = transcribe(whisper, language="en")
     assert plain.text.strip() and plain.usage.type == "duration"
