@@ -20,8 +20,6 @@ void check_spec(const KvSpec& spec) {
   if (spec.groups.size() > kMaxLayers)
     fail(ErrorCode::invalid_argument, "KV cache: {} groups", spec.groups.size());
   for (const KvGroup& g : spec.groups) {
-    if (g.kind == KvKind::cross)
-      fail(ErrorCode::unsupported, "KV cache: this build keeps no cross-attention rows");
     const bool has_heads = g.kind != KvKind::paged || (g.kv_heads >= 0 && g.kv_heads <= kMaxHeads);
     if (g.layers < 0 || g.layers > kMaxLayers || g.head_size < 0 || g.head_size > kMaxHeadSize ||
         !has_heads)

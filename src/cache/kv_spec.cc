@@ -24,14 +24,6 @@ int64_t KvSpec::bytes_per_token() const {
   return bytes;
 }
 
-int64_t KvSpec::bytes_per_request() const {
-  int64_t bytes = 0;
-  for (const KvGroup& g : groups)
-    if (g.kind == KvKind::cross)
-      bytes += g.layers * 2 * g.kv_heads * g.max_encoder_tokens * row_bytes(dtype, g.head_size);
-  return bytes;
-}
-
 int KvSpec::layers() const {
   int count = 0;
   for (const KvGroup& g : groups) count += g.layers;

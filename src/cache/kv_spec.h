@@ -13,7 +13,6 @@ namespace quern {
 enum class KvKind : uint8_t {
   paged,   // K and V per token and KV head
   latent,  // one latent row per token, no V (MLA)
-  cross,   // K and V of the encoder, fixed per request
   none,    // a layer without state
 };
 
@@ -21,9 +20,8 @@ enum class KvKind : uint8_t {
 struct KvGroup {
   KvKind kind = KvKind::paged;
   int layers = 0;
-  int64_t kv_heads = 0;            // paged, cross
-  int64_t head_size = 0;           // K and V elements per head; latent: elements per token
-  int64_t max_encoder_tokens = 0;  // cross: rows kept per request
+  int64_t kv_heads = 0;   // paged
+  int64_t head_size = 0;  // K and V elements per head; latent: elements per token
 };
 
 // True for the element types of at most 8 bits: their rows carry a scale.
@@ -35,10 +33,8 @@ struct KvSpec {
   // never per block, so that a row does not depend on its neighbours.
   DType dtype = DType::f32;
 
-  // Bytes of one token over all paged and latent layers, scales included; bytes per request of the
-  // cross layers.
+  // Bytes of one token over all layers, scales included.
   int64_t bytes_per_token() const;
-  int64_t bytes_per_request() const;
   int layers() const;
 };
 

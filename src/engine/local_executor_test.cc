@@ -100,24 +100,6 @@ TEST_F(LocalExecutorTest, KeepsEncodedRowsUntilTheyAreReleased) {
   EXPECT_NE(run(plan()).rows, first.rows);
 }
 
-TEST_F(LocalExecutorTest, AStepCarriesEncoderRowsAndCrossAttentionLengths) {
-  std::vector<EncoderRows> seen;
-  model_->before_forward = [&](const Batch& batch) { seen = batch.encoder; };
-  StepPlan p = plan();
-  p.encode = {task()};
-  p.cross = {{{1, 1}, 0, 2, 0}};
-  p.release = {{1, 1}};
-  run(p);
-  ASSERT_EQ(seen.size(), 1u);
-  EXPECT_EQ(seen[0].rows.shape(), (Shape{3, 1}));
-  EXPECT_EQ(seen[0].length, 2);
-  EXPECT_EQ(seen[0].sequence, 0);
-  p.encode.clear();
-  run(p);  // K and V are stored by now
-  EXPECT_FALSE(seen[0].rows.defined());
-  EXPECT_EQ(seen[0].length, 2);
-}
-
 TEST_F(LocalExecutorTest, RefusesWhatWouldReadOrWriteOutOfBounds) {
   StepPlan p = plan();
   p.batch.tokens[0] = FakeModel::kVocab;

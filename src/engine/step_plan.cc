@@ -13,10 +13,9 @@ static_assert(std::endian::native == std::endian::little,
               "plans travel in the machine's byte order");
 
 constexpr uint32_t kMagic = 0x4e4c5051;  // "QPLN"
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;
 constexpr int kMaxAxes = 8, kMaxBlockSize = 4096;
-constexpr size_t kTaskBytes = 97,
-                 kUseBytes = 28;  // the least that one EncodeTask and one MediaUse or CrossUse take
+constexpr size_t kTaskBytes = 97, kUseBytes = 28;  // the least that a task and a use take
 
 void put_hash(PlanWriter& out, const Hash128& hash) {
   out.put(hash.low);
@@ -128,9 +127,6 @@ void check_uses(const StepPlan& p) {
     check(u.count >= 1 && u.source_begin >= 0 && u.first_row >= 0 &&
               int64_t{u.first_row} + u.count <= p.batch.token_count(),
           "media");
-  for (const CrossUse& u : p.cross)
-    check(u.sequence >= 0 && u.sequence < p.batch.sequence_count() && u.length >= 0 && u.slot >= 0,
-          "cross");
 }
 
 }  // namespace
@@ -151,11 +147,6 @@ std::string StepPlan::serialize() const {
   for (const MediaUse& u : media) {
     put_hash(out, u.hash);
     for (const int32_t v : {u.source_begin, u.first_row, u.count}) out.put(v);
-  }
-  out.put(static_cast<uint64_t>(cross.size()));
-  for (const CrossUse& u : cross) {
-    put_hash(out, u.hash);
-    for (const int32_t v : {u.sequence, u.length, u.slot}) out.put(v);
   }
   out.put(static_cast<uint64_t>(release.size()));
   for (const Hash128& hash : release) put_hash(out, hash);
@@ -183,11 +174,6 @@ StepPlan StepPlan::parse(std::string_view bytes) {
   for (MediaUse& u : p.media) {
     u.hash = get_hash(in);
     for (int32_t* v : {&u.source_begin, &u.first_row, &u.count}) *v = in.get<int32_t>();
-  }
-  p.cross.resize(in.get_count(kUseBytes));
-  for (CrossUse& u : p.cross) {
-    u.hash = get_hash(in);
-    for (int32_t* v : {&u.sequence, &u.length, &u.slot}) *v = in.get<int32_t>();
   }
   p.release.resize(in.get_count(sizeof(Hash128)));
   for (Hash128& hash : p.release) hash = get_hash(in);

@@ -31,23 +31,13 @@ struct MediaUse {
   int32_t count = 0;
 };
 
-// Cross-attention of one sequence: which encoded medium, how many of its rows are seen, where its K
-// and V are kept.
-struct CrossUse {
-  Hash128 hash;
-  int32_t sequence = 0;
-  int32_t length = 0;
-  int32_t slot = 0;
-};
-
 struct StepPlan {
   uint64_t epoch =
       0;  // of the workers this plan was made for; an answer from another epoch is dropped
   uint64_t step = 0;
-  Batch batch;  // without its tensors (media, encoder): the worker fills those from the uses below
+  Batch batch;  // without its media: the worker fills those from the uses below
   std::vector<EncodeTask> encode;  // non-token work, bounded by EngineConfig::encode_budget_tokens
   std::vector<MediaUse> media;
-  std::vector<CrossUse> cross;
   std::vector<Hash128> release;  // encoded media no longer needed
 
   // A flat byte form with a version word; parse throws data_loss on anything malformed or out of

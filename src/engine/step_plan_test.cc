@@ -36,7 +36,6 @@ StepPlan full_plan() {
   media->tokens = 2;
   p.encode = {{media->hash, media}};
   p.media = {{{1, 2}, 1, 0, 2}};
-  p.cross = {{{9, 9}, 1, 30, 4}};
   p.release = {{7, 8}, {9, 10}};
   return p;
 }
@@ -53,7 +52,7 @@ TEST(StepPlan, ComesBackWhole) {
   EXPECT_EQ(q.batch.axes, 3);
   EXPECT_EQ(q.encode[0].media->values, p.encode[0].media->values);
   EXPECT_EQ(q.encode[0].media->seconds_per_grid, 0.25);
-  EXPECT_EQ(q.cross[0].length, 30);
+  EXPECT_EQ(q.media[0].source_begin, 1);
   EXPECT_EQ(q.release[1], (Hash128{9, 10}));
 }
 
@@ -110,7 +109,6 @@ TEST(StepPlan, ContradictionsAreRefused) {
   EXPECT_TRUE(refused([](StepPlan& p) { p.batch.sample_rows[0] = 4; }));
   EXPECT_TRUE(refused([](StepPlan& p) { p.batch.block_size = 0; }));
   EXPECT_TRUE(refused([](StepPlan& p) { p.media[0].first_row = 3; }));
-  EXPECT_TRUE(refused([](StepPlan& p) { p.cross[0].sequence = 2; }));
   EXPECT_TRUE(refused([](StepPlan& p) {
     auto media = std::make_shared<MediaInput>(*p.encode[0].media);
     media->rows = 4;

@@ -108,11 +108,6 @@ void StepRunner::fill(StepPlan& plan) const {
     plan.batch.media.push_back(
         {use.first_row, rows_of(use.hash, end).slice(0, use.source_begin, end)});
   }
-  for (const CrossUse& use : plan.cross) {
-    const auto it = encoded_.find(use.hash);  // absent once K and V are stored
-    plan.batch.encoder.push_back(
-        {use.sequence, it != encoded_.end() ? it->second : Tensor(), use.length});
-  }
 }
 
 void StepRunner::forward(const Batch& batch, StepResult& result) {

@@ -16,13 +16,6 @@ struct MediaRows {
   Tensor rows;  // [n, D] float32
 };
 
-// Encoder states of one sequence for cross-attention.
-struct EncoderRows {
-  int32_t sequence = 0;  // index in this step
-  Tensor rows;           // [n, D_enc]; undefined once its K and V are stored
-  int32_t length = 0;    // rows that cross-attention may see
-};
-
 struct Batch {
   std::vector<int32_t> tokens;     // [T]
   std::vector<int32_t> positions;  // [A, T] row-major
@@ -38,7 +31,6 @@ struct Batch {
 
   std::vector<int32_t> sample_rows;  // step rows whose logits are wanted
   std::vector<MediaRows> media;
-  std::vector<EncoderRows> encoder;
 
   int64_t token_count() const { return static_cast<int64_t>(tokens.size()); }
   int64_t sequence_count() const { return static_cast<int64_t>(context_lengths.size()); }
