@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// tiktoken.model: lines of "BASE64 RANK". The rules around it are those of Kimi's
-// tokenization_kimi.py: the split pattern is fixed, 256 ids after the ranks are special, nothing is
-// normalized and nothing is put around the text.
+// tiktoken.model: lines of "BASE64 RANK". The rules around it are Kimi's (tokenization_kimi.py: its
+// own split pattern, 256 ids after the ranks are special), or those of GLM's older files
+// (tokenization_chatglm.py: GPT-4's split pattern, special tokens where tokenizer_config.json has
+// them). Nothing is normalized and nothing is put around the text.
 #include <array>
 #include <charconv>
 #include <map>
@@ -96,6 +97,21 @@ void add_reserved(const TokenizerConfig& config, TokenizerParts& parts) {
   }
 }
 
+void add_named(const TokenizerConfig& config, TokenizerParts& parts) {
+  const auto first = static_cast<int32_t>(parts.vocabulary.tokens.size());
+  for (const AddedToken& token : config.added) {
+    if (token.id < first || token.id > kMaxTokenId)
+      fail(ErrorCode::data_loss,
+           "tokenizer_config.json: added_tokens_decoder: \"{}\" has id {}: expected {} to {}, past "
+           "the ranks",
+           token.content.substr(0, 64),
+           token.id,
+           first,
+           kMaxTokenId);
+    parts.added.add(token);
+  }
+}
+
 }  // namespace
 
 Tokenizer Tokenizer::from_tiktoken(std::string_view ranks, std::string_view config_json) {
@@ -114,10 +130,14 @@ Tokenizer Tokenizer::from_tiktoken(std::string_view ranks, std::string_view conf
   });
   parts.vocabulary.merges = merges_of_ranks(parts.vocabulary.tokens);
   parts.vocabulary.ignores_merges = true;
-  add_reserved(config, parts);
+  parts.follows_kimi = !config.tokenizer_class.starts_with("ChatGLM");
+  if (parts.follows_kimi)
+    add_reserved(config, parts);
+  else
+    add_named(config, parts);
+  const std::string_view pattern = parts.follows_kimi ? patterns::kKimi : patterns::kLlama3;
   parts.pre_tokenizer.add(
-      split_at_regex(config.split_pattern.empty() ? patterns::kKimi : config.split_pattern));
-  parts.follows_kimi = true;
+      split_at_regex(config.split_pattern.empty() ? pattern : config.split_pattern));
   const auto find = [&](const std::optional<std::string>& name) {
     return name ? parts.find(*name) : std::nullopt;
   };

@@ -165,6 +165,16 @@ Tokenizer::~Tokenizer() = default;
 Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 
+namespace {
+
+// GLM's older files are tiktoken's under SentencePiece's name, whose own begin with the tag of
+// their first field, a line break.
+bool is_ranked(std::string_view model) {
+  return !model.empty() && model[0] > ' ';
+}
+
+}  // namespace
+
 Tokenizer Tokenizer::from_folder(const std::string& folder) {
   const std::string json = folder + "/tokenizer.json", ranks = folder + "/tiktoken.model",
                     pieces = folder + "/tokenizer.model";
@@ -183,6 +193,7 @@ Tokenizer Tokenizer::from_folder(const std::string& folder) {
   if (file_exists(pieces)) {
     const MappedFile file(pieces);
     return with_context("while loading " + pieces, [&] {
+      if (is_ranked(file.text())) return from_tiktoken(file.text(), config);
       return from_sentencepiece(file.text(), config, sentencepiece_family_of(folder));
     });
   }

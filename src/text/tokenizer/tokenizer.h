@@ -39,7 +39,7 @@ class Tokenizer {
  public:
   // Reads tokenizer.json of a folder, else tiktoken.model, else tokenizer.model, with
   // tokenizer_config.json beside it if there is one; config.json's model_type decides the family of
-  // the last. Throws not_found if the folder has none, data_loss if a file contradicts itself,
+  // the last, which may also hold tiktoken's ranks (GLM). Throws not_found if the folder has none, data_loss if a file contradicts itself,
   // unsupported naming a part it does not know.
   static Tokenizer from_folder(const std::string& folder);
   // From the texts of tokenizer.json and tokenizer_config.json (may be empty). Throws like

@@ -141,6 +141,24 @@ TEST(Tiktoken, ReservedIdsFollowTheRanks) {
   EXPECT_EQ(t.decode(t.encode("<end>", {.parse_special = false}), {.skip_special = true}), "<end>");
 }
 
+TEST(Tiktoken, GlmNamesItsSpecialTokensAndTheirIds) {
+  const Tokenizer t = Tokenizer::from_folder(QUERN_SOURCE_DIR
+                                             "/tests/golden/glm_tts_llm/vq32k-phoneme-tokenizer");
+  EXPECT_EQ(t.vocab_size(), 772);
+  EXPECT_EQ(t.token_to_id("<|begin_of_audio|>"), 494);
+  EXPECT_EQ(t.encode("hello there. <|user|>"), (Ids{271, 108, 338, 285, 263, 46, 32, 487}));
+  EXPECT_EQ(t.id_to_token(496), std::nullopt);  // no token has this id
+  const std::string ranks =
+      read_file(QUERN_SOURCE_DIR "/tests/golden/tokenizer_kimi/tiktoken.model");
+  try {
+    Tokenizer::from_tiktoken(ranks, R"({"tokenizer_class": "ChatGLM4Tokenizer",
+        "added_tokens_decoder": {"9": {"content": "<in the way>"}}})");
+    FAIL() << "did not throw";
+  } catch (const Error& e) {
+    EXPECT_NE(e.message().find("<in the way>"), std::string::npos) << e.message();
+  }
+}
+
 TEST(Tiktoken, LongRunsAreCutAsTheReferenceCutsThem) {
   const auto sizes = [](const std::string& text) {
     std::vector<size_t> out;
