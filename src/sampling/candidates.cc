@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "sampling/exponential.h"
+#include "sampling/sampling_params.h"
 
 namespace quern {
 namespace {
@@ -70,6 +71,10 @@ size_t effective_k(const SamplingParams& params, size_t vocab) {
 }
 
 }  // namespace
+
+bool is_greedy(const SamplingParams& params) {
+  return params.temperature < 1e-5;
+}
 
 void check_numbers(std::span<const float> logits) {
   constexpr float kLargest = std::numeric_limits<float>::max();

@@ -7,10 +7,11 @@
 #include <vector>
 
 #include "base/error.h"
-#include "sampling/sampling_params.h"
 #include "sampling/token_logprob.h"
 
 namespace quern {
+
+struct SamplingParams;  // sampling/sampling_params.h
 
 struct Candidate {
   int32_t token = -1;
@@ -18,9 +19,7 @@ struct Candidate {
 };
 
 // Below this temperature the likeliest token is taken.
-inline bool is_greedy(const SamplingParams& params) {
-  return params.temperature < 1e-5;
-}
+bool is_greedy(const SamplingParams& params);
 
 // The model's logits are no numbers: nobody's request is wrong, and only this one fails.
 class NumericError : public Error {

@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "sampling/exponential.h"
+#include "sampling/sampling_params.h"
 
 namespace quern {
 namespace {

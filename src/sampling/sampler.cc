@@ -2,6 +2,7 @@
 #include "sampling/sampler.h"
 
 #include "base/random.h"
+#include "sampling/repetition_aware.h"
 
 namespace quern {
 
@@ -15,14 +16,19 @@ SampledToken Sampler::next(std::span<float> logits, const History& history) {
   if (wants_logprobs && !processors_.empty()) raw.assign(logits.begin(), logits.end());
   for (const auto& processor : processors_) processor->apply(logits, history);
   SampledToken result;
-  if (is_greedy(params_)) {
+  const auto random = [&](uint64_t seed) {
+    return uniform(seed, static_cast<uint64_t>(choice_), history.output().size());
+  };
+  if (is_greedy(params_))
     result.token = arg_max(logits);
-  } else {
-    result.token = filter_.draw(
-        logits,
-        params_,
-        uniform(params_.seed, static_cast<uint64_t>(choice_), history.output().size()));
-  }
+  else if (params_.repetition_aware)
+    result.token = draw_repetition_aware(logits,
+                                         history.output(),
+                                         *params_.repetition_aware,
+                                         random(params_.seed),
+                                         random(mix_bits(params_.seed)));
+  else
+    result.token = filter_.draw(logits, params_, random(params_.seed));
   if (wants_logprobs)
     result.logprobs = raw_logprobs(
         raw.empty() ? std::span<const float>(logits) : raw, result.token, params_.logprobs);
@@ -39,6 +45,8 @@ std::vector<float> sampled_distribution(std::span<const float> logits,
     probabilities[static_cast<size_t>(arg_max(row))] = 1;
     return probabilities;
   }
+  if (params.repetition_aware)
+    return repetition_aware_distribution(row, history.output(), *params.repetition_aware);
   CandidateFilter filter;
   const auto candidates = filter(row, params);
   const double total = total_weight(candidates);

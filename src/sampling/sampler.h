@@ -37,7 +37,7 @@ class Sampler {
 };
 
 // The probabilities a token is drawn with, [V]: the request's whole chain, then temperature, top-k,
-// top-p, min-p. Throws as Sampler::next.
+// top-p, min-p, or the rule for speech. Throws as Sampler::next.
 std::vector<float> sampled_distribution(std::span<const float> logits,
                                         const SamplingParams& params,
                                         const History& history);

@@ -91,6 +91,7 @@ void SamplingParams::validate(int64_t vocab_size) const {
   check_tokens("stop_token_ids", stop_token_ids, vocab_size);
   check_tokens("allowed_token_ids", allowed_token_ids, vocab_size);
   check_bad_words(bad_words, vocab_size);
+  if (repetition_aware) repetition_aware->validate();
   if (speech) speech->validate(vocab_size);
   if (static_cast<int64_t>(logit_bias.size()) > vocab_size)
     fail(ErrorCode::invalid_argument,

@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "sampling/repetition_aware.h"
+
 namespace quern {
 
 class Grammar;       // sampling/grammar/grammar.h
@@ -21,6 +23,8 @@ struct SamplingParams {
   double repetition_penalty = 1.0;
   double presence_penalty = 0.0;
   double frequency_penalty = 0.0;
+  // Speech is drawn by this rule, in place of temperature, top_p, top_k and min_p.
+  std::optional<RepetitionAware> repetition_aware = {};
   uint64_t seed = 0;  // random numbers depend on (seed, choice, position) alone
 
   int max_tokens = 16;  // 0: nothing is drawn; for the sake of prompt_logprobs
