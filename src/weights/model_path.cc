@@ -35,6 +35,8 @@ std::vector<std::string> own_names() {
   return out;
 }
 
+constexpr const char* kSpeechTokenizer = "/vq32k-phoneme-tokenizer";
+
 std::string joined(const std::vector<std::string>& items) {
   return format("{}", fmt::join(items, ", "));
 }
@@ -57,9 +59,18 @@ std::vector<std::string> gguf_models_in(const std::string& folder) {
   return out;
 }
 
+// GLM-TTS: networks side by side, each in a folder of its own.
+bool is_speech_folder(const std::string& folder) {
+  return file_exists(folder + "/llm/config.json") && is_directory(folder + kSpeechTokenizer);
+}
+
+bool has_config(const std::string& folder) {
+  return file_exists(folder + "/config.json") || is_speech_folder(folder);
+}
+
 // The folder itself if it has a config.json, else its one GGUF model.
 std::string model_in(const std::string& folder) {
-  if (file_exists(folder + "/config.json")) return folder;
+  if (has_config(folder)) return folder;
   const std::vector<std::string> models = gguf_models_in(folder);
   if (models.size() == 1) return folder + "/" + models.front();
   if (models.empty())
@@ -106,7 +117,7 @@ std::string cached_model(const HubId& id, const std::string& cache) {
     fail_not_cached(id, where, format("not{}", hint(near_names(id.repository, cached_ids(cache)))));
   }
   const std::string folder = snapshot_folder(id, repository);
-  if (!file_exists(folder + "/config.json") && gguf_models_in(folder).empty())
+  if (!has_config(folder) && gguf_models_in(folder).empty())
     fail_not_cached(id, folder, "neither a config.json nor a .gguf file");
   return model_in(folder);
 }
@@ -178,16 +189,29 @@ std::string hub_cache_folder(const ModelLookup& environment) {
   return environment.home.empty() ? "" : environment.home + "/.cache/huggingface/hub";
 }
 
+std::string ResolvedModel::tokenizer_path() const {
+  return speech_folder.empty() ? path : speech_folder + kSpeechTokenizer;
+}
+
+namespace {
+
+ResolvedModel model_at(const std::string& path, std::string name) {
+  if (is_speech_folder(path)) return {path + "/llm", std::move(name), path};
+  return {path, std::move(name)};
+}
+
+}  // namespace
+
 ResolvedModel resolve_model(std::string_view name, const ModelLookup& environment) {
   const std::string argument(name);
   if (argument.empty() || argument.find('\0') != std::string::npos)
     fail(ErrorCode::invalid_argument,
          "MODEL: expected a folder, a .gguf file, ORG/NAME or one of {}",
          joined(own_names()));
-  if (is_directory(argument)) return {model_in(argument), argument};
+  if (is_directory(argument)) return model_at(model_in(argument), argument);
   if (file_exists(argument)) return {argument, argument};
   const std::optional<HubId> id = looks_like_path(name) ? std::nullopt : parse_hub_id(name);
-  return {path_of(argument, id, environment), id ? id->repository : argument};
+  return model_at(path_of(argument, id, environment), id ? id->repository : argument);
 }
 
 }  // namespace quern

@@ -26,6 +26,12 @@ struct ResolvedModel {
   std::string
       path;  // for open_checkpoint: a folder with config.json, a .gguf or a .safetensors file
   std::string name;  // what clients call the model: the argument, without its revision
+  // Of a model that speaks: the folder around `path`, which holds its other networks beside the
+  // language model. Empty: a model of one network.
+  std::string speech_folder = {};
+
+  // Where the tokenizer's files lie: beside the weights, but for a model that speaks.
+  std::string tokenizer_path() const;
 };
 
 // A model that would have to be fetched first. The message names the folder looked in and the
@@ -39,7 +45,7 @@ class ModelNotCached : public Error {
 // id "ORG/NAME" with an optional "@REVISION" (a branch, a tag or a commit), looked up in
 // HF_HUB_CACHE, else HF_HOME/hub, else XDG_CACHE_HOME/huggingface/hub, else
 // ~/.cache/huggingface/hub. A folder without config.json but with one model as GGUF leads to that
-// file. Throws ModelNotCached; not_found for unknown names and empty folders, naming near misses;
+// file, one laid out as GLM-TTS to the language model in it. Throws ModelNotCached; not_found for unknown names and empty folders, naming near misses;
 // invalid_argument where several GGUF models lie in one folder.
 ResolvedModel resolve_model(std::string_view name, const ModelLookup& environment);
 

@@ -146,6 +146,20 @@ TEST_F(ModelPath, NamesFromOutsideStayInTheCache) {
   EXPECT_THAT(error("o/.."), HasSubstr("not_found"));
 }
 
+TEST_F(ModelPath, AFolderThatSpeaksLeadsToItsLanguageModel) {
+  write("cache/models--zai-org--GLM-TTS/refs/main", "abc");
+  const std::string folder = "cache/models--zai-org--GLM-TTS/snapshots/abc";
+  write(folder + "/llm/config.json", "{}");
+  EXPECT_THAT(error("zai-org/GLM-TTS"), HasSubstr("not cached"));  // a language model alone
+  write(folder + "/vq32k-phoneme-tokenizer/tokenizer.model");
+  const ResolvedModel model = resolve_model("zai-org/GLM-TTS", lookup_);
+  EXPECT_EQ(model.path, root_ + "/" + folder + "/llm");
+  EXPECT_EQ(model.speech_folder, root_ + "/" + folder);
+  EXPECT_EQ(model.tokenizer_path(), root_ + "/" + folder + "/vq32k-phoneme-tokenizer");
+  EXPECT_EQ(model.name, "zai-org/GLM-TTS");
+  EXPECT_EQ(path(root_ + "/" + folder), model.path);
+}
+
 TEST(HubCacheFolder, FollowsTheOrderOfTheVariables) {
   EXPECT_EQ(hub_cache_folder({}), "");
   EXPECT_EQ(hub_cache_folder({.hf_hub_cache = "",
