@@ -14,6 +14,7 @@ void add_serve_command(CLI::App& parent, int& exit_code);
 void add_chat_command(CLI::App& parent, int& exit_code);
 void add_run_command(CLI::App& parent, int& exit_code);
 void add_transcribe_command(CLI::App& parent, int& exit_code);
+void add_speak_command(CLI::App& parent, int& exit_code);
 void add_run_batch_command(CLI::App& parent, int& exit_code);
 void add_eval_command(CLI::App& parent, int& exit_code);
 void add_tokenize_command(CLI::App& parent, int& exit_code);

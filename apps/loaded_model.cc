@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "api/speech/glm_tts_speaker.h"
 #include "api/tokenizer_info.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -58,8 +59,10 @@ std::string_view name_of(Activation activation) {
 void open_files(OpenedModel& opened, const ModelOptions& options) {
   opened.source = find_model(options.model);
   opened.checkpoint = open_checkpoint(opened.source.path, options.tensor_names);
-  opened.prompts = PromptBuilder::open(
-      opened.source.path, *opened.checkpoint, template_text(options), options.media.processor);
+  opened.prompts = PromptBuilder::open(opened.source.tokenizer_path(),
+                                       *opened.checkpoint,
+                                       template_text(options),
+                                       options.media.processor);
   const auto stated = opened.checkpoint->config().find("quantization_config");
   if (!options.quantization.empty() && !stated)
     log(LogLevel::warn,
@@ -156,12 +159,44 @@ std::vector<WorkerJob> jobs_of(const OpenedModel& opened,
   return jobs;
 }
 
+// Of what a model that speaks says, nothing but speech and its end is ever drawn.
+LogitHook speech_mask(const GlmTtsTokens& tokens) {
+  return [tokens](std::span<float> logits, std::span<const int32_t>) {
+    for (size_t id = 0; id < logits.size(); ++id)
+      if (const auto token = static_cast<int32_t>(id);
+          token != tokens.end && !tokens.is_speech(token))
+        logits[id] = -INFINITY;
+  };
+}
+
 // Rows of the output matrix past the tokenizer's vocabulary are padding: they must never be drawn.
 LogitHook padding_mask(int64_t rows, int64_t vocabulary) {
   if (rows <= vocabulary) return {};
   return [vocabulary](std::span<float> logits, std::span<const int32_t>) {
     std::fill(logits.begin() + vocabulary, logits.end(), -INFINITY);
   };
+}
+
+std::unique_ptr<Speaker> open_speaker(const OpenedModel& opened,
+                                      const ModelOptions& options,
+                                      const Choice& choice,
+                                      const std::string& voices) {
+  const MonotonicClock clock;
+  const int64_t begin = clock.now_us();
+  auto speaker = std::make_unique<GlmTtsSpeaker>(
+      GlmTtsOptions{.folder = opened.source.speech_folder,
+                    .voices = voices,
+                    .decoder = open_decoder(options.media),
+                    .computing = {.threads = choice.threads,
+                                  .isa = choice.isa,
+                                  .activation = choice.activation}},
+      opened.prompts->tokenizer());
+  log(LogLevel::info,
+      "speech: flow and vocoder loaded in {:.2f} s; voices: {}",
+      static_cast<double>(clock.now_us() - begin) * 1e-6,
+      voices.empty() ? "none (--voices); requests bring theirs"
+                     : format("{}", fmt::join(speaker->voice_names(), ", ")));
+  return speaker;
 }
 
 // Before the weights are read: who sees that it will not do can stop here.
@@ -220,6 +255,10 @@ std::unique_ptr<LoadedModel> LoadedModel::load(const ModelOptions& options,
   Choice choice = choose(options);
   OpenedModel opened;
   open_files(opened, options);
+  const bool speaks = !opened.source.speech_folder.empty();
+  if (!speaks && !load.voices.empty())
+    fail(
+        ErrorCode::invalid_argument, "--voices {}: {} does not speak", load.voices, options.model);
   choose_use(choice, opened, options.pooling);
   WorldPlan world = plan_world(opened, options, choice);
   if (choice.pooling) choice.pooling->pooling.size = world.info.row_values();
@@ -227,7 +266,9 @@ std::unique_ptr<LoadedModel> LoadedModel::load(const ModelOptions& options,
   EngineConfig& config = world.config;
   config.resumes_after_loss = options.on_worker_loss == "resume";
   config.on_workers_gone = load.on_workers_gone;
-  config.logit_hook = padding_mask(world.info.vocab_size, opened.prompts->tokenizer().vocab_size());
+  const Tokenizer& tokenizer = opened.prompts->tokenizer();
+  config.logit_hook = speaks ? speech_mask(GlmTtsTokens::read(tokenizer))
+                             : padding_mask(world.info.vocab_size, tokenizer.vocab_size());
   std::unique_ptr<LoadedModel> loaded(new LoadedModel(world.ranks.front()));
   if (options.has_workers()) {
     if (options.packed_cache)
@@ -252,8 +293,9 @@ std::unique_ptr<LoadedModel> LoadedModel::load(const ModelOptions& options,
                    .num_blocks = config.num_blocks,
                    .kv_dtype = std::string(name_of(choice.kv_dtype)),
                    .speculative_tokens = config.speculation.tokens,
-                   .tokenizer_info = tokenizer_info(
-                       o.source.path, template_text(options).value_or(""), o.prompts->tokenizer())};
+                   .tokenizer_info = tokenizer_info(o.source.tokenizer_path(),
+                                                    template_text(options).value_or(""),
+                                                    o.prompts->tokenizer())};
   if (choice.pooling) info.pooling = choice.pooling->pooling;
   loaded->service_ = std::make_unique<EngineService>(std::move(info),
                                                      std::move(defaults),
@@ -264,6 +306,7 @@ std::unique_ptr<LoadedModel> LoadedModel::load(const ModelOptions& options,
   loaded->service_->choose_parsers(load.tool_parser, load.reasoning_parser);
   loaded->service_->set_whisper(
       WhisperEars::open(o.source.path, o.checkpoint->config(), o.prompts->tokenizer()));
+  if (speaks) loaded->service_->set_speaker(open_speaker(o, options, choice, load.voices));
   if (choice.pooling)
     log(LogLevel::info, "serves {}", describe(choice.pooling->pooling));
   else

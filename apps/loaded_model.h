@@ -36,6 +36,8 @@ struct LoadOptions {
   bool generation_config = true;          // sampling defaults of the model; false: those of the API
   // Names of parsers (api/parsers/registry.h), "auto" or "none".
   std::string tool_parser = "auto", reasoning_parser = "auto";
+  // A folder of them, for a model that speaks; empty: none.
+  std::string voices = {};
   // Called, by the engine's thread, when workers were lost so often that none are started any more.
   std::function<void()> on_workers_gone;
 };

@@ -71,6 +71,7 @@ int run(int argc, char** argv) {
   add_chat_command(app, exit_code);
   add_run_command(app, exit_code);
   add_transcribe_command(app, exit_code);
+  add_speak_command(app, exit_code);
   add_run_batch_command(app, exit_code);
   add_eval_command(app, exit_code);
   add_tokenize_command(app, exit_code);

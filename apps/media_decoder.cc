@@ -105,6 +105,11 @@ MediaSource open_media(const MediaOptions& options, const PromptBuilder& model) 
                      cache_bytes > 0 ? std::make_shared<MediaCache>(cache_bytes) : nullptr);
 }
 
+std::shared_ptr<MediaDecoder> open_decoder(const MediaOptions& options) {
+  if (options.decoder == "process") return start_pool(options);
+  return std::make_shared<InProcessDecoder>();
+}
+
 void add_decoder_command(CLI::App& parent, int& exit_code) {
   auto front = std::make_shared<pid_t>(0);
   auto most = std::make_shared<DecoderLimits>();

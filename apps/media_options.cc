@@ -237,4 +237,13 @@ void add_media_options(CLI::App& command, MediaOptions& o) {
       ->check(CLI::Range(1, 3600));
 }
 
+void add_voice_options(CLI::App& command, std::string& folder) {
+  command
+      .add_option("--voices",
+                  folder,
+                  "for a model that speaks: a folder of recordings, NAME.wav (.flac, .ogg, .mp3), "
+                  "with what is said in each in NAME.txt (docs/speech.md)")
+      ->group("Speech");
+}
+
 }  // namespace quern

@@ -27,6 +27,9 @@ struct MediaOptions {
 // The media that a command may open. What `options` says is the default.
 void add_media_options(CLI::App& command, MediaOptions& options);
 
+// Where a model that speaks finds its voices (docs/speech.md).
+void add_voice_options(CLI::App& command, std::string& folder);
+
 // --limit-mm-per-prompt in all its forms: {"image": 4, "video": {"count": 1}}, image=4,video=1, or
 // 4, which is for every kind. Kinds that are not named keep their number in `counts` (by
 // MediaKind). Throws invalid_argument naming what is wrong.

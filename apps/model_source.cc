@@ -45,7 +45,7 @@ ResolvedModel find_model(const std::string& name) {
 }
 
 Tokenizer open_tokenizer(const ResolvedModel& model) {
-  if (is_directory(model.path)) return Tokenizer::from_folder(model.path);
+  if (is_directory(model.path)) return Tokenizer::from_folder(model.tokenizer_path());
   return Tokenizer::from_gguf_vocabulary(read_gguf_vocabulary(model.path));
 }
 

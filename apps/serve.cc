@@ -30,7 +30,7 @@ struct ServeOptions {
   AccessOptions access;
   std::vector<std::string> names;
   std::optional<uint64_t> seed;
-  std::string tool_parser = "auto", reasoning_parser = "auto";
+  std::string tool_parser = "auto", reasoning_parser = "auto", voices;
   bool logs_requests = true, ignores_generation_config = false, has_no_ui = false;
 };
 
@@ -101,6 +101,7 @@ int serve(ServeOptions& o) {
                          .generation_config = !o.ignores_generation_config,
                          .tool_parser = o.tool_parser,
                          .reasoning_parser = o.reasoning_parser,
+                         .voices = o.voices,
                          .on_workers_gone = [&] { off_switch.turn_off(); }};
   const std::unique_ptr<LoadedModel> loaded = LoadedModel::load(o.model, load);
   options.serves_ui = !o.has_no_ui;
@@ -219,6 +220,7 @@ void add_serve_command(CLI::App& parent, int& exit_code) {
   add_model_options(*command, o->model);
   add_pooling_options(*command, o->model.pooling);
   add_media_options(*command, o->model.media);
+  add_voice_options(*command, o->voices);
   add_grammar_options(*command, o->model.grammars);
   add_server_options(*command, *o);
   add_parser_options(*command, *o);

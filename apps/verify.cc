@@ -50,10 +50,12 @@ void judge(const VerifyOptions& o, Report& report) {
   if (kind == "sampling") return judge_sampling(golden, report);
   if (kind == "model") return judge_model(golden, mode_of(o), report);
   const std::string family = golden.expected().value("family", "");
+  if (kind == "convert") return judge_convert(golden, report);
   if (kind == "speech" && family == "whisper") return judge_whisper(golden, mode_of(o), report);
+  if (kind == "speech" && family == "glm_tts") return judge_glm_tts(golden, mode_of(o), report);
   fail(ErrorCode::unsupported,
        "kind {} (family {}): this build judges tokenizer, chat_template, jinja, image_resize, "
-       "sampling, model, and speech of Whisper",
+       "sampling, model, convert, and speech of Whisper and GLM-TTS",
        kind,
        family);
 }

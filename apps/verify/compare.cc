@@ -59,4 +59,14 @@ Finding compare_exactly(std::string field,
   return out;
 }
 
+bool fits_pattern(std::string_view text, std::string_view pattern) {
+  const size_t star = pattern.find('*');
+  if (star == std::string_view::npos) return text == pattern;
+  if (!text.starts_with(pattern.substr(0, star))) return false;
+  const std::string_view rest = pattern.substr(star + 1);
+  for (size_t at = star; at <= text.size(); ++at)
+    if (fits_pattern(text.substr(at), rest)) return true;
+  return false;
+}
+
 }  // namespace quern

@@ -4,6 +4,7 @@
 
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "verify/report.h"
 
@@ -25,5 +26,8 @@ Finding compare_values(std::string field,
 Finding compare_exactly(std::string field,
                         std::span<const float> got,
                         std::span<const float> expected);
+
+// Whether `text` is `pattern`, in which a star stands for any text: how cases name their fields.
+bool fits_pattern(std::string_view text, std::string_view pattern);
 
 }  // namespace quern

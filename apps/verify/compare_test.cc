@@ -31,5 +31,12 @@ TEST(Compare, NothingEqualsNanAndSizesCount) {
             Verdict::differs);
 }
 
+TEST(Compare, AStarStandsForAnyText) {
+  for (const char* pattern : {"full.wav", "*", "full.*", "*.wav", "f*l.w*v", "full.wav*"})
+    EXPECT_TRUE(fits_pattern("full.wav", pattern)) << pattern;
+  for (const char* pattern : {"wav", "full", "mel.*", "*.mel", "full.wav.*", ""})
+    EXPECT_FALSE(fits_pattern("full.wav", pattern)) << pattern;
+}
+
 }  // namespace
 }  // namespace quern

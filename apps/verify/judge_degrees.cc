@@ -28,8 +28,13 @@ struct Subject {
   ReferenceChoice reference = {};
 };
 
+Subject open_plain(const std::string& name);
+
 Subject open_golden(const std::string& folder, const VerifyMode& mode) {
   const GoldenCase golden(folder);
+  // A model that speaks: its language model alone is divided among ranks.
+  if (golden.kind() == "speech" && !find_model(folder).speech_folder.empty())
+    return open_plain(folder);
   if (golden.kind() != "model")
     fail(ErrorCode::unsupported, "kind {}: degrees concern models", golden.kind());
   ModelCase opened(golden, mode);
@@ -43,7 +48,7 @@ Subject open_golden(const std::string& folder, const VerifyMode& mode) {
 Subject open_plain(const std::string& name) {
   const ResolvedModel source = find_model(name);
   Subject out{open_checkpoint(source.path), {}};
-  const auto builder = PromptBuilder::open(source.path, *out.checkpoint);
+  const auto builder = PromptBuilder::open(source.tokenizer_path(), *out.checkpoint);
   const std::pair<const char*, const char*> texts[] = {
       {"prose", "The miller set the upper stone upon the lower one, and the grain"},
       {"digits", "2, 3, 5, 7, 11, 13, 17, 19,"},

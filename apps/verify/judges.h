@@ -28,6 +28,14 @@ void judge_whisper(const GoldenCase& golden, const VerifyMode& mode, Report& rep
 // What is made of a voice's recording: mel frames, filter bank and speech tokens.
 void judge_prompt_features(const GoldenCase& golden, const VerifyMode& mode, Report& report);
 void judge_speaker(const GoldenCase& golden, const VerifyMode& mode, Report& report);
+// The text of a speech case: text.jsonl and prompt_cache.json.
+void judge_spoken_text(const GoldenCase& golden, Report& report);
+void judge_flow(const GoldenCase& golden, const VerifyMode& mode, Report& report);
+void judge_vocoder(const GoldenCase& golden, const VerifyMode& mode, Report& report);
+// By the parts that a case holds; what follows judges one each.
+void judge_glm_tts(const GoldenCase& golden, const VerifyMode& mode, Report& report);
+void judge_speech_chain(const GoldenCase& golden, const VerifyMode& mode, Report& report);
+void judge_speech_tokens(const GoldenCase& golden, const VerifyMode& mode, Report& report);
 
 // Counts equal rows of one field of a table of cases.
 class RowCounter {

@@ -60,11 +60,12 @@ ReferenceChoice reference_of(const GoldenCase& golden) {
 ModelCase::ModelCase(const GoldenCase& golden, const VerifyMode& mode)
     : golden_(golden),
       degrees_(mode.degrees),
-      checkpoint_(open_checkpoint(golden.folder())),
+      source_(find_model(golden.folder())),
+      checkpoint_(open_checkpoint(source_.path)),
       ctx_({.threads = mode.threads, .isa = mode.isa, .activation = mode.activation}) {}
 
 const PromptBuilder& ModelCase::prompts() {
-  if (!prompts_) prompts_ = PromptBuilder::open(golden_.folder(), *checkpoint_);
+  if (!prompts_) prompts_ = PromptBuilder::open(source_.tokenizer_path(), *checkpoint_);
   return *prompts_;
 }
 

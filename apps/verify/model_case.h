@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "model_source.h"
 #include "nn/builder.h"
 #include "nn/model.h"
 #include "nn/owned_ctx.h"
@@ -81,6 +82,7 @@ class ModelCase {
 
   const GoldenCase& golden_;
   Degrees degrees_;
+  ResolvedModel source_;
   std::shared_ptr<const Checkpoint> checkpoint_;
   OwnedCtx ctx_;
   std::unique_ptr<PromptBuilder> prompts_;

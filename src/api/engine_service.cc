@@ -130,6 +130,11 @@ void EngineService::refuse_conversation(const char* field) const {
                        "this model writes recordings down and answers nothing else: send them to "
                        "/v1/audio/transcriptions",
                        "unsupported");
+  if (speaker_)
+    throw RequestError(ErrorCode::unsupported,
+                       field,
+                       "this model speaks and answers nothing: send texts to /v1/audio/speech",
+                       "unsupported");
 }
 
 std::shared_ptr<const Prompt> EngineService::prepare(const ChatMessages& chat) const {

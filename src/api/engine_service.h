@@ -40,6 +40,9 @@ class EngineService final : public Service {
   void set_whisper(std::unique_ptr<const WhisperEars> ears) { whisper_ = std::move(ears); }
   const WhisperEars* whisper() const override { return whisper_.get(); }
   Sound hear(std::string file, int64_t rate_hz) const override;
+  // Before requests come: the model speaks.
+  void set_speaker(std::unique_ptr<Speaker> speaker) { speaker_ = std::move(speaker); }
+  Speaker* speaker() const override { return speaker_.get(); }
   std::shared_ptr<const Prompt> prepare_dictation(std::string file) const override;
 
   std::shared_ptr<const Grammar> compile(const GrammarSpec& spec) const override;
@@ -66,6 +69,7 @@ class EngineService final : public Service {
   Engine& engine_;
   MediaSource media_;
   std::unique_ptr<const WhisperEars> whisper_;  // null: the model answers conversations
+  std::unique_ptr<Speaker> speaker_;            // null: likewise
   GrammarLimits grammar_limits_;
   mutable std::once_flag compiler_made_;
   mutable std::unique_ptr<GrammarCompiler> compiler_;  // made by the first constraint

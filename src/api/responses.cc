@@ -20,6 +20,7 @@ Json tasks(const Service& service) {
   const ServiceInfo& info = service.info();
   if (info.pooling)
     return Json::array({info.pooling->output == Output::scores ? "classify" : "embed"});
+  if (service.speaker()) return Json::array({"speech"});
   if (service.whisper()) return Json::array({"transcription"});
   Json out = Json::array({"generate"});
   if (info.hears) out.push_back("transcription");

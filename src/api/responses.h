@@ -9,7 +9,7 @@
 namespace quern {
 
 // What is served under which names, what it reads ("input_modalities") and does ("tasks": generate,
-// transcription, embed, classify).
+// transcription, speech, embed, classify).
 std::string models_response(const Service& service);
 std::string model_response(const Service& service, const std::string& name);
 // `strings_of` adds the tokens' names ("token_strs"); null: without.

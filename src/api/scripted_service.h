@@ -58,6 +58,8 @@ class ScriptedService final : public Service {
   }
   // Before a server is made of it.
   void set_pooling(Pooling pooling) { info_.pooling = std::move(pooling); }
+  void set_speaker(std::unique_ptr<Speaker> speaker) { speaker_ = std::move(speaker); }
+  Speaker* speaker() const override { return speaker_.get(); }
   // The texts of all messages, one behind the other.
   std::shared_ptr<const Prompt> prepare(const ChatMessages& chat) const override;
   std::shared_ptr<const Prompt> prepare(const TextOrTokens& prompt,
@@ -76,6 +78,7 @@ class ScriptedService final : public Service {
   ServiceInfo info_;
   GenerationDefaults defaults_;
   AnswerDialects dialects_;
+  std::unique_ptr<Speaker> speaker_;
   Tokenizer tokenizer_;
   GrammarCompiler compiler_;
   mutable std::mutex mutex_;

@@ -12,6 +12,7 @@
 #include "api/chat_request.h"
 #include "api/completion_request.h"
 #include "api/parsers/registry.h"
+#include "api/speech/speaker.h"
 #include "engine/engine.h"
 #include "engine/request.h"
 #include "nn/pooling.h"
@@ -57,6 +58,9 @@ class Service {
   // What asks a model that hears, in a conversation, to write a recording down. Slow. Throws
   // RequestError{unsupported} where the model does not hear.
   virtual std::shared_ptr<const Prompt> prepare_dictation(std::string file) const;
+
+  // Of a model that speaks; null: this one writes.
+  virtual Speaker* speaker() const { return nullptr; }
 
   // Slow; from any thread but the engine's. Throws GrammarError, exhausted.
   virtual std::shared_ptr<const Grammar> compile(const GrammarSpec& spec) const = 0;

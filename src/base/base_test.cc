@@ -12,6 +12,7 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/random.h"
+#include "base/shown_text.h"
 #include "base/topology.h"
 
 namespace quern {
@@ -127,6 +128,11 @@ TEST(Topology, DescribesThisMachine) {
   EXPECT_GT(t.memory_bytes, 0);
   EXPECT_EQ(parse_isa(name_of(t.isa)), t.isa);
   EXPECT_THROW(parse_isa("avx1024"), Error);
+}
+
+TEST(ShownText, HoldsVisibleAsciiAlone) {
+  EXPECT_EQ(shown_text("os.system"), "\"os.system\"");
+  EXPECT_EQ(shown_text("a\"b\n\xff\xe4"), "\"a\\x22b\\x0a\\xff\\xe4\"");
 }
 
 }  // namespace

@@ -48,6 +48,7 @@ struct ApiServer::State {
     add_pooling_routes(router, context);
     add_response_routes(router, context);
     add_speech_routes(router, context);
+    add_utterance_routes(router, context);
   }
 
   Metrics metrics;

@@ -105,6 +105,13 @@ constexpr RouteDescription kRoutes[] = {
      kTranscriptEvents,
      "Error",
      true},
+    {"POST",
+     "/v1/audio/speech",
+     "Says a text",
+     "SpeechRequest",
+     nullptr,
+     "With stream_format sse: events speech.audio.delta, then speech.audio.done"},
+    {"GET", "/v1/audio/voices", "The names of its voices", nullptr, "VoiceList"},
     {"GET", "/tokenizer_info", "What the tokenizer is", nullptr, "TokenizerInfo"},
     {"POST",
      "/tokenize",
@@ -155,6 +162,7 @@ Json json_content(const char* schema) {
 
 const char* text_type(const RouteDescription& route) {
   const std::string_view pattern = route.pattern;
+  if (pattern == "/v1/audio/speech") return "audio/*";
   return pattern == "/" ? "text/html" : pattern == "/ui/{file}" ? "*/*" : "text/plain";
 }
 

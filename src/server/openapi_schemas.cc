@@ -317,6 +317,7 @@ void add_information(Json& out) {
                              list_of({{"enum",
                                        Json::array({"generate",
                                                     "transcription",
+                                                    "speech",
                                                     "embed",
                                                     "classify"})}}),
                              "What it answers with"}});

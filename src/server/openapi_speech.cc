@@ -17,6 +17,24 @@ std::vector<Field> form_fields() {
       {"max_completion_tokens", integer(1, 1 << 20), "Of each window of 30 seconds"}};
 }
 
+std::vector<Field> speech_fields() {
+  return {{"input", text(), "The text: at most 4096 characters", true},
+          {"model", text(), "One of the served names; left out: the model"},
+          {"voice",
+           one_of(Json::array({text(), object_of({{"id", text(), "", true}})})),
+           "One of /v1/audio/voices; left out: the only one"},
+          {"ref_audio", text(), "Instead a recording of the voice, in base64 or as a data: URL"},
+          {"ref_text", text(), "What is said in it, word for word"},
+          {"response_format", {{"enum", Json::array({"mp3", "opus", "flac", "wav", "pcm"})}}},
+          {"stream_format", {{"enum", Json::array({"audio", "sse"})}}},
+          {"stream", flag(), "The sound begins before a piece of text is wholly said"},
+          {"temperature", number(0, 2), "1, or 0: the likeliest token each time"},
+          {"seed", {{"type", "integer"}, {"minimum", 0}}},
+          {"speed", number(0, 4), "1: this model has one speed"},
+          {"instructions", text(), "Refused unless empty"},
+          {"user", text(), "Changes nothing"}};
+}
+
 }  // namespace
 
 void add_speech(Json& schemas) {
@@ -34,6 +52,8 @@ void add_speech(Json& schemas) {
                                   {"avg_logprob", typed("number"), "", true},
                                   {"compression_ratio", number(0, 1e9), "", true},
                                   {"no_speech_prob", number(0, 1), "", true}});
+  schemas["SpeechRequest"] = object_of(speech_fields());
+  schemas["VoiceList"] = object_of({{"voices", list_of(text()), "", true}});
   schemas["Transcript"] = object_of(
       {{"text", text(), "", true},
        {"usage", object_of({{"type", text(), "", true}, {"seconds", count(), "", true}}), "", true},

@@ -14,6 +14,7 @@
 #include "api/pooling_request.h"
 #include "api/responses_request.h"
 #include "api/scripted_service.h"
+#include "api/speech/speech_request.h"
 #include "server/api_server.h"
 
 namespace quern {
@@ -78,26 +79,28 @@ TEST(OpenApi, DescribesTheFieldsThatAreRead) {
     TokenizeRequest::parse(prompt);
     expect_described("TokenizeRequest", notes.names());
   }
-  const auto expect_pooling = [](const char* schema, const auto& parse, const char* body) {
+  const auto expect_read = [](const char* schema, const auto& parse, const char* body) {
     const FieldNotes notes;
     parse(parse_json(body, schema));
     expect_described(schema, notes.names());
   };
   const char* messages = R"({"messages": [{"role": "user", "content": "x"}]})";
   for (const char* body : {R"({"input": "x"})", messages}) {
-    expect_pooling(
+    expect_read(
         "EmbeddingRequest", [](const Json& j) { EmbeddingRequest::parse(j); }, body);
-    expect_pooling(
+    expect_read(
         "ClassifyRequest", [](const Json& j) { ClassifyRequest::parse(j); }, body);
   }
-  expect_pooling(
+  expect_read(
       "ScoreRequest",
       [](const Json& j) { ScoreRequest::parse(j); },
       R"({"text_1": "a", "text_2": "b"})");
-  expect_pooling(
+  expect_read(
       "RerankRequest",
       [](const Json& j) { RerankRequest::parse(j); },
       R"({"query": "a", "documents": ["b"]})");
+  expect_read(
+      "SpeechRequest", [](const Json& j) { SpeechRequest::parse(j); }, R"({"input": "x"})");
   {
     const FieldNotes notes;
     ResponsesRequest::parse(parse_json(R"({"input": "x"})", "response"), nullptr, "");

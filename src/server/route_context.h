@@ -85,6 +85,8 @@ void add_generation_routes(Router& router, RouteContext& context);
 void add_pooling_routes(Router& router, RouteContext& context);
 // Transcriptions and translations of recordings.
 void add_speech_routes(Router& router, RouteContext& context);
+// Texts that are said.
+void add_utterance_routes(Router& router, RouteContext& context);
 // What is kept of /v1/responses.
 void add_response_routes(Router& router, RouteContext& context);
 
