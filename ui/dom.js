@@ -34,6 +34,26 @@ export function iconButton(name, label, onclick) {
   return el('button', {type: 'button', class: 'icon', 'aria-label': label, title: label, onclick}, icon(name));
 }
 
+/** The button that takes entry `i`, called `name`, off a shelf of what goes with the message: an object with a list and show(). */
+export function removeButton(shelf, i, name, look = {}) {
+  return el('button', {type: 'button', ...look, 'aria-label': `Remove ${name}`, title: 'Remove', onclick: () => {
+    shelf.list.splice(i, 1);
+    shelf.show();
+    say(`${name} removed`);
+    $('message').focus();
+  }}, icon('close'));
+}
+
+/** The button `open` lets files be chosen in `input`; a shelf that can add() takes them. */
+export function choosesFiles(open, input, shelf) {
+  $(open).addEventListener('click', () => $(input).click());
+  $(input).addEventListener('change', async (event) => {
+    await shelf.add([...event.target.files]);
+    event.target.value = '';
+    $('message').focus();
+  });
+}
+
 export function setIcon(button, name) {
   button.replaceChildren(icon(name));
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Pictures on their way into a message: from files, the clipboard, a drop, or the camera. They go as data URLs, as they are.
-import {$, bytes, el, icon, notice, say} from './dom.js';
+import {$, bytes, choosesFiles, el, notice, removeButton, say} from './dom.js';
 
 const TAKEN = ['image/jpeg', 'image/png', 'image/webp', 'image/gif'];
 const MOST_BYTES = 20 << 20, MOST_PICTURES = 16;
@@ -84,21 +84,11 @@ export class Pictures {
     $('pictures').hidden = this.list.length === 0;
     $('pictures').replaceChildren(...this.list.map((picture, i) =>
       el('li', {}, el('img', {src: picture.url, alt: picture.name}),
-         el('button', {type: 'button', 'aria-label': `Remove ${picture.name}`, title: 'Remove', onclick: () => {
-           this.list.splice(i, 1);
-           this.show();
-           say(`${picture.name} removed`);
-           $('message').focus();
-         }}, icon('close')))));
+         removeButton(this, i, picture.name))));
   }
 
   listen() {
-    $('add-picture').addEventListener('click', () => $('picture-file').click());
-    $('picture-file').addEventListener('change', async (event) => {
-      await this.add([...event.target.files]);
-      event.target.value = '';
-      $('message').focus();
-    });
+    choosesFiles('add-picture', 'picture-file', this);
     $('picture-close').addEventListener('click', () => $('picture-dialog').close());
     this.listenToCamera();
   }

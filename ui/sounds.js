@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Recordings on their way into a message: from the microphone, files, the clipboard or a drop. They go as they are.
-import {$, bytes, clock, el, icon, notice, say} from './dom.js';
+import {$, bytes, choosesFiles, clock, el, icon, notice, removeButton} from './dom.js';
 import {dataUrl} from './pictures.js';
 import {Recorder} from './recorder.js';
 import {SoundView} from './sound_view.js';
@@ -55,21 +55,11 @@ export class Sounds {
     $('sounds').hidden = this.list.length === 0;
     $('sounds').replaceChildren(...this.list.map((sound, i) =>
       el('li', {}, icon('wave'), el('span', {text: sound.name}),
-         el('button', {type: 'button', class: 'icon', 'aria-label': `Remove ${sound.name}`, title: 'Remove', onclick: () => {
-           this.list.splice(i, 1);
-           this.show();
-           say(`${sound.name} removed`);
-           $('message').focus();
-         }}, icon('close')))));
+         removeButton(this, i, sound.name, {class: 'icon'}))));
   }
 
   listen() {
-    $('add-sound').addEventListener('click', () => $('message-sound-file').click());
-    $('message-sound-file').addEventListener('change', async (event) => {
-      await this.add([...event.target.files]);
-      event.target.value = '';
-      $('message').focus();
-    });
+    choosesFiles('add-sound', 'message-sound-file', this);
     this.view = new SoundView('Waveform of the recording');
     $('dictation-wave').append(this.view.wave.root, this.view.time);
     $('open-microphone').addEventListener('click', () => this.record());
