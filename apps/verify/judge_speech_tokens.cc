@@ -7,7 +7,7 @@
 
 #include "prompt/glm_tts.h"
 #include "sampling/sampler.h"
-#include "verify/compare.h"
+#include "verify/field_bound.h"
 #include "verify/judges.h"
 #include "verify/model_case.h"
 
@@ -32,17 +32,15 @@ class SpeechTokensJudge {
  public:
   SpeechTokensJudge(const GoldenCase& golden, const VerifyMode& mode, Report& report)
       : golden_(golden),
-        mode_(mode),
         report_(report),
         case_(golden, mode),
         tokens_(GlmTtsTokens::read(case_.prompts().tokenizer())) {
-    const Json& tolerance = golden_.expected().at("tolerance");
-    const Json stated = tolerance.at(mode.activation == Activation::f32   ? "float32"
-                                     : mode.activation == Activation::f16 ? "float16"
-                                                                          : "bfloat16");
-    bound_ = {stated.at("atol").get<double>(),
-              stated.value("rtol", 0.0),
-              stated.value("mean_abs_limit", 0.0)};
+    // Inputs of int8 are held to the bound of bfloat16.
+    const Activation judged_as =
+        mode.activation == Activation::int8 ? Activation::bf16 : mode.activation;
+    const auto stated = field_bound(golden, "logits", judged_as);
+    if (!stated) fail(ErrorCode::data_loss, "tolerance: the case states none for this mode");
+    bound_ = *stated;
   }
 
   void run() {
@@ -171,7 +169,6 @@ class SpeechTokensJudge {
   }
 
   const GoldenCase& golden_;
-  const VerifyMode& mode_;
   Report& report_;
   ModelCase case_;
   const GlmTtsTokens tokens_;

@@ -15,16 +15,13 @@ namespace {
 
 constexpr size_t kMostConfigBytes = size_t{1} << 20;
 
-std::string first_of(const std::string& folder, std::initializer_list<const char*> names) {
+// `hint` says where a missing one may be had.
+std::string first_of(const std::string& folder,
+                     std::initializer_list<const char*> names,
+                     std::string_view hint = "") {
   for (const char* name : names)
     if (std::string path = folder + "/" + name; file_exists(path)) return path;
-  fail(ErrorCode::not_found,
-       "{}: expected one of {}{}",
-       folder,
-       fmt::join(names, ", "),
-       std::string_view(*names.begin()).find("campplus") == std::string_view::npos
-           ? ""
-           : " (campplus.onnx is in the model's GitHub repository, not in its Hugging Face folder)");
+  fail(ErrorCode::not_found, "{}: expected one of {}{}", folder, fmt::join(names, ", "), hint);
 }
 
 Builder open_part(const std::string& path, const Ctx& ctx) {
@@ -44,7 +41,9 @@ CampplusWeights read_campplus(const std::string& folder) {
                                     {"frontend/campplus.safetensors",
                                      "frontend/campplus.onnx",
                                      "campplus.safetensors",
-                                     "campplus.onnx"});
+                                     "campplus.onnx"},
+                                    " (campplus.onnx is in the model's GitHub repository, not in "
+                                    "its Hugging Face folder)");
   if (!path.ends_with(".onnx")) return campplus_from_names(*open_checkpoint(path));
   const OnnxFile file(path);
   return campplus_from_graph(file, file.nodes());
