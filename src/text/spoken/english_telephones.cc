@@ -34,11 +34,6 @@ constexpr std::array<Prompt, 4> kSecurityPrompts = {{
     {U"SSN", "SSN"},
 }};
 
-size_t skip_spaces(std::u32string_view text, size_t at) {
-  while (is_at(text, at, U' ')) ++at;
-  return at;
-}
-
 std::string digit_word(char32_t digit) {
   return english_integer(std::u32string(1, digit));
 }

@@ -41,11 +41,6 @@ constexpr std::array<Names, 14> kZones = {{
     {U"g.m.t", "GMT"},
 }};
 
-size_t skip_spaces(std::u32string_view text, size_t at) {
-  while (is_at(text, at, U' ')) ++at;
-  return at;
-}
-
 // Two digits up to 59: "oh" stands for a zero before the second as "o". Empty if there are none, or
 // 00.
 std::string sixtieth(std::u32string_view text, size_t at, bool says_o) {

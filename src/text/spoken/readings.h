@@ -64,6 +64,11 @@ inline bool is_at(std::u32string_view text, size_t at, char32_t c) {
   return at < text.size() && text[at] == c;
 }
 
+inline size_t skip_spaces(std::u32string_view text, size_t at) {
+  while (is_at(text, at, U' ')) ++at;
+  return at;
+}
+
 inline bool is_ascii_digit(char32_t c) {
   return c >= U'0' && c <= U'9';
 }
