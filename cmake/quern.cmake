@@ -78,7 +78,7 @@ function(quern_test name)
     quern_precompile(${name} <gmock/gmock.h> <gtest/gtest.h> ${Q_PRECOMPILE})
   endif()
   add_test(NAME ${name} COMMAND ${name})
-  set_tests_properties(${name} PROPERTIES TIMEOUT 900)
+  # No TIMEOUT here: it would win over the --timeout that ./dev gives, and what is long depends on the build.
   add_dependencies(checks ${name})
   if(name IN_LIST QUERN_NUMBER_TESTS)
     add_dependencies(numbers ${name})
