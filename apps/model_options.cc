@@ -151,7 +151,7 @@ void add_model_options(CLI::App& command, ModelOptions& o) {
   command.add_option(
       "--isa",
       o.isa,
-      "highest instruction set to use: scalar, avx2, avx512, avx512_vnni, avx512_bf16");
+      "highest instruction set to use: scalar, avx2, avx512, avx512_vnni, avx512_bf16, amx");
   command
       .add_option("--log-level,--uvicorn-log-level", o.log_level, "debug, info, warn, error, off")
       ->capture_default_str();

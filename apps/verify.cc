@@ -92,7 +92,7 @@ void add_verify_command(CLI::App& parent, int& exit_code) {
   command->add_option(
       "--isa",
       o->model.isa,
-      "highest instruction set to use: scalar, avx2, avx512, avx512_vnni, avx512_bf16");
+      "highest instruction set to use: scalar, avx2, avx512, avx512_vnni, avx512_bf16, amx");
   command->add_option("--threads", o->model.threads, "kernel threads; 0: one per physical core")
       ->check(CLI::Range(0, 1024));
   command

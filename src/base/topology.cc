@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/topology.h"
 
+#include <cpuid.h>
 #include <hwloc.h>
 #include <sched.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -19,6 +21,16 @@ namespace {
 constexpr std::string_view kIsaNames[] = {
     "scalar", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "amx"};
 
+// AMX with products of int8 and bf16 (CPUID leaf 7: amx-bf16, amx-tile, amx-int8). Its registers
+// are large, so Linux gives them to a process, all of its threads, when it asks.
+bool has_tile_unit() {
+  constexpr unsigned kAll = 1u << 22 | 1u << 24 | 1u << 25;
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & kAll) == kAll &&
+         syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
+
 Isa detect_isa() {
   __builtin_cpu_init();
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
@@ -27,9 +39,9 @@ Isa detect_isa() {
   const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
   if (!avx512) return Isa::avx2;
-  // AMX also needs a permission from the operating system; the tier appears with its kernels.
   if (!__builtin_cpu_supports("avx512vnni")) return Isa::avx512;
-  return __builtin_cpu_supports("avx512bf16") ? Isa::avx512_bf16 : Isa::avx512_vnni;
+  if (!__builtin_cpu_supports("avx512bf16")) return Isa::avx512_vnni;
+  return has_tile_unit() ? Isa::amx : Isa::avx512_bf16;
 }
 
 int64_t read_limit(const char* path) {

@@ -38,10 +38,16 @@ struct RowKernels {
   void (*widen_e4m3)(const uint8_t* x, float scale, int64_t n, float* y);
   void (*mish)(float* x, int64_t n);
   void (*elu)(float* x, int64_t n);
+  // y = x + bias (null: none). If `is_far`, y goes past the caches where its lines are whole: for
+  // results that would not stay there.
+  void (*put)(const float* x, const float* bias, int64_t n, float* y, bool is_far);
   // y = x + inverse sin²(alpha x), each element with its own alpha and inverse
   void (*snake)(const float* x, const float* alpha, const float* inverse, int64_t n, float* y);
 };
 
 const RowKernels& row_kernels(Isa isa);
+
+// Results of so many bytes are put past the caches; a fence must follow before others read them.
+inline constexpr int64_t kFarBytes = int64_t{4} << 20;
 
 }  // namespace quern::ops

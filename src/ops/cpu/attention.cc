@@ -14,6 +14,7 @@ namespace {
 // every one.
 const AttentionKernels& kernels_for(const Ctx& ctx, bool is_wide = false) {
   const bool rounds = ctx.activation == Activation::bf16 || ctx.activation == Activation::int8;
+  if (rounds && ctx.isa >= Isa::amx) return is_wide ? kWideAttentionAmx : kAttentionAmx;
   if (rounds && ctx.isa >= Isa::avx512_bf16)
     return is_wide ? kWideAttentionAvx512Bf16 : kAttentionAvx512Bf16;
   if (ctx.isa >= Isa::avx512) return is_wide ? kWideAttentionAvx512 : kAttentionAvx512;
@@ -421,9 +422,8 @@ void segment_attention(Ctx& ctx, const SegmentInputs& in, const Tensor& out) {
   std::vector<Tile> tiles;
   for (size_t s = 0; s + 1 < segments.size(); ++s)
     for (int64_t head = 0; head < heads; ++head)
-      cut_tiles({static_cast<int64_t>(s), head, segments[s], segments[s + 1] - segments[s]},
-                tile,
-                tiles);
+      cut_tiles(
+          {static_cast<int64_t>(s), head, segments[s], segments[s + 1] - segments[s]}, tile, tiles);
   for_each(*ctx.pool, tiles.size(), [&](size_t i) {
     Workspace ws;
     const Tile& t = tiles[i];

@@ -87,9 +87,10 @@ struct AttentionKernels {
   void (*finish)(const float* record, int size, float* out);   // out [E] = sums / weight
 };
 
-// The last rounds q, k, v and p to bf16.
-extern const AttentionKernels kAttentionAvx2, kAttentionAvx512, kAttentionAvx512Bf16;
-extern const AttentionKernels kWideAttentionAvx2, kWideAttentionAvx512, kWideAttentionAvx512Bf16;
+// The last two round q, k, v and p to bf16.
+extern const AttentionKernels kAttentionAvx2, kAttentionAvx512, kAttentionAvx512Bf16, kAttentionAmx;
+extern const AttentionKernels kWideAttentionAvx2, kWideAttentionAvx512, kWideAttentionAvx512Bf16,
+    kWideAttentionAmx;
 
 // Whether these kernels carry `group` query heads of this size for each KV head.
 inline bool accepts_heads(int64_t group, int64_t size) {

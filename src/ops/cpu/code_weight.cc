@@ -5,13 +5,17 @@
 // from memory.
 #include "ops/cpu/code_weight.h"
 
+#include <xmmintrin.h>
+
 #include <algorithm>
 #include <atomic>
 #include <numeric>
+#include <optional>
 
 #include "base/error.h"
 #include "base/half.h"
 #include "ops/cpu/code_panels.h"
+#include "ops/cpu/tile_unit.h"
 #include "ops/pack.h"
 #include "ops/row_kernels.h"
 #include "tensor/shard.h"
@@ -19,9 +23,11 @@
 namespace quern::ops::cpu {
 namespace {
 
-constexpr int64_t kPassRows = 1024;  // rows laid out at one time: bounds the scratch
-constexpr int64_t kJobRows = 96;     // a multiple of the highest tile
-constexpr int64_t kFewRows = 4;      // laid out by the caller: cheaper than handing them over
+constexpr int64_t kPassRows = 1024;    // rows laid out at one time: bounds the scratch
+constexpr int64_t kJobRows = 96;       // a multiple of the highest tile
+constexpr int64_t kMostJobRows = 256;  // with the tile unit
+constexpr int64_t kFewRows = 4;        // laid out by the caller: cheaper than handing them over
+constexpr int64_t kTileUnitRows = 8;   // from here on the tile unit is faster than VPDPBUSD
 
 constexpr int64_t kChunkBytes = 1 << 18, kChunksPerThread = 6;
 
@@ -29,19 +35,32 @@ int64_t ceil_div(int64_t a, int64_t b) {
   return (a + b - 1) / b;
 }
 
-// How a product is computed on a tier.
+// Whether the tile unit takes the weight: groups whose inputs have their own scale, cut into tiles
+// that are at least half full.
+bool fits_tile_unit(const CodeSpec& spec, int64_t element) {
+  const int64_t steps = spec.group / kCodeStep, tile = steps_in_tile(steps, element);
+  const int64_t tiles = steps / tile;
+  return spec.input_groups == 1 && tile * kCodeStep * element >= 32 && (tiles <= 2 || tiles == 4);
+}
+
+// How a product of so many rows is computed on a tier. With floats their number makes no
+// difference: a row must meet the same kernels in every company.
 struct Plan {
   CodeMode mode;
   const CodeFamily* family;
   DType x;  // what inputs are rounded to where they stay floats
 
-  Plan(const CodeSpec& spec, Activation activation, Isa isa) : x(x_dtype(activation, isa)) {
+  Plan(const CodeSpec& spec, Activation activation, Isa isa, int64_t rows)
+      : x(x_dtype(activation, isa)) {
+    const bool has_tiles = isa >= Isa::amx;
     if (activation == Activation::int8 && spec.takes_int8()) {
       mode = CodeMode::int8;
-      family = isa >= Isa::avx512_vnni ? &kCodesInt8Vnni : &kCodesInt8Avx2;
+      family = isa < Isa::avx512_vnni                                          ? &kCodesInt8Avx2
+               : has_tiles && rows >= kTileUnitRows && fits_tile_unit(spec, 1) ? &kCodesInt8Amx
+                                                                               : &kCodesInt8Vnni;
     } else if (x == DType::bf16 && isa >= Isa::avx512_bf16) {
       mode = CodeMode::bf16_dot;
-      family = &kCodesBf16;
+      family = has_tiles && fits_tile_unit(spec, 2) ? &kCodesBf16Amx : &kCodesBf16;
     } else {
       mode = CodeMode::f32;
       family = isa >= Isa::avx512 ? &kCodesF32Avx512 : &kCodesF32Avx2;
@@ -51,6 +70,11 @@ struct Plan {
   int64_t element() const {
     return mode == CodeMode::int8 ? 1 : mode == CodeMode::bf16_dot ? 2 : 4;
   }
+  CodeTileUnit tile_unit(CodeKind kind) const {
+    return family->tile_unit[static_cast<size_t>(kind)];
+  }
+  bool has_tile_unit() const { return family->bits4[0] == nullptr; }
+  int64_t job_rows() const { return std::max<int64_t>(kJobRows, family->rows); }
 };
 
 const CodeRowKernels& row_kernels_for(Isa isa) {
@@ -94,7 +118,7 @@ class CodeWeight final : public PackedWeight {
   }
 
   std::string name_for(const Ctx& ctx) const {
-    const Plan plan(spec_, ctx.activation, ctx.isa);
+    const Plan plan(spec_, ctx.activation, ctx.isa, kPassRows);
     const char* kind = spec_.kind == CodeKind::bits4   ? (spec_.is_table ? "table4" : "int4")
                        : spec_.kind == CodeKind::bits8 ? "int8"
                                                        : "e4m3";
@@ -142,11 +166,12 @@ struct CodeWeight::Pass {
   int64_t rows = 0;
   Tensor data, groups;
 
-  Pass(const CodeWeight& weight, const Ctx& ctx, int64_t most)
+  Pass(const CodeWeight& weight, const Ctx& ctx, int64_t count)
       : w(weight),
-        plan(weight.spec_, ctx.activation, ctx.isa),
+        plan(weight.spec_, ctx.activation, ctx.isa, count),
         convert(row_kernels(ctx.isa)),
         kernels(row_kernels_for(ctx.isa)) {
+    const int64_t most = room_for(std::min(count, kPassRows));
     data = ctx.empty({w.panels_.blocks() * most, row_bytes()}, DType::u8);
     groups = ctx.empty({w.panels_.blocks() * most * w.panels_.block_groups(),
                         static_cast<int64_t>(sizeof(CodeGroup))},
@@ -159,15 +184,36 @@ struct CodeWeight::Pass {
            : plan.mode == CodeMode::bf16_dot ? kRowBytes<uint16_t>
                                              : kRowBytes<float>;
   }
+  // Of a tile of inputs.
+  int64_t lanes() const {
+    return steps_in_tile(group() / kCodeStep, plan.element()) * kCodeStep * plan.element() / 4;
+  }
+  // Rows that so many take: the tile unit reads its last tiles whole.
+  int64_t room_for(int64_t count) const {
+    return plan.has_tile_unit() ? ceil_div(count, 32) * 32 : count;
+  }
   std::byte* row_at(int64_t block, int64_t row) const {
-    return data.raw() + (block * rows + row) * row_bytes();
+    return data.raw() + (block * room_for(rows) + row) * row_bytes();
+  }
+  // Two floats for each row and group, s_x and sum_x, by group.
+  float* scales_at(int64_t block, int64_t row) const {
+    return reinterpret_cast<float*>(groups.raw()) +
+           block * w.panels_.block_groups() * room_for(rows) + row;
+  }
+  float* sums_at(int64_t block, int64_t row) const {
+    return scales_at(block, row) + w.panels_.blocks() * w.panels_.block_groups() * room_for(rows);
   }
   CodeGroup* groups_at(int64_t block, int64_t row) const {
     return reinterpret_cast<CodeGroup*>(groups.raw()) +
-           (block * rows + row) * w.panels_.block_groups();
+           (block * room_for(rows) + row) * w.panels_.block_groups();
   }
 
   void lay_out(const float* x, int64_t row) const;
+  void lay_out_tiles(const std::byte* elements,
+                     const CodeGroup& group,
+                     int64_t block,
+                     int64_t row,
+                     int64_t g) const;
   float lay_out_floats(const float* x, int64_t count, std::byte* out) const;
   void lay_out_int8(const float* x, int64_t count, int8_t* out, CodeGroup* groups) const;
   void lay_out_bf16(const float* x, uint16_t* out) const;
@@ -180,6 +226,15 @@ struct CodeWeight::Pass {
                   float* out) const;
   void decode_lines(int64_t panel, int64_t block, float* scales, float* offsets) const;
   bool has_offsets() const { return w.panels_.has_zeros() || w.spec_.offset == Offset::minimum; }
+  void multiply_block(
+      int64_t first_row, int64_t count, int64_t block, const CodePanel& part, float* sums) const;
+  template <typename At>
+  void put(const float* sums,
+           Range rows,
+           Range columns,
+           int64_t line,
+           const Results& out,
+           const At& at) const;
   void run_job(int64_t first_row, int64_t panel, const Results& out) const;
 };
 
@@ -225,6 +280,18 @@ float CodeWeight::Pass::lay_out_floats(const float* x, int64_t count, std::byte*
   return kernels.sum(values, group());
 }
 
+// Group g of the block, its elements as rows of tiles.
+void CodeWeight::Pass::lay_out_tiles(
+    const std::byte* elements, const CodeGroup& own, int64_t block, int64_t row, int64_t g) const {
+  scales_at(block, row)[g * room_for(rows)] = own.scale;
+  sums_at(block, row)[g * room_for(rows)] = own.sum;
+  const int64_t bytes = 4 * lanes(), tiles = group() * plan.element() / bytes;
+  std::byte* out = row_at(block, row / kTileRows * kTileRows) + g * tiles * kTileRows * bytes +
+                   row % kTileRows * bytes;
+  for (int64_t t = 0; t < tiles; ++t, elements += bytes, out += kTileRows * bytes)
+    std::copy_n(elements, bytes, out);
+}
+
 void CodeWeight::Pass::lay_out(const float* x, int64_t row) const {
   std::vector<float> ordered;
   if (!w.spec_.column_order.empty()) {
@@ -232,21 +299,25 @@ void CodeWeight::Pass::lay_out(const float* x, int64_t row) const {
     for (const int32_t k : w.spec_.column_order) ordered.push_back(x[k]);
     x = ordered.data();
   }
+  alignas(64) std::byte elements[kMostGroupInputs * 2];
+  CodeGroup own;
   const int64_t step = w.spec_.input_groups;
   for (int64_t g = 0; g < w.panels_.groups(); g += step) {
     const int64_t block = g / w.panels_.block_groups(), at = g % w.panels_.block_groups();
-    std::byte* out = row_at(block, row) + at * group() * plan.element();
-    CodeGroup* groups = groups_at(block, row) + at;
+    std::byte* out =
+        plan.has_tile_unit() ? elements : row_at(block, row) + at * group() * plan.element();
+    CodeGroup* groups = plan.has_tile_unit() ? &own : groups_at(block, row) + at;
     const int64_t count = std::min(step * group(), w.cols_ - g * group());
     if (plan.mode == CodeMode::int8) {
       lay_out_int8(x + g * group(), count, reinterpret_cast<int8_t*>(out), groups);
-      continue;
+    } else {
+      for (int64_t k = 0; k < count; k += group(), ++groups) {
+        const float sum = lay_out_floats(
+            x + g * group() + k, std::min(group(), count - k), out + k * plan.element());
+        *groups = {.scale = 1, .sum = sum, .start = 0, .is_last = k + group() >= count};
+      }
     }
-    for (int64_t k = 0; k < count; k += group(), ++groups) {
-      const float sum = lay_out_floats(
-          x + g * group() + k, std::min(group(), count - k), out + k * plan.element());
-      *groups = {.scale = 1, .sum = sum, .start = 0, .is_last = k + group() >= count};
-    }
+    if (plan.has_tile_unit()) lay_out_tiles(elements, own, block, row, at);
   }
 }
 
@@ -299,24 +370,33 @@ struct Results {
   float* y;
   int64_t stride;
   const float* bias;  // null: none
+  bool is_far;        // see row_kernels.h
 };
 
-// Copies a panel's sums, with the bias, to their columns of y.
-void write_out(
-    const float* sums, int64_t rows, Range columns, const Results& out, int64_t first_row) {
-  const float* bias = out.bias != nullptr ? out.bias + columns.begin : nullptr;
-  float* y = out.y + first_row * out.stride + columns.begin;
-  for (int64_t row = 0; row < rows; ++row, sums += kCodePanel, y += out.stride)
-    for (int64_t n = 0; n < columns.size(); ++n)
-      y[n] = bias != nullptr ? sums[n] + bias[n] : sums[n];
+// Puts a panel's sums, with the bias, to their columns of y; those of row r from column n on lie
+// at(r, n), up to `line` of them.
+template <typename At>
+void CodeWeight::Pass::put(const float* sums,
+                           Range rows,
+                           Range columns,
+                           int64_t line,
+                           const Results& out,
+                           const At& at) const {
+  for (int64_t row = rows.begin; row < rows.end; ++row)
+    for (int64_t n = columns.begin; n < columns.end; n += line)
+      convert.put(sums + at(row - rows.begin, n - columns.begin),
+                  out.bias != nullptr ? out.bias + n : nullptr,
+                  std::min(line, columns.end - n),
+                  out.y + row * out.stride + n,
+                  out.is_far);
+  if (out.is_far) _mm_sfence();
 }
 
 void CodeWeight::Pass::run_job(int64_t first_row, int64_t panel, const Results& out) const {
-  alignas(64) float sums[kJobRows * kCodePanel], scales[kMostGroups * kCodePanel],
+  alignas(64) float sums[kMostJobRows * kCodePanel], scales[kMostGroups * kCodePanel],
       offsets[kMostGroups * kCodePanel];
-  const int64_t count = std::min(kJobRows, rows - first_row);
-  const int64_t tiles = ceil_div(count, plan.family->rows), height = ceil_div(count, tiles);
-  std::fill_n(sums, count * kCodePanel, 0.0f);
+  const int64_t count = std::min(plan.job_rows(), rows - first_row);
+  std::fill_n(sums, room_for(count) * kCodePanel, 0.0f);
   CodePanel part{.codes = nullptr,
                  .scales = scales,
                  .offsets = has_offsets() ? offsets : nullptr,
@@ -325,39 +405,72 @@ void CodeWeight::Pass::run_job(int64_t first_row, int64_t panel, const Results& 
                  .values = w.spec_.values.empty() ? nullptr : w.spec_.values.data(),
                  .bf16_values = w.bf16_values_,
                  .centre = static_cast<float>(w.spec_.centre)};
-  const CodeTile* tile = plan.family->tiles(w.spec_.kind);
   for (int64_t block = 0; block < w.panels_.blocks(); ++block) {
     decode_lines(panel, block, scales, offsets);
     part.codes = w.panels_.codes(panel, block);
     part.groups = w.panels_.range(block).size();
-    for (int64_t row = 0; row < count; row += height) {
-      const CodeRows x{row_at(block, first_row + row),
-                       groups_at(block, first_row + row),
-                       w.panels_.block_groups()};
-      tile[std::min(height, count - row) - 1](x, part, sums + row * kCodePanel);
-    }
+    multiply_block(first_row, count, block, part, sums);
   }
-  const int64_t n = panel * kCodePanel;
-  write_out(sums, count, {n, std::min(n + kCodePanel, w.rows_)}, out, first_row);
+  const Range row_range{first_row, first_row + count};
+  const Range columns{panel * kCodePanel, std::min((panel + 1) * kCodePanel, w.rows_)};
+  if (plan.has_tile_unit())
+    put(sums, row_range, columns, kTiledLine, out, [&](int64_t row, int64_t n) {
+      return tiled_sum(count, row, n);
+    });
+  else
+    put(sums, row_range, columns, kCodePanel, out, [](int64_t row, int64_t) {
+      return row * kCodePanel;
+    });
+}
+
+// Rows [first_row, first_row + count) of x times one block of a panel.
+void CodeWeight::Pass::multiply_block(
+    int64_t first_row, int64_t count, int64_t block, const CodePanel& part, float* sums) const {
+  const std::byte* x = row_at(block, first_row);
+  if (plan.has_tile_unit())
+    return plan.tile_unit(w.spec_.kind)(
+        {x, scales_at(block, first_row), sums_at(block, first_row), room_for(rows)},
+        count,
+        part,
+        sums);
+  const CodeGroup* groups = groups_at(block, first_row);
+  const int64_t stride = w.panels_.block_groups();
+  const int64_t tiles = ceil_div(count, plan.family->rows), height = ceil_div(count, tiles);
+  const CodeTile* tile = plan.family->tiles(w.spec_.kind);
+  for (int64_t row = 0; row < count; row += height)
+    tile[std::min(height, count - row) - 1](
+        {x + row * row_bytes(), groups + row * stride, stride}, part, sums + row * kCodePanel);
 }
 
 void CodeWeight::multiply(Ctx& ctx, const Tensor& x, const Tensor& bias, const Tensor& y) const {
   const int64_t count = x.dim(0);
-  Pass pass(*this, ctx, std::min(count, kPassRows));
+  Pass pass(*this, ctx, count);
   if (ctx.device.is_meta()) return;
+  const int64_t job_rows = pass.plan.job_rows();
   for (int64_t first = 0; first < count; first += kPassRows) {
     pass.rows = std::min(kPassRows, count - first);
     ctx.pool->parallel_for(pass.rows, kFewRows, [&](int64_t begin, int64_t end, int) {
       for (int64_t t = begin; t < end; ++t)
         pass.lay_out(x.data<float>() + (first + t) * x.stride(0), t);
     });
-    const Results out{y.data<float>() + first * y.stride(0), y.stride(0), bias.data<float>()};
-    ctx.pool->parallel_for(ceil_div(pass.rows, kJobRows) * panels_.panels(),
+    const Results out{y.data<float>() + first * y.stride(0),
+                      y.stride(0),
+                      bias.data<float>(),
+                      y.bytes() >= kFarBytes};
+    const int64_t chunks = ceil_div(pass.rows, job_rows);
+    ctx.pool->parallel_for(chunks * panels_.panels(),
                            panels_at_a_time(*ctx.pool, pass.rows),
                            [&](int64_t begin, int64_t end, int) {
-                             for (int64_t job = begin; job < end; ++job)
-                               pass.run_job(
-                                   job / panels_.panels() * kJobRows, job % panels_.panels(), out);
+                             std::optional<TileUnit> unit;
+                             int64_t unit_rows = 0;
+                             for (int64_t job = begin; job < end; ++job) {
+                               // All rows of a panel after each other: it is then still near.
+                               const int64_t panel = job / chunks, row = job % chunks * job_rows;
+                               const int64_t height = std::min(job_rows, pass.rows - row);
+                               if (pass.plan.has_tile_unit() && height != unit_rows)
+                                 unit.emplace(unit_rows = height, pass.lanes());
+                               pass.run_job(row, panel, out);
+                             }
                            });
   }
 }

@@ -62,6 +62,30 @@ struct CodeRows {
   int64_t group_stride;  // from row to row
 };
 
+// For the tile unit a block of x is cut into tiles of 16 rows by up to 64 bytes, one after the
+// other in order of k, and 16 rows after 16 rows: the nearest cache fetches ahead what is read in
+// order. Results of up to 16 rows are [16][kCodePanel]; of more, 32 by 32 each: [rows /
+// 32][2][32][32].
+struct TiledRows {
+  const std::byte*
+      data;  // of row 0; up to 32 rows are read where there are more than 16, used or not
+  const float *scales, *sums;  // s_x and sum_x of row 0 in the first group of the block; likewise
+  int64_t group_stride;        // from group to group
+};
+// How many of a group's steps a tile takes: as many as fit its rows of 64 bytes and divide the
+// group.
+constexpr int64_t steps_in_tile(int64_t steps, int64_t element) {
+  int64_t most = 64 / (kCodeStep * element);
+  while (steps % most != 0) --most;
+  return most;
+}
+// Where column n of row r lies among the results of so many rows; kTiledLine from a multiple of it
+// on lie side by side.
+constexpr int64_t kTiledLine = 32;
+constexpr int64_t tiled_sum(int64_t rows, int64_t r, int64_t n) {
+  return rows <= 16 ? r * kCodePanel + n : (r / 32 * 2 + n / 32) * 1024 + r % 32 * 32 + n % 32;
+}
+
 // One block of one panel.
 struct CodePanel {
   const std::byte* codes;
@@ -75,12 +99,16 @@ struct CodePanel {
 
 // sums [R, kCodePanel] += x w; tile[R - 1] takes R rows.
 using CodeTile = void (*)(const CodeRows& x, const CodePanel& w, float* sums);
+// The same for any number of rows, on a thread that has a TileUnit: `x` and `sums` lie in tiles.
+// Each group has a scale of x of its own.
+using CodeTileUnit = void (*)(const TiledRows& x, int64_t rows, const CodePanel& w, float* sums);
 constexpr int kMostCodeRows = 12;
 struct CodeFamily {
   const char* name;
-  int rows;           // the highest tile
+  int rows;           // the highest tile, or what the tile unit is given at one time
   int32_t zero8 = 0;  // int8, bits8: the code that the kernel takes for 0
-  CodeTile bits4[kMostCodeRows], bits8[kMostCodeRows], e4m3[kMostCodeRows];
+  CodeTile bits4[kMostCodeRows] = {}, bits8[kMostCodeRows] = {}, e4m3[kMostCodeRows] = {};
+  CodeTileUnit tile_unit[3] = {};  // by CodeKind, in place of the above
 
   const CodeTile* tiles(CodeKind kind) const {
     return kind == CodeKind::bits4 ? bits4 : kind == CodeKind::bits8 ? bits8 : e4m3;
@@ -98,7 +126,8 @@ struct CodeRowKernels {
   float (*sum)(const float* x, int64_t n);
 };
 
-extern const CodeFamily kCodesInt8Avx2, kCodesInt8Vnni, kCodesF32Avx2, kCodesF32Avx512, kCodesBf16;
+extern const CodeFamily kCodesInt8Avx2, kCodesInt8Vnni, kCodesInt8Amx, kCodesF32Avx2,
+    kCodesF32Avx512, kCodesBf16, kCodesBf16Amx;
 extern const CodeRowKernels kCodeRowsAvx2, kCodeRowsAvx512;
 
 }  // namespace quern::ops::cpu

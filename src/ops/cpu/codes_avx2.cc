@@ -48,6 +48,12 @@ inline Reg widen_u8(const uint8_t* p) {
       _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
 }
 
+inline void store_i8(int8_t* p, Reg x, int64_t n) {
+  alignas(32) float rounded[kLanes];
+  Simd::store(rounded, Simd::round(x));
+  for (int64_t i = 0; i < kLanes && i < n; ++i) p[i] = static_cast<int8_t>(rounded[i]);
+}
+
 #include "ops/cpu/codes_f32.inc"
 
 constexpr int kInt8Rows = 4;

@@ -41,6 +41,11 @@ inline Reg widen_u8(const uint8_t* p) {
       _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
 }
 
+inline void store_i8(int8_t* p, Reg x, int64_t n) {
+  const __mmask16 mask = n >= 16 ? 0xffff : static_cast<__mmask16>((1u << n) - 1);
+  _mm_mask_storeu_epi8(p, mask, _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(x)));
+}
+
 #include "ops/cpu/codes_f32.inc"
 }  // namespace
 

@@ -11,5 +11,6 @@ namespace quern::ops::cpu {
 extern const RowKernels kRowsAvx2, kRowsAvx512;
 extern const TileFamily kDotAvx512Bf16;
 extern const MatmulTiles kTilesAvx2, kTilesAvx512, kTilesAvx512Bf16;
+extern const TileUnitProduct kBf16TileUnit;
 
 }  // namespace quern::ops::cpu

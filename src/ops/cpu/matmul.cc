@@ -5,10 +5,14 @@
 // memory.
 #include "ops/cpu/matmul.h"
 
+#include <xmmintrin.h>
+
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
 #include "ops/cpu/kernels.h"
+#include "ops/cpu/tile_unit.h"
 #include "ops/pack.h"
 #include "tensor/shard.h"
 
@@ -16,11 +20,17 @@ namespace quern::ops::cpu {
 namespace {
 
 constexpr int64_t kPassRows = 1024;  // rows laid out at one time: bounds the scratch
-constexpr int64_t kJobRows = 192;    // a multiple of every tile height
+constexpr int64_t kJobRows = 288;    // a multiple of every tile height
 constexpr int64_t kJobPanels = 4;    // when there are many rows
 
 int64_t ceil_div(int64_t a, int64_t b) {
   return (a + b - 1) / b;
+}
+
+constexpr int64_t kTileInputs = 32;
+
+bool has_tile_unit(Isa isa) {
+  return isa >= Isa::amx;
 }
 
 const MatmulTiles& tiles_for(Isa isa) {
@@ -28,7 +38,8 @@ const MatmulTiles& tiles_for(Isa isa) {
   return isa == Isa::avx512 ? kTilesAvx512 : kTilesAvx2;
 }
 
-// The packed form of W; see tiles.h. Rows beyond N and, for bf16, an odd last k are zero.
+// The packed form of W; see tiles.h. Rows beyond N are zero, and for bf16 columns beyond K: up to
+// whole pairs, or tiles.
 class PanelWeight final : public PackedWeight {
  public:
   PanelWeight(const Ctx& ctx, const std::vector<QuantMatrix>& parts, DType storage)
@@ -36,7 +47,7 @@ class PanelWeight final : public PackedWeight {
         isa_(ctx.isa),
         rows_(stacked_rows(parts)),
         cols_(parts[0].cols()),
-        padded_cols_(storage == DType::bf16 ? (cols_ + 1) / 2 * 2 : cols_),
+        padded_cols_(padded(cols_, storage, ctx.isa)),
         data_(Tensor::empty(
             {ceil_div(rows_, kPanel), padded_cols_, kPanel}, storage, device_for(ctx, parts))) {}
 
@@ -44,7 +55,8 @@ class PanelWeight final : public PackedWeight {
   int64_t cols() const override { return cols_; }
   int64_t bytes() const override { return data_.bytes(); }
   std::string kernel() const override {
-    return quern::format("{}.{}", tiles_for(isa_).name, name_of(data_.dtype()));
+    const bool is_unit = has_tile_unit(isa_) && data_.dtype() == DType::bf16;
+    return quern::format("{}.{}", is_unit ? "amx" : tiles_for(isa_).name, name_of(data_.dtype()));
   }
   void multiply(Ctx& ctx, const Tensor& x, const Tensor& bias, const Tensor& y) const override;
   void each_tensor(FunctionRef<void(Tensor&)> visit) override { visit(data_); }
@@ -53,6 +65,11 @@ class PanelWeight final : public PackedWeight {
   int64_t padded_cols() const { return padded_cols_; }
 
  private:
+  static int64_t padded(int64_t cols, DType storage, Isa isa) {
+    const int64_t step = storage != DType::bf16 ? 1 : has_tile_unit(isa) ? kTileInputs : 2;
+    return ceil_div(cols, step) * step;
+  }
+
   Isa isa_;
   int64_t rows_, cols_, padded_cols_;
   Tensor data_;
@@ -66,32 +83,40 @@ struct Pass {
   int tile_rows;
   DType x_kind;  // what x is rounded to
   bool is_dot;   // x is laid out as bf16
+  bool is_unit;  // in tiles
   std::byte* blocks;
   int64_t rows = 0;
 
-  int64_t stride_bytes() const { return is_dot ? kStrideBf16 * 2 : kStrideF32 * 4; }
+  int64_t stride_bytes() const {
+    return is_unit ? kTiledRowBytes : is_dot ? kStrideBf16 * 2 : kStrideF32 * 4;
+  }
+  // Rows that so many take: the tile unit reads and writes its last tiles whole.
+  int64_t room_for(int64_t count) const { return is_unit ? ceil_div(count, 32) * 32 : count; }
   std::byte* block_row(int64_t block, int64_t row) const {
-    return blocks + (block * rows + row) * stride_bytes();
+    return blocks + (block * room_for(rows) + row) * stride_bytes();
   }
 
   void lay_out(const float* x, int64_t row) const;
+  void lay_out_tiles(const uint16_t* x, int64_t count, int64_t block, int64_t row) const;
   void multiply(int64_t first_row, int64_t row_count, int64_t panel, float* sums) const;
 };
 
-// Rounds one row and cuts it into its blocks.
+// Rounds one row and cuts it into its blocks, zero where the weight has been padded.
 void Pass::lay_out(const float* x, int64_t row) const {
   const int64_t cols = w.cols();
   uint16_t narrow[kBlock];
-  for (int64_t block = 0; block * kBlock < cols; ++block) {
-    const float* source = x + block * kBlock;
-    const int64_t n = std::min(kBlock, cols - block * kBlock);
-    auto* wide = reinterpret_cast<float*>(block_row(block, row));
+  for (int64_t k = 0; k < cols; k += kBlock) {
+    const int64_t block = k / kBlock;
+    const float* source = x + k;
+    const int64_t n = std::min(kBlock, cols - k), padded = std::min(kBlock, w.padded_cols() - k);
     if (is_dot) {
-      auto* out = reinterpret_cast<uint16_t*>(block_row(block, row));
+      auto* out = is_unit ? narrow : reinterpret_cast<uint16_t*>(block_row(block, row));
       convert.narrow_bf16(source, n, out);
-      if (n % 2 != 0) out[n] = 0;
+      std::fill(out + n, out + padded, uint16_t{0});
+      if (is_unit) lay_out_tiles(narrow, padded, block, row);
       continue;
     }
+    auto* wide = reinterpret_cast<float*>(block_row(block, row));
     if (x_kind == DType::bf16) {
       convert.narrow_bf16(source, n, narrow);
       convert.widen_bf16(narrow, n, wide);
@@ -101,8 +126,13 @@ void Pass::lay_out(const float* x, int64_t row) const {
     } else {
       std::copy_n(source, n, wide);
     }
-    if (n % 2 != 0) wide[n] = 0;
+    std::fill(wide + n, wide + padded, 0.0f);
   }
+}
+
+void Pass::lay_out_tiles(const uint16_t* x, int64_t count, int64_t block, int64_t row) const {
+  std::byte* out = block_row(block, row / kTileRows * kTileRows) + row % kTileRows * 64;
+  for (int64_t k = 0; k < count; k += kTileInputs, out += kTileBytes) std::memcpy(out, x + k, 64);
 }
 
 // sums [row_count, kPanel] += x rows times one panel, over the k blocks in order.
@@ -111,41 +141,39 @@ void Pass::multiply(int64_t first_row, int64_t row_count, int64_t panel, float* 
   const int64_t k_per_step = w.data().dtype() == DType::bf16 ? 2 : 1;
   for (int64_t k = 0; k < cols; k += kBlock) {
     const std::byte* weights = w.data().raw() + (panel * cols + k) * kPanel * element;
-    const int64_t steps = std::min(kBlock, cols - k) / k_per_step;
+    const int64_t inputs = std::min(kBlock, cols - k);
+    if (is_unit) {
+      kBf16TileUnit(
+          block_row(k / kBlock, first_row), row_count, weights, inputs / kTileInputs, sums);
+      continue;
+    }
     for (int64_t row = 0; row < row_count; row += tile_rows) {
       const int64_t height = std::min<int64_t>(tile_rows, row_count - row);
-      family.tile[height - 1](
-          block_row(k / kBlock, first_row + row), weights, steps, sums + row * kPanel);
+      family.tile[height - 1](block_row(k / kBlock, first_row + row),
+                              weights,
+                              inputs / k_per_step,
+                              sums + row * kPanel);
     }
   }
-}
-
-// Copies a panel's sums, with the bias, to their columns of y.
-void write_out(const float* sums,
-               int64_t row_count,
-               const float* bias,
-               int64_t columns,
-               float* y,
-               int64_t y_stride) {
-  for (int64_t row = 0; row < row_count; ++row, sums += kPanel, y += y_stride)
-    for (int64_t n = 0; n < columns; ++n) y[n] = bias != nullptr ? sums[n] + bias[n] : sums[n];
 }
 
 void run_job(
     const Pass& pass, int64_t first_row, Range panels, const float* bias, const Tensor& y) {
   alignas(64) float sums[kJobRows * kPanel];
   const int64_t row_count = std::min(kJobRows, pass.rows - first_row), n_size = pass.w.rows();
+  const bool is_far = y.bytes() >= kFarBytes;
   for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
-    std::fill_n(sums, row_count * kPanel, 0.0f);
+    std::fill_n(sums, pass.room_for(row_count) * kPanel, 0.0f);
     pass.multiply(first_row, row_count, panel, sums);
     const int64_t n = panel * kPanel;
-    write_out(sums,
-              row_count,
-              bias != nullptr ? bias + n : nullptr,
-              std::min(kPanel, n_size - n),
-              y.data<float>() + first_row * y.stride(0) + n,
-              y.stride(0));
+    for (int64_t row = 0; row < row_count; ++row)
+      pass.convert.put(sums + row * kPanel,
+                       bias != nullptr ? bias + n : nullptr,
+                       std::min(kPanel, n_size - n),
+                       y.data<float>() + (first_row + row) * y.stride(0) + n,
+                       is_far);
   }
+  if (is_far) _mm_sfence();
 }
 
 void PanelWeight::multiply(Ctx& ctx, const Tensor& x, const Tensor& bias, const Tensor& y) const {
@@ -159,10 +187,17 @@ void PanelWeight::multiply(Ctx& ctx, const Tensor& x, const Tensor& bias, const 
                                                             : tiles.f32;
   const int64_t count = x.dim(0), most = std::min(count, kPassRows),
                 blocks = ceil_div(cols_, kBlock);
-  const Tensor scratch = ctx.empty({blocks * most, is_dot ? kStrideBf16 : kStrideF32},
-                                   is_dot ? DType::bf16 : DType::f32);
+  Pass pass{*this,
+            row_kernels(ctx.isa),
+            family,
+            tiles.rows,
+            kind,
+            is_dot,
+            is_dot && has_tile_unit(ctx.isa),
+            nullptr};
+  const Tensor scratch = ctx.empty({blocks * pass.room_for(most), pass.stride_bytes()}, DType::u8);
   if (ctx.device.is_meta()) return;
-  Pass pass{*this, row_kernels(ctx.isa), family, tiles.rows, kind, is_dot, scratch.raw()};
+  pass.blocks = scratch.raw();
   const int64_t panels = ceil_div(rows_, kPanel),
                 panels_per_job = count > tiles.rows ? kJobPanels : 1;
   const int64_t groups = ceil_div(panels, panels_per_job);
@@ -173,15 +208,19 @@ void PanelWeight::multiply(Ctx& ctx, const Tensor& x, const Tensor& bias, const 
         pass.lay_out(x.data<float>() + (first + t) * x.stride(0), t);
     });
     const Tensor out = y.slice(0, first, first + pass.rows);
-    ctx.pool->parallel_for(
-        ceil_div(pass.rows, kJobRows) * groups, 1, [&](int64_t begin, int64_t end, int) {
-          for (int64_t job = begin; job < end; ++job) {
-            const int64_t group = job % groups;
-            const Range range{group * panels_per_job,
-                              std::min(panels, (group + 1) * panels_per_job)};
-            run_job(pass, job / groups * kJobRows, range, bias.data<float>(), out);
-          }
-        });
+    const int64_t chunks = ceil_div(pass.rows, kJobRows);
+    ctx.pool->parallel_for(chunks * groups, 1, [&](int64_t begin, int64_t end, int) {
+      std::optional<TileUnit> unit;
+      int64_t unit_rows = 0;
+      for (int64_t job = begin; job < end; ++job) {
+        // All rows of a panel after each other: it is then still near.
+        const int64_t group = job / chunks, row = job % chunks * kJobRows;
+        const int64_t height = std::min(kJobRows, pass.rows - row);
+        if (pass.is_unit && height != unit_rows) unit.emplace(unit_rows = height, kTileInputs / 2);
+        const Range range{group * panels_per_job, std::min(panels, (group + 1) * panels_per_job)};
+        run_job(pass, row, range, bias.data<float>(), out);
+      }
+    });
   }
 }
 
@@ -262,8 +301,11 @@ void pack_panel(const Rows& rows, const MatmulTiles& tiles, const PanelWeight& w
     from[i] = rows.row(first + i, buffer.data() + static_cast<size_t>(i) * width);
   const Tensor out = w.data().select(0, panel);
   if (out.dtype() == DType::f32) return tiles.turn(from, count, cols, out.raw());
-  (out.dtype() == DType::bf16 ? turn_bf16 : turn_f16)(
-      tiles, from, count, cols, out.data<uint16_t>());
+  auto* numbers = out.data<uint16_t>();
+  (out.dtype() == DType::bf16 ? turn_bf16 : turn_f16)(tiles, from, count, cols, numbers);
+  if (out.dtype() == DType::bf16)
+    std::fill(
+        numbers + (cols + 1) / 2 * 2 * kPanel, numbers + w.padded_cols() * kPanel, uint16_t{0});
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 // The inner kernels of the packed product and the layouts that they read.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <utility>
 
@@ -36,6 +37,14 @@ constexpr int kMostRows = 12;
 struct TileFamily {
   Tile tile[kMostRows];
 };
+
+// For the tile unit x lies in tiles of 16 rows by 32 inputs, one after the other in order of k: a
+// block of 16 rows is kTiledRowBytes * 16 bytes.
+constexpr int64_t kTiledRowBytes = kBlock * 2;
+// results [rows, kPanel] += x w over `tiles` times 32 inputs, on a thread that has a TileUnit. Up
+// to 32 rows of x are read and of results written to where there are more than 16.
+using TileUnitProduct =
+    void (*)(const std::byte* x, int64_t rows, const void* w, int64_t tiles, float* results);
 
 struct MatmulTiles {
   const char* name;

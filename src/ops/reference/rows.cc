@@ -108,6 +108,10 @@ void widen_e4m3(const uint8_t* x, float scale, int64_t n, float* y) {
   for (int64_t i = 0; i < n; ++i) y[i] = e4m3_to_float(x[i]) * scale;
 }
 
+void put(const float* x, const float* bias, int64_t n, float* y, bool) {
+  for (int64_t i = 0; i < n; ++i) y[i] = bias != nullptr ? x[i] + bias[i] : x[i];
+}
+
 constexpr RowKernels kTable{
     .rms_norm = rms_norm,
     .layer_norm = layer_norm,
@@ -129,6 +133,7 @@ constexpr RowKernels kTable{
     .widen_e4m3 = widen_e4m3,
     .mish = map<mish_of>,
     .elu = map<elu_of>,
+    .put = put,
     .snake = snake,
 };
 

@@ -1,0 +1,355 @@
+// SPDX-License-Identifier: Apache-2.0
+// Codes times int8 or bf16 by the tile unit. Codes of one chunk of inputs are decoded to tiles in
+// the nearest cache once, for all rows. Two tiles of rows meet two of columns (up to 16 rows: one
+// meets four), so that each is used twice. While the unit works at one group, the vector units
+// scale the sums of the group before: its products take as long as those sums take to be scaled.
+//
+// Integer sums are exact, and scales come in as in codes_dot.inc: a row has the bits that
+// avx512_vnni gives it. Where codes lie off the centre 0, they are centred as they are decoded.
+#include <algorithm>
+#include <type_traits>
+
+#include "ops/cpu/codes.h"
+#include "ops/cpu/intrinsics.h"
+#include "ops/cpu/tile_unit.h"
+
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx512vnni,avx2,fma,f16c")
+
+namespace quern::ops::cpu {
+namespace {
+
+#include "ops/cpu/codes_pairs.inc"
+
+constexpr int64_t kChunkBytes = 1 << 14;  // of decoded codes
+
+struct Int8 {
+  using Element = int8_t;
+  static constexpr int64_t kStepRows = 2;  // rows of a tile of columns that a step gives
+
+  template <int c, int a, int b>
+  static void add() {
+    tile::add_int8<c, a, b>();
+  }
+  // Sums of one row, after `start`.
+  static __m512 sums(const std::byte* row) { return _mm512_cvtepi32_ps(_mm512_load_si512(row)); }
+  static __m512 sums(const std::byte* row, __m512i start) {
+    return _mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_load_si512(row), start));
+  }
+};
+
+struct Bf16 {
+  using Element = uint16_t;
+  static constexpr int64_t kStepRows = 4;
+
+  template <int c, int a, int b>
+  static void add() {
+    tile::add_bf16<c, a, b>();
+  }
+  static __m512 sums(const std::byte* row) { return _mm512_load_ps(row); }
+};
+
+inline __m512i lanes_at(const std::byte* p) {
+  return _mm512_loadu_si512(p);
+}
+inline void put(std::byte* rows, int i, __m512i x) {
+  _mm512_store_si512(rows + 64 * i, x);
+}
+
+// One step of 16 columns as rows of a tile.
+template <typename Inputs, CodeKind kind>
+struct StepDecoder;
+
+template <>
+struct StepDecoder<Int8, CodeKind::bits4> {
+  explicit StepDecoder(const CodePanel& w)
+      : centre(_mm512_set1_epi8(static_cast<char>(w.centre))) {}
+  void operator()(const std::byte* codes, std::byte* rows) const {
+    const __m512i lanes = lanes_at(codes), nibble = _mm512_set1_epi8(15);
+    put(rows, 0, _mm512_sub_epi8(_mm512_and_si512(lanes, nibble), centre));
+    put(rows, 1, _mm512_sub_epi8(_mm512_and_si512(_mm512_srli_epi16(lanes, 4), nibble), centre));
+  }
+  const __m512i centre;
+};
+
+template <>
+struct StepDecoder<Int8, CodeKind::bits8> {
+  explicit StepDecoder(const CodePanel&) {}
+  void operator()(const std::byte* codes, std::byte* rows) const {
+    const __m512i top = _mm512_set1_epi8(-128);
+    put(rows, 0, _mm512_xor_si512(lanes_at(codes), top));
+    put(rows, 1, _mm512_xor_si512(lanes_at(codes + kCodePanel * 4), top));
+  }
+};
+
+template <CodeKind kind>
+struct StepDecoder<Bf16, kind> : PairDecoder<kind> {
+  using PairDecoder<kind>::PairDecoder;
+  void operator()(const std::byte* codes, std::byte* rows) const {
+    const __m512i lanes = lanes_at(codes);
+    const __m512i more = kind == CodeKind::bits4 ? lanes : lanes_at(codes + kCodePanel * 4);
+    put(rows, 0, this->template pair<0>(lanes));
+    put(rows, 1, this->template pair<1>(lanes));
+    put(rows, 2, this->template pair<2>(more));
+    put(rows, 3, this->template pair<3>(more));
+  }
+};
+
+template <typename Inputs>
+constexpr int64_t kRows16 = kTileRows* kRowBytes<typename Inputs::Element>;
+
+// Some groups of a panel, 16 C columns of them from `first` on.
+struct Chunk {
+  int64_t tile_steps, group_tiles;  // steps in a tile, tiles in a group
+  int64_t first = 0, first_group = 0, groups = 0;
+
+  int64_t tiles() const { return groups * group_tiles; }
+};
+
+// The tiles of a chunk: those of C times 16 columns beside each other, from input to input.
+template <typename Inputs, CodeKind kind, int C>
+void decode(const CodePanel& w, const Chunk& chunk, std::byte* out) {
+  constexpr int64_t kStepBytes = kCodePanel * (kind == CodeKind::bits4 ? 4 : 8);
+  const StepDecoder<Inputs, kind> decode_step(w);
+  const std::byte* codes = w.codes + chunk.first_group * w.steps * kStepBytes + chunk.first * 4;
+  for (int64_t t = 0; t < chunk.tiles(); ++t, out += C * kTileBytes)
+    for (int64_t s = 0; s < chunk.tile_steps; ++s, codes += kStepBytes)
+#pragma GCC unroll 4
+      for (int c = 0; c < C; ++c)
+        decode_step(codes + c * 64, out + c * kTileBytes + s * Inputs::kStepRows * 64);
+}
+
+// Asks memory for the block that comes next, a share with each group of each row: its codes and
+// what lies before them.
+struct Ahead {
+  const std::byte* at;
+  int64_t share;
+
+  void fetch() {
+    for (const std::byte* end = at + share; at < end; at += 64)
+      _mm_prefetch(reinterpret_cast<const char*>(at), _MM_HINT_T1);
+  }
+};
+
+// Sums of one group for R x 16 rows, as the tile unit left them, and where they go.
+struct Done {
+  std::byte* tiles;  // [R][C]
+  const float *row_scales = nullptr,
+              *row_sums = nullptr;                    // s_x and sum_x; null: nothing is done yet
+  const float *scales = nullptr, *offsets = nullptr;  // of the first column
+  float* sums = nullptr;
+};
+
+template <int n>
+[[gnu::always_inline]] inline void repeat(const auto& run) {
+  [&]<int... i>(std::integer_sequence<int, i...>) __attribute__((always_inline)) {
+    (run(std::integral_constant<int, i>{}), ...);
+  }
+  (std::make_integer_sequence<int, n>{});
+}
+
+// What the sums of a group are scaled with, for 16 C columns.
+template <typename Inputs, int C, bool has_offsets, bool has_start>
+struct Scales {
+  Scales(const Done& done, float centre) {
+#pragma GCC unroll 4
+    for (int c = 0; c < C; ++c) {
+      scale[c] = _mm512_loadu_ps(done.scales + c * 16);
+      if constexpr (has_offsets) offset[c] = _mm512_loadu_ps(done.offsets + c * 16);
+    }
+    if constexpr (has_start) off_centre = _mm512_set1_ps(128 - centre);
+  }
+
+  // Adds row r to its results.
+  [[gnu::always_inline]] void add(const Done& done, int64_t r) const {
+    const std::byte* row = done.tiles + r / kTileRows * C * kTileBytes + r % kTileRows * 64;
+    float* out = done.sums + r * 16 * C;
+    const __m512 by = _mm512_set1_ps(done.row_scales[r]);
+    __m512 sum = {};
+    if constexpr (has_offsets || has_start) sum = _mm512_set1_ps(done.row_sums[r]);
+#pragma GCC unroll 4
+    for (int c = 0; c < C; ++c, row += kTileBytes, out += 16) {
+      __m512 part;
+      if constexpr (has_start)
+        part = _mm512_mul_ps(Inputs::sums(row, _mm512_cvtps_epi32(_mm512_mul_ps(sum, off_centre))),
+                             scale[c]);
+      else
+        part = _mm512_mul_ps(Inputs::sums(row), scale[c]);
+      if constexpr (has_offsets) part = _mm512_fmadd_ps(sum, offset[c], part);
+      _mm512_storeu_ps(out, _mm512_fmadd_ps(by, part, _mm512_loadu_ps(out)));
+    }
+  }
+
+  __m512 scale[C], offset[C], off_centre;
+};
+
+// All rows, if there is anything.
+template <typename Inputs, int C, bool has_offsets, bool has_start>
+[[gnu::noinline]] void scale_rows(Done done, float centre, int64_t rows) {
+  if (done.row_scales == nullptr) return;
+  const Scales<Inputs, C, has_offsets, has_start> scales(done, centre);
+  for (int64_t row = 0; row < rows; ++row) scales.add(done, row);
+}
+
+// sums c += inputs a times columns b. With the first tile of a group the sums of the group before
+// go out, each just before the unit needs its register: the unit then never waits, neither for a
+// product to end nor for a register.
+template <typename Inputs, bool is_first, int c, int a, int b>
+inline void add(std::byte* before) {
+  if constexpr (is_first) {
+    tile::store<c>(before + c * kTileBytes);
+    tile::clear<c>();
+  }
+  Inputs::template add<c, a, b>();
+}
+
+// One tile of inputs of R x 16 rows times those of the columns at w. Rows of x are `row_bytes`
+// long, and 16 of them kRows16 bytes behind the 16 before. `between` is called behind each of the
+// four products, with its number: what it does runs beside the next.
+template <typename Inputs, int R, bool is_first, typename Between>
+[[gnu::always_inline]] inline void multiply_tile(const std::byte* x,
+                                                 int64_t row_bytes,
+                                                 const std::byte* w,
+                                                 std::byte* before,
+                                                 const Between& between) {
+  tile::load<4>(x, row_bytes);
+  if constexpr (R == 2) {
+    tile::load<6>(w, 64);
+    add<Inputs, is_first, 0, 4, 6>(before);
+    between(std::integral_constant<int, 0>{});
+    tile::load<7>(w + kTileBytes, 64);
+    add<Inputs, is_first, 1, 4, 7>(before);
+    between(std::integral_constant<int, 1>{});
+    tile::load<5>(x + kRows16<Inputs>, row_bytes);
+    add<Inputs, is_first, 2, 5, 6>(before);
+    between(std::integral_constant<int, 2>{});
+    add<Inputs, is_first, 3, 5, 7>(before);
+    between(std::integral_constant<int, 3>{});
+  } else {
+    tile::load<5>(w, 64);
+    add<Inputs, is_first, 0, 4, 5>(before);
+    tile::load<6>(w + kTileBytes, 64);
+    add<Inputs, is_first, 1, 4, 6>(before);
+    tile::load<7>(w + 2 * kTileBytes, 64);
+    add<Inputs, is_first, 2, 4, 7>(before);
+    tile::load<5>(w + 3 * kTileBytes, 64);
+    add<Inputs, is_first, 3, 4, 5>(before);
+    between(std::integral_constant<int, 3>{});
+  }
+}
+
+inline void store_sums(std::byte* to) {
+  tile::store<0>(to);
+  tile::store<1>(to + kTileBytes);
+  tile::store<2>(to + 2 * kTileBytes);
+  tile::store<3>(to + 3 * kTileBytes);
+}
+
+// All rows over one chunk, whose groups are T tiles wide. While the unit multiplies group g, the
+// sums of g - 1 are stored, and those of g - 2 scaled, some rows behind each product.
+template <typename Inputs, int R, int C, int T, bool has_offsets, bool has_start>
+void multiply_chunk(const TiledRows& x,
+                    int64_t row_count,
+                    const CodePanel& w,
+                    const Chunk& chunk,
+                    const std::byte* tiles,
+                    Ahead& ahead,
+                    float* sums) {
+  constexpr int64_t kRows = R * kTileRows;
+  const int64_t row_bytes =
+      chunk.tile_steps * kCodeStep * static_cast<int64_t>(sizeof(typename Inputs::Element));
+  alignas(64) std::byte results[2][4 * kTileBytes];
+  Done multiplied{.tiles = results[0]}, stored{.tiles = results[1]};
+  constexpr int kPiece = R == 2 ? kRows / (4 * T) : 0;
+  const auto piece = [&](auto number) __attribute__((always_inline)) {
+    if (kPiece == 0 || stored.row_scales == nullptr) return;
+    const Scales<Inputs, C, has_offsets, has_start> scales(stored, w.centre);
+    repeat<kPiece>([&](auto row) __attribute__((always_inline)) {
+      scales.add(stored, number * kPiece + row);
+    });
+  };
+  for (int64_t row = 0; row < row_count; row += kRows) {
+    const std::byte* inputs =
+        x.data + row / kTileRows * kRows16<Inputs> + chunk.first_group * T * kTileRows * row_bytes;
+    const std::byte* columns = tiles;
+    for (int64_t g = chunk.first_group; g < chunk.first_group + chunk.groups; ++g) {
+      ahead.fetch();
+      repeat<T>([&](auto t) __attribute__((always_inline)) {
+        multiply_tile<Inputs, R, t == 0>(
+            inputs,
+            row_bytes,
+            columns,
+            multiplied.tiles,
+            [&](auto product) __attribute__((always_inline)) {
+              piece(std::integral_constant<int, 4 * t + product>{});
+            });
+        inputs += kTileRows * row_bytes, columns += C * kTileBytes;
+      });
+      if (R == 1) scale_rows<Inputs, C, has_offsets, has_start>(stored, w.centre, row_count);
+      std::swap(multiplied, stored);
+      multiplied.row_scales = x.scales + g * x.group_stride + row;
+      multiplied.row_sums = x.sums + g * x.group_stride + row;
+      multiplied.scales = w.scales + g * kCodePanel + chunk.first;
+      multiplied.offsets = has_offsets ? w.offsets + g * kCodePanel + chunk.first : nullptr;
+      multiplied.sums = sums + row * kCodePanel + chunk.first * kRows;
+    }
+  }
+  scale_rows<Inputs, C, has_offsets, has_start>(stored, w.centre, R == 1 ? row_count : kRows);
+  store_sums(multiplied.tiles);
+  scale_rows<Inputs, C, has_offsets, has_start>(multiplied, w.centre, R == 1 ? row_count : kRows);
+}
+
+template <typename Inputs, CodeKind kind, int R, bool has_offsets, bool has_start>
+void multiply_columns(const TiledRows& x, int64_t rows, const CodePanel& w, float* sums) {
+  constexpr int C = R == 2 ? 2 : 4;
+  alignas(64) std::byte tiles[kChunkBytes];
+  const int64_t tile_steps = steps_in_tile(w.steps, sizeof(typename Inputs::Element));
+  Chunk chunk{tile_steps, w.steps / tile_steps};
+  const int64_t most = kChunkBytes / (C * kTileBytes * chunk.group_tiles);
+  constexpr int64_t kHeader = 4096;
+  const int64_t block = w.groups * w.steps * kCodePanel * (kind == CodeKind::bits4 ? 4 : 8);
+  const int64_t shares = kCodePanel / (16 * C) * w.groups * ((rows + 16 * R - 1) / (16 * R));
+  Ahead ahead{w.codes + block, ((block + kHeader) / shares + 63) / 64 * 64};
+  for (chunk.first = 0; chunk.first < kCodePanel; chunk.first += 16 * C)
+    for (chunk.first_group = 0; chunk.first_group < w.groups; chunk.first_group += most) {
+      chunk.groups = std::min(most, w.groups - chunk.first_group);
+      decode<Inputs, kind, C>(w, chunk, tiles);
+      const auto run =
+          chunk.group_tiles == 1   ? multiply_chunk<Inputs, R, C, 1, has_offsets, has_start>
+          : chunk.group_tiles == 2 ? multiply_chunk<Inputs, R, C, 2, has_offsets, has_start>
+                                   : multiply_chunk<Inputs, R, C, 4, has_offsets, has_start>;
+      run(x, rows, w, chunk, tiles, ahead, sums);
+    }
+}
+
+template <typename Inputs, CodeKind kind, bool has_offsets, bool has_start>
+void multiply_rows(const TiledRows& x, int64_t rows, const CodePanel& w, float* sums) {
+  const auto run = rows <= kTileRows ? multiply_columns<Inputs, kind, 1, has_offsets, has_start>
+                                     : multiply_columns<Inputs, kind, 2, has_offsets, has_start>;
+  run(x, rows, w, sums);
+}
+
+template <typename Inputs, CodeKind kind>
+void multiply(const TiledRows& x, int64_t rows, const CodePanel& w, float* sums) {
+  constexpr bool kMayStart = std::is_same_v<Inputs, Int8> && kind == CodeKind::bits8;
+  const bool has_start = kMayStart && w.centre != 128;
+  const auto run = w.offsets == nullptr ? (has_start ? multiply_rows<Inputs, kind, false, kMayStart>
+                                                     : multiply_rows<Inputs, kind, false, false>)
+                                        : (has_start ? multiply_rows<Inputs, kind, true, kMayStart>
+                                                     : multiply_rows<Inputs, kind, true, false>);
+  run(x, rows, w, sums);
+}
+
+}  // namespace
+
+const CodeFamily kCodesInt8Amx = {
+    .name = "amx",
+    .rows = 256,
+    .zero8 = 128,
+    .tile_unit = {multiply<Int8, CodeKind::bits4>, multiply<Int8, CodeKind::bits8>, nullptr}};
+const CodeFamily kCodesBf16Amx = {.name = "amx",
+                                  .rows = 256,
+                                  .tile_unit = {multiply<Bf16, CodeKind::bits4>,
+                                                multiply<Bf16, CodeKind::bits8>,
+                                                multiply<Bf16, CodeKind::e4m3>}};
+
+}  // namespace quern::ops::cpu
