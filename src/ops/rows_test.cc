@@ -329,6 +329,25 @@ TEST(Rows, EmbeddingWidensEveryKind) {
   }
 }
 
+TEST(Rows, ResultsArePutNearAndFar) {
+  for (const Isa isa : all_tiers())
+    for (const int64_t width : kWidths) {
+      const Tensor x = random_tensor({width}, 1), bias = random_tensor({width}, 2);
+      const Tensor near = Tensor::zeros({width}, DType::f32),
+                   far = Tensor::zeros({width + 16}, DType::f32);
+      const auto put = row_kernels(isa).put;
+      put(x.data<float>(), bias.data<float>(), width, near.data<float>(), false);
+      put(x.data<float>(), nullptr, width, far.data<float>(), true);
+      for (int64_t i = 0; i < width; ++i) {
+        ASSERT_EQ(near.data<float>()[i], x.data<float>()[i] + bias.data<float>()[i])
+            << label(isa, width);
+        ASSERT_EQ(far.data<float>()[i], x.data<float>()[i]) << label(isa, width);
+      }
+      for (int64_t i = 0; i < 16; ++i)
+        ASSERT_EQ(far.data<float>()[width + i], 0) << label(isa, width);
+    }
+}
+
 TEST(Rows, EmptyInputs) {
   for (const Isa isa : all_tiers()) {
     Machine m(isa);
