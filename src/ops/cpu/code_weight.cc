@@ -43,8 +43,8 @@ bool fits_tile_unit(const CodeSpec& spec, int64_t element) {
   return spec.input_groups == 1 && tile * kCodeStep * element >= 32 && (tiles <= 2 || tiles == 4);
 }
 
-// How a product of so many rows is computed on a tier. With floats their number makes no
-// difference: a row must meet the same kernels in every company.
+// How a product of so many rows is computed on a tier: whatever their number, a row has the same
+// bits.
 struct Plan {
   CodeMode mode;
   const CodeFamily* family;
@@ -55,9 +55,11 @@ struct Plan {
     const bool has_tiles = isa >= Isa::amx;
     if (activation == Activation::int8 && spec.takes_int8()) {
       mode = CodeMode::int8;
-      family = isa < Isa::avx512_vnni                                          ? &kCodesInt8Avx2
-               : has_tiles && rows >= kTileUnitRows && fits_tile_unit(spec, 1) ? &kCodesInt8Amx
-                                                                               : &kCodesInt8Vnni;
+      family = isa < Isa::avx512_vnni    ? &kCodesInt8Avx2
+               : !has_tiles              ? &kCodesInt8Vnni
+               : rows < kTileUnitRows    ? &kCodesInt8VnniAhead
+               : fits_tile_unit(spec, 1) ? &kCodesInt8Amx
+                                         : &kCodesInt8Vnni;
     } else if (x == DType::bf16 && isa >= Isa::avx512_bf16) {
       mode = CodeMode::bf16_dot;
       family = has_tiles && fits_tile_unit(spec, 2) ? &kCodesBf16Amx : &kCodesBf16;

@@ -126,8 +126,8 @@ struct CodeRowKernels {
   float (*sum)(const float* x, int64_t n);
 };
 
-extern const CodeFamily kCodesInt8Avx2, kCodesInt8Vnni, kCodesInt8Amx, kCodesF32Avx2,
-    kCodesF32Avx512, kCodesBf16, kCodesBf16Amx;
+extern const CodeFamily kCodesInt8Avx2, kCodesInt8Vnni, kCodesInt8VnniAhead, kCodesInt8Amx,
+    kCodesF32Avx2, kCodesF32Avx512, kCodesBf16, kCodesBf16Amx;
 extern const CodeRowKernels kCodeRowsAvx2, kCodeRowsAvx512;
 
 }  // namespace quern::ops::cpu

@@ -112,10 +112,12 @@ void decode(const CodePanel& w, const Chunk& chunk, std::byte* out) {
   const StepDecoder<Inputs, kind> decode_step(w);
   const std::byte* codes = w.codes + chunk.first_group * w.steps * kStepBytes + chunk.first * 4;
   for (int64_t t = 0; t < chunk.tiles(); ++t, out += C * kTileBytes)
-    for (int64_t s = 0; s < chunk.tile_steps; ++s, codes += kStepBytes)
+    for (int64_t s = 0; s < chunk.tile_steps; ++s, codes += kStepBytes) {
+      if constexpr (C == 4) ask_ahead<kStepBytes>(codes);  // few rows: a stream
 #pragma GCC unroll 4
       for (int c = 0; c < C; ++c)
         decode_step(codes + c * 64, out + c * kTileBytes + s * Inputs::kStepRows * 64);
+    }
 }
 
 // Asks memory for the block that comes next, a share with each group of each row: its codes and
@@ -272,7 +274,7 @@ void multiply_chunk(const TiledRows& x,
         x.data + row / kTileRows * kRows16<Inputs> + chunk.first_group * T * kTileRows * row_bytes;
     const std::byte* columns = tiles;
     for (int64_t g = chunk.first_group; g < chunk.first_group + chunk.groups; ++g) {
-      ahead.fetch();
+      if constexpr (R == 2) ahead.fetch();
       repeat<T>([&](auto t) __attribute__((always_inline)) {
         multiply_tile<Inputs, R, t == 0>(
             inputs,

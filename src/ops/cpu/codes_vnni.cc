@@ -72,17 +72,18 @@ struct Decoder {
   const __m512i nibble = _mm512_set1_epi8(15);
 };
 
-template <int... r>
+template <bool asks, int... r>
 constexpr CodeFamily family(std::integer_sequence<int, r...>) {
   return {.name = "avx512_vnni",
-          .rows = kRows,
-          .bits4 = {tile<CodeKind::bits4, r + 1>...},
-          .bits8 = {tile<CodeKind::bits8, r + 1>...},
+          .rows = sizeof...(r),
+          .bits4 = {tile<CodeKind::bits4, r + 1, asks>...},
+          .bits8 = {tile<CodeKind::bits8, r + 1, asks>...},
           .e4m3 = {}};
 }
 
 }  // namespace
 
-const CodeFamily kCodesInt8Vnni = family(std::make_integer_sequence<int, kRows>{});
+const CodeFamily kCodesInt8Vnni = family<false>(std::make_integer_sequence<int, kRows>{});
+const CodeFamily kCodesInt8VnniAhead = family<true>(std::make_integer_sequence<int, 6>{});
 
 }  // namespace quern::ops::cpu

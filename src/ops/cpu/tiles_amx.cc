@@ -52,6 +52,7 @@ inline void multiply(std::byte* before) {
 
 template <int R, bool is_first>
 inline void multiply_tile(const std::byte* x, const std::byte* w, std::byte* before) {
+  if constexpr (R == 1) ask_ahead<kTileInputs / 2 * kLine>(w);  // few rows: a stream
   tile::load<4>(x, 64);
   tile::load<6>(w, kLine);
   multiply<is_first, 0, 4, 6>(before);
@@ -96,7 +97,7 @@ void multiply_rows(
     for (int64_t row = 0; row < rows; row += kRows, ahead += share) {
       const std::byte* inputs = x + row * kTiledRowBytes + first * kTileBytes;
       const std::byte* columns = chunk;
-      fetch(ahead, share);
+      if (R == 2) fetch(ahead, share);
       multiply_tile<R, true>(inputs, columns, sums);
       for (int64_t t = 1; t < count; ++t) {
         multiply_tile<R, false>(inputs += kTileBytes, columns += kTileLines, nullptr);
