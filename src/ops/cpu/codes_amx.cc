@@ -149,16 +149,19 @@ template <int n>
   (std::make_integer_sequence<int, n>{});
 }
 
+// Scales alone; offsets too; and codes that are not centred, whose sums start at what that makes.
+enum class Scaling { plain, offset, off_centre };
+
 // What the sums of a group are scaled with, for 16 C columns.
-template <typename Inputs, int C, bool has_offsets, bool has_start>
+template <typename Inputs, int C, Scaling scaling>
 struct Scales {
   Scales(const Done& done, float centre) {
 #pragma GCC unroll 4
     for (int c = 0; c < C; ++c) {
       scale[c] = _mm512_loadu_ps(done.scales + c * 16);
-      if constexpr (has_offsets) offset[c] = _mm512_loadu_ps(done.offsets + c * 16);
+      if constexpr (scaling != Scaling::plain) offset[c] = _mm512_loadu_ps(done.offsets + c * 16);
     }
-    if constexpr (has_start) off_centre = _mm512_set1_ps(128 - centre);
+    if constexpr (scaling == Scaling::off_centre) off_centre = _mm512_set1_ps(128 - centre);
   }
 
   // Adds row r to its results.
@@ -167,16 +170,16 @@ struct Scales {
     float* out = done.sums + r * 16 * C;
     const __m512 by = _mm512_set1_ps(done.row_scales[r]);
     __m512 sum = {};
-    if constexpr (has_offsets || has_start) sum = _mm512_set1_ps(done.row_sums[r]);
+    if constexpr (scaling != Scaling::plain) sum = _mm512_set1_ps(done.row_sums[r]);
 #pragma GCC unroll 4
     for (int c = 0; c < C; ++c, row += kTileBytes, out += 16) {
       __m512 part;
-      if constexpr (has_start)
+      if constexpr (scaling == Scaling::off_centre)
         part = _mm512_mul_ps(Inputs::sums(row, _mm512_cvtps_epi32(_mm512_mul_ps(sum, off_centre))),
                              scale[c]);
       else
         part = _mm512_mul_ps(Inputs::sums(row), scale[c]);
-      if constexpr (has_offsets) part = _mm512_fmadd_ps(sum, offset[c], part);
+      if constexpr (scaling != Scaling::plain) part = _mm512_fmadd_ps(sum, offset[c], part);
       _mm512_storeu_ps(out, _mm512_fmadd_ps(by, part, _mm512_loadu_ps(out)));
     }
   }
@@ -185,10 +188,10 @@ struct Scales {
 };
 
 // All rows, if there is anything.
-template <typename Inputs, int C, bool has_offsets, bool has_start>
+template <typename Inputs, int C, Scaling scaling>
 [[gnu::noinline]] void scale_rows(Done done, float centre, int64_t rows) {
   if (done.row_scales == nullptr) return;
-  const Scales<Inputs, C, has_offsets, has_start> scales(done, centre);
+  const Scales<Inputs, C, scaling> scales(done, centre);
   for (int64_t row = 0; row < rows; ++row) scales.add(done, row);
 }
 
@@ -248,7 +251,7 @@ inline void store_sums(std::byte* to) {
 
 // All rows over one chunk, whose groups are T tiles wide. While the unit multiplies group g, the
 // sums of g - 1 are stored, and those of g - 2 scaled, some rows behind each product.
-template <typename Inputs, int R, int C, int T, bool has_offsets, bool has_start>
+template <typename Inputs, int R, int C, int T, Scaling scaling>
 void multiply_chunk(const TiledRows& x,
                     int64_t row_count,
                     const CodePanel& w,
@@ -264,7 +267,7 @@ void multiply_chunk(const TiledRows& x,
   constexpr int kPiece = R == 2 ? kRows / (4 * T) : 0;
   const auto piece = [&](auto number) __attribute__((always_inline)) {
     if (kPiece == 0 || stored.row_scales == nullptr) return;
-    const Scales<Inputs, C, has_offsets, has_start> scales(stored, w.centre);
+    const Scales<Inputs, C, scaling> scales(stored, w.centre);
     repeat<kPiece>([&](auto row) __attribute__((always_inline)) {
       scales.add(stored, number * kPiece + row);
     });
@@ -286,21 +289,22 @@ void multiply_chunk(const TiledRows& x,
             });
         inputs += kTileRows * row_bytes, columns += C * kTileBytes;
       });
-      if (R == 1) scale_rows<Inputs, C, has_offsets, has_start>(stored, w.centre, row_count);
+      if (R == 1) scale_rows<Inputs, C, scaling>(stored, w.centre, row_count);
       std::swap(multiplied, stored);
       multiplied.row_scales = x.scales + g * x.group_stride + row;
       multiplied.row_sums = x.sums + g * x.group_stride + row;
       multiplied.scales = w.scales + g * kCodePanel + chunk.first;
-      multiplied.offsets = has_offsets ? w.offsets + g * kCodePanel + chunk.first : nullptr;
+      multiplied.offsets =
+          scaling != Scaling::plain ? w.offsets + g * kCodePanel + chunk.first : nullptr;
       multiplied.sums = sums + row * kCodePanel + chunk.first * kRows;
     }
   }
-  scale_rows<Inputs, C, has_offsets, has_start>(stored, w.centre, R == 1 ? row_count : kRows);
+  scale_rows<Inputs, C, scaling>(stored, w.centre, R == 1 ? row_count : kRows);
   store_sums(multiplied.tiles);
-  scale_rows<Inputs, C, has_offsets, has_start>(multiplied, w.centre, R == 1 ? row_count : kRows);
+  scale_rows<Inputs, C, scaling>(multiplied, w.centre, R == 1 ? row_count : kRows);
 }
 
-template <typename Inputs, CodeKind kind, int R, bool has_offsets, bool has_start>
+template <typename Inputs, CodeKind kind, int R, Scaling scaling>
 void multiply_columns(const TiledRows& x, int64_t rows, const CodePanel& w, float* sums) {
   constexpr int C = R == 2 ? 2 : 4;
   alignas(64) std::byte tiles[kChunkBytes];
@@ -315,29 +319,32 @@ void multiply_columns(const TiledRows& x, int64_t rows, const CodePanel& w, floa
     for (chunk.first_group = 0; chunk.first_group < w.groups; chunk.first_group += most) {
       chunk.groups = std::min(most, w.groups - chunk.first_group);
       decode<Inputs, kind, C>(w, chunk, tiles);
-      const auto run =
-          chunk.group_tiles == 1   ? multiply_chunk<Inputs, R, C, 1, has_offsets, has_start>
-          : chunk.group_tiles == 2 ? multiply_chunk<Inputs, R, C, 2, has_offsets, has_start>
-                                   : multiply_chunk<Inputs, R, C, 4, has_offsets, has_start>;
+      auto run = multiply_chunk<Inputs, R, C, 1, scaling>;
+      if (chunk.group_tiles == 2) run = multiply_chunk<Inputs, R, C, 2, scaling>;
+      if constexpr (std::is_same_v<Inputs, Bf16>)  // of int8, 128 inputs are two tiles
+        if (chunk.group_tiles == 4) run = multiply_chunk<Inputs, R, C, 4, scaling>;
       run(x, rows, w, chunk, tiles, ahead, sums);
     }
 }
 
-template <typename Inputs, CodeKind kind, bool has_offsets, bool has_start>
+template <typename Inputs, CodeKind kind, Scaling scaling>
 void multiply_rows(const TiledRows& x, int64_t rows, const CodePanel& w, float* sums) {
-  const auto run = rows <= kTileRows ? multiply_columns<Inputs, kind, 1, has_offsets, has_start>
-                                     : multiply_columns<Inputs, kind, 2, has_offsets, has_start>;
+  const auto run = rows <= kTileRows ? multiply_columns<Inputs, kind, 1, scaling>
+                                     : multiply_columns<Inputs, kind, 2, scaling>;
   run(x, rows, w, sums);
 }
 
 template <typename Inputs, CodeKind kind>
 void multiply(const TiledRows& x, int64_t rows, const CodePanel& w, float* sums) {
-  constexpr bool kMayStart = std::is_same_v<Inputs, Int8> && kind == CodeKind::bits8;
-  const bool has_start = kMayStart && w.centre != 128;
-  const auto run = w.offsets == nullptr ? (has_start ? multiply_rows<Inputs, kind, false, kMayStart>
-                                                     : multiply_rows<Inputs, kind, false, false>)
-                                        : (has_start ? multiply_rows<Inputs, kind, true, kMayStart>
-                                                     : multiply_rows<Inputs, kind, true, false>);
+  if constexpr (std::is_same_v<Inputs, Int8> && kind == CodeKind::bits8)
+    if (w.centre != 128) {
+      static constexpr float kNone[kMostGroups * kCodePanel] = {};
+      CodePanel off = w;
+      if (off.offsets == nullptr) off.offsets = kNone;
+      return multiply_rows<Inputs, kind, Scaling::off_centre>(x, rows, off, sums);
+    }
+  const auto run = w.offsets == nullptr ? multiply_rows<Inputs, kind, Scaling::plain>
+                                        : multiply_rows<Inputs, kind, Scaling::offset>;
   run(x, rows, w, sums);
 }
 
