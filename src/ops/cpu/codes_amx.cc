@@ -268,9 +268,8 @@ void multiply_chunk(const TiledRows& x,
   const auto piece = [&](auto number) __attribute__((always_inline)) {
     if (kPiece == 0 || stored.row_scales == nullptr) return;
     const Scales<Inputs, C, scaling> scales(stored, w.centre);
-    repeat<kPiece>([&](auto row) __attribute__((always_inline)) {
-      scales.add(stored, number * kPiece + row);
-    });
+#pragma GCC unroll 8
+    for (int row = 0; row < kPiece; ++row) scales.add(stored, number * kPiece + row);
   };
   for (int64_t row = 0; row < row_count; row += kRows) {
     const std::byte* inputs =
