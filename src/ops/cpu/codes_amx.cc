@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Codes times int8 or bf16 by the tile unit. Codes of one chunk of inputs are decoded to tiles in
 // the nearest cache once, for all rows. Two tiles of rows meet two of columns (up to 16 rows: one
-// meets four), so that each is used twice. While the unit works at one group, the vector units
-// scale the sums of the group before: its products take as long as those sums take to be scaled.
+// meets four), so that each is used twice. Between groups the unit's sums pass through memory to be
+// scaled, which takes the vector units about as long as a group's products take; so they are at it
+// while the unit works at later groups.
 //
 // Integer sums are exact, and scales come in as in codes_dot.inc: a row has the bits that
-// avx512_vnni gives it. Where codes lie off the centre 0, they are centred as they are decoded.
+// avx512_vnni gives it. Codes are centred as they are decoded: those of 8 bits about 128, the
+// others about their 0.
 #include <algorithm>
 #include <type_traits>
 
