@@ -278,8 +278,8 @@ class Target:
     def __init__(self, binary, model, flags):
         self.log = open(ROOT / "build/abuse.log", "w+")
         # The address sanitizer keeps freed memory aside, 256 MiB of it unless told: that would pass for a leak below.
-        environment = {**os.environ, "ASAN_OPTIONS": "detect_leaks=1:exitcode=99:quarantine_size_mb=16", "TSAN_OPTIONS": "exitcode=99",
-                       "UBSAN_OPTIONS": "print_stacktrace=1"}
+        environment = {**os.environ, "ASAN_OPTIONS": "detect_leaks=1:exitcode=99:quarantine_size_mb=16",
+                       "TSAN_OPTIONS": f"exitcode=99:suppressions={ROOT}/tests/tsan-suppressions.txt", "UBSAN_OPTIONS": "print_stacktrace=1"}
         self.process = subprocess.Popen([binary, "serve", model, "--port", "0", *flags], stdout=subprocess.PIPE, stderr=self.log, text=True, cwd=ROOT,
                                         env=environment)
         line = self.process.stdout.readline()
