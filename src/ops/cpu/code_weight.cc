@@ -10,7 +10,6 @@
 #include <algorithm>
 #include <atomic>
 #include <numeric>
-#include <optional>
 
 #include "base/error.h"
 #include "base/half.h"
@@ -23,11 +22,10 @@
 namespace quern::ops::cpu {
 namespace {
 
-constexpr int64_t kPassRows = 1024;    // rows laid out at one time: bounds the scratch
-constexpr int64_t kJobRows = 96;       // a multiple of the highest tile
-constexpr int64_t kMostJobRows = 256;  // with the tile unit
-constexpr int64_t kFewRows = 4;        // laid out by the caller: cheaper than handing them over
-constexpr int64_t kTileUnitRows = 8;   // from here on the tile unit is faster than VPDPBUSD
+constexpr int64_t kPassRows = 1024;   // rows laid out at one time: bounds the scratch
+constexpr int64_t kJobRows = 96;      // a multiple of the highest tile
+constexpr int64_t kFewRows = 4;       // laid out by the caller: cheaper than handing them over
+constexpr int64_t kTileUnitRows = 8;  // from here on the tile unit is faster than VPDPBUSD
 
 constexpr int64_t kChunkBytes = 1 << 18, kChunksPerThread = 6;
 
@@ -75,7 +73,7 @@ struct Plan {
   CodeTileUnit tile_unit(CodeKind kind) const {
     return family->tile_unit[static_cast<size_t>(kind)];
   }
-  bool has_tile_unit() const { return family->bits4[0] == nullptr; }
+  bool has_tile_unit() const { return family->tile_unit[0] != nullptr; }
   int64_t job_rows() const { return std::max<int64_t>(kJobRows, family->rows); }
 };
 
@@ -192,7 +190,7 @@ struct CodeWeight::Pass {
   }
   // Rows that so many take: the tile unit reads its last tiles whole.
   int64_t room_for(int64_t count) const {
-    return plan.has_tile_unit() ? ceil_div(count, 32) * 32 : count;
+    return plan.has_tile_unit() ? whole_tiles(count) : count;
   }
   std::byte* row_at(int64_t block, int64_t row) const {
     return data.raw() + (block * room_for(rows) + row) * row_bytes();
@@ -395,7 +393,7 @@ void CodeWeight::Pass::put(const float* sums,
 }
 
 void CodeWeight::Pass::run_job(int64_t first_row, int64_t panel, const Results& out) const {
-  alignas(64) float sums[kMostJobRows * kCodePanel], scales[kMostGroups * kCodePanel],
+  alignas(64) float sums[kTileUnitJob * kCodePanel], scales[kMostGroups * kCodePanel],
       offsets[kMostGroups * kCodePanel];
   const int64_t count = std::min(plan.job_rows(), rows - first_row);
   std::fill_n(sums, room_for(count) * kCodePanel, 0.0f);
@@ -463,14 +461,12 @@ void CodeWeight::multiply(Ctx& ctx, const Tensor& x, const Tensor& bias, const T
     ctx.pool->parallel_for(chunks * panels_.panels(),
                            panels_at_a_time(*ctx.pool, pass.rows),
                            [&](int64_t begin, int64_t end, int) {
-                             std::optional<TileUnit> unit;
-                             int64_t unit_rows = 0;
+                             TileUnit unit;
                              for (int64_t job = begin; job < end; ++job) {
                                // All rows of a panel after each other: it is then still near.
                                const int64_t panel = job / chunks, row = job % chunks * job_rows;
-                               const int64_t height = std::min(job_rows, pass.rows - row);
-                               if (pass.plan.has_tile_unit() && height != unit_rows)
-                                 unit.emplace(unit_rows = height, pass.lanes());
+                               if (pass.plan.has_tile_unit())
+                                 unit.set(std::min(job_rows, pass.rows - row), pass.lanes());
                                pass.run_job(row, panel, out);
                              }
                            });

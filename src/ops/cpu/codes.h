@@ -103,6 +103,7 @@ using CodeTile = void (*)(const CodeRows& x, const CodePanel& w, float* sums);
 // Each group has a scale of x of its own.
 using CodeTileUnit = void (*)(const TiledRows& x, int64_t rows, const CodePanel& w, float* sums);
 constexpr int kMostCodeRows = 12;
+constexpr int kTileUnitJob = 256;  // rows that the tile unit is given at one time
 struct CodeFamily {
   const char* name;
   int rows;           // the highest tile, or what the tile unit is given at one time

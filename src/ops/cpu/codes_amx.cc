@@ -129,8 +129,8 @@ struct Ahead {
   int64_t share;
 
   void fetch() {
-    for (const std::byte* end = at + share; at < end; at += 64)
-      _mm_prefetch(reinterpret_cast<const char*>(at), _MM_HINT_T1);
+    ask_for(at, share);
+    at += share;
   }
 };
 
@@ -353,11 +353,10 @@ void multiply(const TiledRows& x, int64_t rows, const CodePanel& w, float* sums)
 
 const CodeFamily kCodesInt8Amx = {
     .name = "amx",
-    .rows = 256,
-    .zero8 = 128,
+    .rows = kTileUnitJob,
     .tile_unit = {multiply<Int8, CodeKind::bits4>, multiply<Int8, CodeKind::bits8>, nullptr}};
 const CodeFamily kCodesBf16Amx = {.name = "amx",
-                                  .rows = 256,
+                                  .rows = kTileUnitJob,
                                   .tile_unit = {multiply<Bf16, CodeKind::bits4>,
                                                 multiply<Bf16, CodeKind::bits8>,
                                                 multiply<Bf16, CodeKind::e4m3>}};

@@ -22,4 +22,10 @@ inline void ask_ahead(const std::byte* p) {
     _mm_prefetch(reinterpret_cast<const char*>(p + kAhead + at), _MM_HINT_T0);
 }
 
+// Asks for what is needed after other work, into the second cache.
+inline void ask_for(const std::byte* p, int64_t bytes) {
+  for (int64_t at = 0; at < bytes; at += 64)
+    _mm_prefetch(reinterpret_cast<const char*>(p + at), _MM_HINT_T1);
+}
+
 }  // namespace quern::ops::cpu

@@ -9,7 +9,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <optional>
 
 #include "ops/cpu/kernels.h"
 #include "ops/cpu/tile_unit.h"
@@ -26,8 +25,6 @@ constexpr int64_t kJobPanels = 4;    // when there are many rows
 int64_t ceil_div(int64_t a, int64_t b) {
   return (a + b - 1) / b;
 }
-
-constexpr int64_t kTileInputs = 32;
 
 bool has_tile_unit(Isa isa) {
   return isa >= Isa::amx;
@@ -91,7 +88,7 @@ struct Pass {
     return is_unit ? kTiledRowBytes : is_dot ? kStrideBf16 * 2 : kStrideF32 * 4;
   }
   // Rows that so many take: the tile unit reads and writes its last tiles whole.
-  int64_t room_for(int64_t count) const { return is_unit ? ceil_div(count, 32) * 32 : count; }
+  int64_t room_for(int64_t count) const { return is_unit ? whole_tiles(count) : count; }
   std::byte* block_row(int64_t block, int64_t row) const {
     return blocks + (block * room_for(rows) + row) * stride_bytes();
   }
@@ -210,13 +207,11 @@ void PanelWeight::multiply(Ctx& ctx, const Tensor& x, const Tensor& bias, const 
     const Tensor out = y.slice(0, first, first + pass.rows);
     const int64_t chunks = ceil_div(pass.rows, kJobRows);
     ctx.pool->parallel_for(chunks * groups, 1, [&](int64_t begin, int64_t end, int) {
-      std::optional<TileUnit> unit;
-      int64_t unit_rows = 0;
+      TileUnit unit;
       for (int64_t job = begin; job < end; ++job) {
         // All rows of a panel after each other: it is then still near.
         const int64_t group = job / chunks, row = job % chunks * kJobRows;
-        const int64_t height = std::min(kJobRows, pass.rows - row);
-        if (pass.is_unit && height != unit_rows) unit.emplace(unit_rows = height, kTileInputs / 2);
+        if (pass.is_unit) unit.set(std::min(kJobRows, pass.rows - row), kTileInputs / 2);
         const Range range{group * panels_per_job, std::min(panels, (group + 1) * panels_per_job)};
         run_job(pass, row, range, bias.data<float>(), out);
       }

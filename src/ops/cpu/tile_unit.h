@@ -18,12 +18,28 @@ namespace quern::ops::cpu {
 
 constexpr int64_t kTileRows = 16, kTileBytes = 1024;  // of a register; rows lie 64 bytes apart
 
-// While it lives the calling thread's tiles 0-3 are sums of `rows` rows and 16 columns, 4 and 5
-// take `rows` rows of inputs, 6 and 7 columns of a weight; rows of inputs are `lanes` lanes wide.
-// With few rows tile 5 takes columns as well.
+// What so many rows take where the unit reads and writes its last tiles whole: two tiles of rows at
+// a time.
+constexpr int64_t whole_tiles(int64_t rows) {
+  return (rows + 2 * kTileRows - 1) / (2 * kTileRows) * (2 * kTileRows);
+}
+
+// The calling thread's unit, given back at the end. Once set, tiles 0-3 are sums of `rows` rows and
+// 16 columns, 4 and 5 take `rows` rows of inputs, 6 and 7 columns of a weight; rows of inputs are
+// `lanes` lanes wide. With few rows tile 5 takes columns as well.
 class TileUnit {
  public:
-  TileUnit(int64_t rows, int64_t lanes) {
+  TileUnit() = default;
+  TileUnit(int64_t rows, int64_t lanes) { set(rows, lanes); }
+  ~TileUnit() {
+    if (rows_ != 0) asm volatile("tilerelease" : : : "memory");
+  }
+  TileUnit(const TileUnit&) = delete;
+  TileUnit& operator=(const TileUnit&) = delete;
+
+  void set(int64_t rows, int64_t lanes) {
+    if (rows == rows_ && lanes == lanes_) return;
+    rows_ = rows, lanes_ = lanes;
     const bool is_few = rows <= kTileRows;
     Config config;
     for (int t = 0; t < 8; ++t) {
@@ -33,9 +49,6 @@ class TileUnit {
     }
     asm volatile("ldtilecfg %0" : : "m"(config) : "memory");
   }
-  ~TileUnit() { asm volatile("tilerelease" : : : "memory"); }
-  TileUnit(const TileUnit&) = delete;
-  TileUnit& operator=(const TileUnit&) = delete;
 
  private:
   struct alignas(64) Config {
@@ -43,6 +56,8 @@ class TileUnit {
     uint16_t row_bytes[16] = {};
     uint8_t rows[16] = {};
   };
+
+  int64_t rows_ = 0, lanes_ = 0;
 };
 
 namespace tile {

@@ -40,7 +40,7 @@ struct TileFamily {
 
 // For the tile unit x lies in tiles of 16 rows by 32 inputs, one after the other in order of k: a
 // block of 16 rows is kTiledRowBytes * 16 bytes.
-constexpr int64_t kTiledRowBytes = kBlock * 2;
+constexpr int64_t kTileInputs = 32, kTiledRowBytes = kBlock * 2;
 // results [rows, kPanel] += x w over `tiles` times 32 inputs, on a thread that has a TileUnit. Up
 // to 32 rows of x are read and of results written to where there are more than 16.
 using TileUnitProduct =

@@ -13,7 +13,6 @@
 namespace quern::ops::cpu {
 namespace {
 
-constexpr int64_t kTileInputs = 32;
 constexpr int64_t kChunkTiles = 8;     // of inputs: so much of the weight fits the nearest cache
 constexpr int64_t kLine = kPanel * 4;  // bytes from one pair of inputs of the weight to the next
 
@@ -75,12 +74,6 @@ inline void store_sums(std::byte* to) {
   }
 }
 
-// Asks memory for what comes next.
-inline void fetch(const std::byte* p, int64_t bytes) {
-  for (int64_t at = 0; at < bytes; at += 64)
-    _mm_prefetch(reinterpret_cast<const char*>(p + at), _MM_HINT_T1);
-}
-
 template <int R>
 void multiply_rows(
     const std::byte* x, int64_t rows, const std::byte* w, int64_t tiles, float* results) {
@@ -97,7 +90,7 @@ void multiply_rows(
     for (int64_t row = 0; row < rows; row += kRows, ahead += share) {
       const std::byte* inputs = x + row * kTiledRowBytes + first * kTileBytes;
       const std::byte* columns = chunk;
-      if (R == 2) fetch(ahead, share);
+      if (R == 2) ask_for(ahead, share);
       multiply_tile<R, true>(inputs, columns, sums);
       for (int64_t t = 1; t < count; ++t) {
         multiply_tile<R, false>(inputs += kTileBytes, columns += kTileLines, nullptr);
