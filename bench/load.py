@@ -5,7 +5,8 @@
   ./dev bench load [--streams 256] [--minutes 5] [--model smollm2-135m] [--peer LLAMA_SERVER --peer-model FILE.gguf]
 
 Each of the streams asks, reads its answer to the end and asks again; prompts and lengths come from the seed. A stream is lost if its status is not 200 or
-it ends before [DONE]. With --peer the same load goes to llama-server afterwards, in the same run. Needs nothing but Python's library.
+it ends before [DONE]. quern's KV pool is small enough to be full within the first minute (pages are touched when they are first used): what grows after
+that is no cache. With --peer the same load goes to llama-server afterwards, in the same run. Needs nothing but Python's library.
 """
 import argparse
 import asyncio
@@ -118,11 +119,13 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2, help="of the peer")
     parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument("--kv-cache", default="1200M", help="of quern")
     parser.add_argument("--peer", help="a llama-server program")
     parser.add_argument("--peer-model", default="build/models/smollm2-135m/model.gguf")
     o = parser.parse_args()
     with quiet_machine():
-        flags = ["--max-num-seqs", o.streams, "--max-model-len", 512, "--max-connections", o.streams + 64, "--disable-log-requests"]
+        flags = ["--max-num-seqs", o.streams, "--max-model-len", 512, "--max-connections", o.streams + 64, "--disable-log-requests",
+                 "--kv-cache-memory-bytes", o.kv_cache]
         held = run("quern", Served.quern(o.model, *flags), o, "smollm2-135m" if o.model == "smollm2-135m" else o.model)
         if o.peer:
             run("llama-server", Served.llama_server(o.peer, o.peer_model, o.streams, o.threads), o, "peer")
