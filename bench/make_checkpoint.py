@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes a Qwen2 checkpoint of a published shape with random weights, for timing: speeds are those of a real one, texts mean nothing.
 
-    python bench/make_checkpoint.py {0.5b,1.5b,7b} {awq,gptq8,bf16} [FOLDER]
+    python bench/make_checkpoint.py {0.5b,1.5b,7b,72b-2} {awq,gptq8,bf16} [FOLDER]
 
 awq: int4, groups of 128, zero points; gptq8: int8, groups of 128, symmetric; norms, embeddings and head stay bf16, as published. The tokenizer
 is the small one of tests/golden/tokenizer_qwen2. Needs numpy. Memory stays below 100 MB: values are made and written in chunks. The folder is
@@ -52,6 +52,7 @@ SHAPES = {
     "0.5b": Shape(896, 24, 14, 2, 4864, 151936, True),
     "1.5b": Shape(1536, 28, 12, 2, 8960, 151936, True),
     "7b": Shape(3584, 28, 28, 4, 18944, 152064, False),
+    "72b-2": Shape(8192, 2, 64, 8, 29568, 4096, True),  # two layers of the 72B, a small vocabulary
 }
 rng = np.random.default_rng(0)
 

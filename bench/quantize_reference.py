@@ -5,9 +5,11 @@
     python bench/quantize_reference.py FOLDER...
 
 Needs torch, transformers and compressed-tensors from PyPI (bench only, never in CI). compressed-tensors checkpoints are loaded by transformers on the CPU, which unpacks them with
-compressed-tensors' code. AWQ and GPTQ checkpoints need packages with GPU kernels: their layers are unpacked here by the layout's published formula in torch, and put into a plain
-model of transformers. Logits of a fixed prompt in float32 are compared with `quern eval --last-logits --dtype float32`; the bound is 2e-3 x max(1, largest).
+compressed-tensors' code. AWQ and GPTQ checkpoints need packages with GPU kernels: their layers are unpacked on the CPU by the code of AutoAWQ and AutoGPTQ, and put into a plain model of transformers.
+Those packages no longer import beside today's transformers, so one file of each is loaded from where `pip install --no-deps autoawq auto-gptq` put it; where it is absent, and
+for GPTQ's second version, which AutoGPTQ does not read, the layout's published formula takes its place, and the line says so. Logits of a fixed prompt in float32 are compared with `quern eval --last-logits --dtype float32`; the bound is 2e-3 x max(1, largest).
 """
+import importlib.util
 import json
 import pathlib
 import subprocess
@@ -31,8 +33,50 @@ def fields(words, bits):
     return (words.to(torch.int64)[..., None] & 0xFFFFFFFF) >> shifts & ((1 << bits) - 1)
 
 
-def unpacked(tensors, name, config):
-    bits, words, zeros, scales = config["bits"], tensors[name + ".qweight"], tensors[name + ".qzeros"], tensors[name + ".scales"].float()
+def package_file(path):
+    """A module of an installed package, its package not imported; None: not installed."""
+    for folder in sys.path:
+        if (found := pathlib.Path(folder, path)).exists():
+            spec = importlib.util.spec_from_file_location(found.stem, found)
+            module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+            return module
+    return None
+
+
+AUTOAWQ = package_file("awq/utils/packing_utils.py")
+AUTOGPTQ = package_file("auto_gptq/nn_modules/qlinear/qlinear_cuda_old.py")
+
+
+def unpacker(config):
+    """(function, whose it is) for the layers of a checkpoint."""
+    if config["quant_method"] == "awq" and AUTOAWQ:
+        return by_autoawq, "unpacked by AutoAWQ"
+    if config["quant_method"] == "gptq" and config["checkpoint_format"] == "gptq" and AUTOGPTQ:
+        return by_autogptq, "unpacked by AutoGPTQ"
+    return by_formula, "unpacked by formula"
+
+
+def parts_of(tensors, name):
+    return tensors[name + ".qweight"], tensors[name + ".qzeros"], tensors[name + ".scales"].float()
+
+
+def by_autoawq(tensors, name, config):
+    words, zeros, scales = parts_of(tensors, name)
+    return AUTOAWQ.dequantize_gemm(words, zeros, scales, config["bits"], words.shape[0] // scales.shape[0]).T.contiguous()
+
+
+def by_autogptq(tensors, name, config):
+    """Its layer answers a unit matrix with its weights."""
+    words, zeros, scales = parts_of(tensors, name)
+    inputs = words.shape[0] * 32 // config["bits"]
+    layer = AUTOGPTQ.QuantLinear(config["bits"], config["group_size"], inputs, words.shape[1], False, weight_dtype=torch.float32)
+    layer.qweight, layer.qzeros, layer.scales, layer.g_idx = words, zeros, scales, tensors[name + ".g_idx"]
+    return layer(torch.eye(inputs)).T.contiguous()
+
+
+def by_formula(tensors, name, config):
+    bits, (words, zeros, scales) = config["bits"], parts_of(tensors, name)
     if config["quant_method"] == "awq":
         codes = fields(words, 4)[..., AWQ_ORDER].flatten(1)
         zeros = fields(zeros, 4)[..., AWQ_ORDER].flatten(1)
@@ -46,6 +90,7 @@ def unpacked(tensors, name, config):
 
 def plain_model(folder, config):
     stated = config.pop("quantization_config")
+    unpacked, how = unpacker(stated)
     tensors = {k: v for path in sorted(folder.glob("*.safetensors")) for k, v in load_file(path).items()}
     for name in [k[:-8] for k in tensors if k.endswith(".qweight")]:
         tensors[name + ".weight"] = unpacked(tensors, name, stated)
@@ -61,7 +106,21 @@ def plain_model(folder, config):
     missing, unexpected = model.load_state_dict({k: v.float() for k, v in tensors.items()}, strict=False)
     assert not unexpected and set(missing) <= {"lm_head.weight"}, (missing, unexpected)
     model.tie_weights()
-    return model
+    return model, f"{how}, transformers"
+
+
+def loaded_by_transformers(folder, config):
+    """Its inputs stay float32, as ours do here, also where the checkpoint says that they are rounded when it is served: what is compared is how weights are read."""
+    how = "transformers with compressed-tensors"
+    with tempfile.TemporaryDirectory() as copy:
+        for path in folder.iterdir():
+            pathlib.Path(copy, path.name).symlink_to(path.resolve())
+        for group in config["quantization_config"]["config_groups"].values():
+            if group["input_activations"]:
+                group["input_activations"], how = None, how + ", inputs not rounded"
+        pathlib.Path(copy, "config.json").unlink()
+        pathlib.Path(copy, "config.json").write_text(json.dumps(config))
+        return transformers.AutoModelForCausalLM.from_pretrained(copy, dtype=torch.float32), how
 
 
 def main():
@@ -70,9 +129,9 @@ def main():
         config = json.loads((folder / "config.json").read_text())
         method = config["quantization_config"]["quant_method"]
         if method == "compressed-tensors":
-            model, how = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32), "transformers with compressed-tensors"
+            model, how = loaded_by_transformers(folder, config)
         else:
-            model, how = plain_model(folder, config), "unpacked by formula, transformers"
+            model, how = plain_model(folder, config)
         with tempfile.TemporaryDirectory() as scratch:
             text, out = pathlib.Path(scratch) / "text", pathlib.Path(scratch) / "logits"
             text.write_text(TEXT)

@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """quern quantize, judged: SmolLM2-135M through every scheme, against itself in bf16, on text that it was not calibrated on.
 
-    python bench/quantize_smollm2.py [--groups 64 32] [--only NAMES] [--tokens 2000] [--calibration FILE] [--out DIR] [--speed]
+    python bench/quantize_smollm2.py [--groups 64 32] [--only NAMES] [--tokens 2000] [--calibration FILE] [--source FOLDER] [--out DIR] [--reuse] [--speed]
 
 Each checkpoint is written by the binary and judged by `quern eval --reference` on bench/prose.txt, both sides with float32 inputs, so that nothing but the weights
-differs. --speed adds `quern bench latency` with the default inputs. The weights of the GGUF file lie on a grid of 4 bits in groups of 32, which flatters plain rounding:
-groups of 32 are shown, groups of 64 are the judge. The source is MODEL decoded to bf16 (written here by numpy, norms float32). A table of markdown.
+differs. --speed adds `quern bench latency` (256 tokens in, 32 out) with the default inputs. The weights of the GGUF file lie on a grid of 4 bits in groups of 32, which flatters plain rounding:
+groups of 32 are shown, groups of 64 are the judge. The source is the model decoded to bf16 (written here by numpy, norms float32), or --source (off_grid_smollm2.py). --reuse
+judges checkpoints that are there already. A table of markdown.
 """
 import argparse
 import json
@@ -15,11 +16,12 @@ import resource
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 QUERN = ROOT / "build/release/quern"
-INT4, REST = ["rtn-int4", "awq-int4", "gptq-int4"], ["gptq-int8", "rtn-int8", "fp8-dynamic", "fp8-block", "w8a8-int8"]
+INT4, REST = ["rtn-int4", "awq-int4", "gptq-int4"], ["gptq-int8", "rtn-int8", "fp8-dynamic", "gptq-fp8", "fp8-block", "w8a8-int8"]
 
 
 def run(*command):
@@ -76,8 +78,9 @@ def judged(source, folder, tokens, speed):
            "difference": e["log_perplexity_difference"], "margin": e["log_perplexity_difference_margin"], "kl": e["kl_divergence"],
            "kl_margin": e["kl_divergence_margin"], "top1": e["top1_agreement"]}
     if speed:
-        result = json.loads(run("bench", "latency", folder, "--input-len", 256, "--output-len", 32, "--num-iters", 3, "--json"))
-        row["speed"] = result
+        with tempfile.TemporaryDirectory() as where:
+            run("bench", "latency", folder, "--input-len", 256, "--output-len", 32, "--num-iters", 5, "--json", f"{where}/latency.json")
+            row["speed"] = json.loads(pathlib.Path(where, "latency.json").read_text())
     return row
 
 
@@ -89,23 +92,26 @@ def main():
     options.add_argument("--calibration")
     options.add_argument("--flags", default="", help="further flags of awq, gptq and w8a8")
     options.add_argument("--out", type=pathlib.Path, default=ROOT / "build/bench/quantize")
+    options.add_argument("--source", type=pathlib.Path)
+    options.add_argument("--reuse", action="store_true")
     options.add_argument("--speed", action="store_true")
     o = options.parse_args()
-    source = bf16_source(o.out / "bf16")
+    source = o.source or bf16_source(o.out / "bf16")
     rows = [(name, g) for g in o.groups for name in INT4] + [(name, o.groups[0]) for name in REST]
     if o.speed:
         rows.insert(0, ("bf16", None))
-    print("| scheme | group | MB | perplexity | against the source | divergence, nats a token | same best token | time, peak memory |")
-    print("|---|---|---|---|---|---|---|---|")
+    print("| scheme | group | MB | perplexity | against the source | divergence, nats a token | same best token | time, peak memory |" + " decode, prefill, tok/s |" * o.speed)
+    print("|---|---|---|---|---|---|---|---|" + "---|" * o.speed)
     for name, group in rows:
         if o.only and name not in o.only:
             continue
         folder, took = source, ""
         if name != "bf16":
             folder = o.out / f"{name}-{group}"
+        if name != "bf16" and not (o.reuse and folder.exists()):
             shutil.rmtree(folder, ignore_errors=True)
             shutil.rmtree(f"{folder}.part", ignore_errors=True)
-            more = [] if name.startswith(("fp8", "w8a8")) else ["--group-size", group]
+            more = [] if "fp8" in name or name == "w8a8-int8" else ["--group-size", group]
             if name.startswith(("awq", "gptq", "w8a8")):
                 more += (["--calibration", o.calibration] if o.calibration else []) + o.flags.split()
             begin = time.monotonic()
@@ -113,10 +119,11 @@ def main():
             peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
             took = f"{time.monotonic() - begin:.0f} s, {peak:.0f} MB at most so far"
         r = judged(source, folder, o.tokens, o.speed)
-        print(f"| {name} | {group or ''} | {r['mb']:.1f} | {r['perplexity']:.3f} of {r['reference']:.3f} | {100 * r['difference']:+.2f} % ± {100 * r['margin']:.2f} "
-              f"| {r['kl']:.4f} ± {r['kl_margin']:.4f} | {100 * r['top1']:.2f} % | {took} |", flush=True)
+        line = (f"| {name} | {group or ''} | {r['mb']:.1f} | {r['perplexity']:.3f} of {r['reference']:.3f} | {100 * r['difference']:+.2f} % ± {100 * r['margin']:.2f} "
+                f"| {r['kl']:.4f} ± {r['kl_margin']:.4f} | {100 * r['top1']:.2f} % | {took} |")
         if o.speed:
-            print(f"<!-- {json.dumps(r['speed'])} -->", flush=True)
+            line += f" {r['speed']['decode_tok_s']:.1f}, {r['speed']['prefill_tok_s']:.0f} (others {r['speed']['noise']['other_cores']:.2f} cores) |"
+        print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -176,6 +176,27 @@ TEST(Gptq, MakesUpForWhatRoundingDid) {
   }
 }
 
+TEST(Gptq, MakesUpForWhatRoundingToSmallFloatsDid) {
+  constexpr int64_t kInputs = 192;
+  InputStatistics inputs;
+  inputs.gram = gram_of(kInputs, 4);
+  const Tensor weights = Tensor::from(normal(32 * kInputs, 5), {32, kInputs});
+  ThreadPool one(1), three(3);
+  const RoundedLayer plain = round_to_e4m3_rows(one, weights, "w", DType::bf16);
+  for (const bool has_order : {false, true}) {
+    const Scheme scheme = parse_scheme("gptq-fp8", {.layout = "", .has_act_order = has_order});
+    const GptqInput input = prepare_gptq(one, inputs, scheme);
+    const RoundedLayer layer = round_to_e4m3_by_gptq(one, weights, input, "w", DType::bf16);
+    EXPECT_LT(output_loss(weights, layer.values, inputs.gram),
+              0.6 * output_loss(weights, plain.values, inputs.gram));
+    EXPECT_EQ(layer.tensors[1].bytes, plain.tensors[1].bytes);  // scales: the rows' as they are
+    const RoundedLayer same = round_to_e4m3_by_gptq(three, weights, input, "w", DType::bf16);
+    EXPECT_EQ(layer.tensors[0].bytes, same.tensors[0].bytes);
+  }
+  const RoundedLayer blind = round_to_e4m3_by_gptq(one, weights, {}, "w", DType::bf16);
+  EXPECT_EQ(blind.tensors[0].bytes, plain.tensors[0].bytes);
+}
+
 // As padding adds them.
 TEST(Hessian, InputsThatNeverOccurChangeNothingForTheOthers) {
   ThreadPool pool(1);

@@ -14,7 +14,7 @@ import pytest
 
 from conftest import GOLDEN, QUERN, ROOT
 
-SCHEMES = ["rtn-int4", "rtn-int8", "fp8-dynamic", "fp8-block", "gptq-int4", "gptq-int8", "awq-int4", "w8a8-int8"]
+SCHEMES = ["rtn-int4", "rtn-int8", "fp8-dynamic", "fp8-block", "gptq-int4", "gptq-int8", "gptq-fp8", "awq-int4", "w8a8-int8"]
 FORMATS = [("rtn-int4", "awq"), ("rtn-int4", "gptq"), ("rtn-int8", "gptq"), ("gptq-int4", "compressed-tensors"), ("awq-int4", "compressed-tensors")]
 GROUPED = ["--group-size", "32"]  # the tiny models are 64 and 96 wide
 
@@ -24,7 +24,7 @@ def quantize(*arguments, **options):
 
 
 def flags(scheme):
-    return ["--scheme", scheme, *([] if scheme.startswith(("fp8", "w8a8")) else GROUPED)]
+    return ["--scheme", scheme, *([] if "fp8" in scheme or scheme == "w8a8-int8" else GROUPED)]
 
 
 def same_files(a, b):
@@ -260,7 +260,7 @@ def test_padding_changes_no_answer(scheme, text, tmp_path):
 
 
 @pytest.mark.parametrize("model", ["glm46v_moe", "deepseek_v3"])
-@pytest.mark.parametrize("scheme", ["rtn-int4", "fp8-dynamic", "gptq-int8", "awq-int4", "w8a8-int8"])
+@pytest.mark.parametrize("scheme", ["rtn-int4", "fp8-dynamic", "gptq-int8", "gptq-fp8", "awq-int4", "w8a8-int8"])
 def test_experts_are_quantized_and_their_router_is_not(model, scheme, tmp_path):
     source, out = GOLDEN / model, tmp_path / "out"
     texts = tmp_path / "texts.jsonl"

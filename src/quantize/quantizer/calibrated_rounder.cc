@@ -247,8 +247,11 @@ class CalibratedRounder final : public LayerRounder {
         request_.scheme.searches_ranges ? RangeSearch::by_importance : RangeSearch::none;
     RoundedModule out;
     out.name = name;
-    out.rounded =
-        laid_out(round_to_nearest(*ctx_.ctx().pool, weights, grid, search), request_.scheme, name);
+    if (request_.scheme.element == Element::e4m3_channel)
+      out.rounded = round_to_e4m3_rows(*ctx_.ctx().pool, weights, name, grid.scales);
+    else
+      out.rounded = laid_out(
+          round_to_nearest(*ctx_.ctx().pool, weights, grid, search), request_.scheme, name);
     out.findings["weight_error"] = relative_error(weights, out.rounded.values);
     out.findings["calibration_rows"] = static_cast<double>(rows);
     out.findings["rounded_to_nearest"] = 1;
@@ -264,12 +267,14 @@ class CalibratedRounder final : public LayerRounder {
     const InputStatistics& inputs = seen.of(name);
     RoundedModule out;
     out.name = name;
-    const IntLayer codes = request_.scheme.rounding == Rounding::gptq
-                               ? by_gptq(weights, inputs, seen.path_of(name), grid, out.findings)
-                           : request_.scheme.rounding == Rounding::awq
-                               ? by_awq(weights, inputs, name, grid, out.findings)
-                               : to_bytes(weights, inputs, grid);
-    out.rounded = laid_out(codes, request_.scheme, name);
+    if (request_.scheme.rounding == Rounding::gptq) {
+      out.rounded = by_gptq(weights, inputs, seen.path_of(name), name, out.findings);
+    } else {
+      const IntLayer codes = request_.scheme.rounding == Rounding::awq
+                                 ? by_awq(weights, inputs, name, grid, out.findings)
+                                 : to_bytes(weights, inputs, grid);
+      out.rounded = laid_out(codes, request_.scheme, name);
+    }
     Ctx& ctx = ctx_.ctx();
     const auto gram = packed_floats(ctx, inputs.gram);
     out.findings["weight_error"] = relative_error(weights, out.rounded.values);
@@ -289,11 +294,11 @@ class CalibratedRounder final : public LayerRounder {
         inputs.diagonal());
   }
 
-  IntLayer by_gptq(const Tensor& weights,
-                   const InputStatistics& inputs,
-                   const std::string& path,
-                   const IntGrid& grid,
-                   std::map<std::string, double>& findings) {
+  RoundedLayer by_gptq(const Tensor& weights,
+                       const InputStatistics& inputs,
+                       const std::string& path,
+                       const std::string& name,
+                       std::map<std::string, double>& findings) {
     ThreadPool& pool = *ctx_.ctx().pool;
     if (prepared_for_ != path) {
       prepared_ = prepare_gptq(pool, inputs, request_.scheme);
@@ -305,7 +310,12 @@ class CalibratedRounder final : public LayerRounder {
     }
     findings["damping"] = prepared_.damping;
     if (!prepared_.factor.defined()) findings["rounded_to_nearest"] = 1;
-    return round_by_gptq(pool, weights, prepared_, grid, request_.scheme.searches_ranges);
+    const Scheme& scheme = request_.scheme;
+    const IntGrid grid = grid_of(scheme, source_);
+    if (scheme.element == Element::e4m3_channel)
+      return round_to_e4m3_by_gptq(pool, weights, prepared_, name, grid.scales);
+    return laid_out(
+        round_by_gptq(pool, weights, prepared_, grid, scheme.searches_ranges), scheme, name);
   }
 
   // Ranges of q and k are left as they are: what they make is exponentiated, and their largest

@@ -195,30 +195,51 @@ IntLayer round_to_nearest(ThreadPool& pool,
   return out;
 }
 
+E4m3Rows::E4m3Rows(int64_t rows, int64_t cols, DType scales)
+    : scales_(scales),
+      stored_(static_cast<size_t>(rows)),
+      steps_(static_cast<size_t>(rows)),
+      codes_(static_cast<size_t>(rows * cols)),
+      values_(Tensor::empty({rows, cols}, DType::f32)) {}
+
+void E4m3Rows::set_scale(int64_t row, std::span<const float> weights) {
+  const float most = largest(weights);
+  const float step = most == 0 ? 1.0f : std::max(most / kLargestE4m3, kSmallest);
+  steps_[static_cast<size_t>(row)] = as_stored(step, scales_);
+  stored_[static_cast<size_t>(row)] = bits_of_scale(step, scales_);
+}
+
+float E4m3Rows::put(int64_t row, int64_t col, float weight) {
+  const int64_t at = row * values_.dim(1) + col;
+  float& value = values_.data<float>()[at];
+  round_e4m3({&weight, 1}, steps_[static_cast<size_t>(row)], codes_.data() + at, &value);
+  return value;
+}
+
+RoundedLayer E4m3Rows::finish(const std::string& name) && {
+  const int64_t rows = values_.dim(0), cols = values_.dim(1);
+  const Stored stored = scales_ == DType::f16 ? Stored::f16 : Stored::bf16;
+  RoundedLayer out;
+  out.values = std::move(values_);
+  out.tensors.push_back({name + ".weight", Stored::f8_e4m3, {rows, cols}, std::move(codes_)});
+  out.tensors.push_back(
+      {name + ".weight_scale", stored, {rows, 1}, bytes_of(std::span<const uint16_t>(stored_))});
+  return out;
+}
+
 RoundedLayer round_to_e4m3_rows(ThreadPool& pool,
                                 const Tensor& weights,
                                 const std::string& name,
                                 DType scales) {
-  const int64_t rows = weights.dim(0), cols = weights.dim(1);
-  RoundedLayer out;
-  out.values = Tensor::empty({rows, cols}, DType::f32);
-  std::vector<std::byte> codes(static_cast<size_t>(rows * cols));
-  std::vector<uint16_t> steps(static_cast<size_t>(rows));
-  pool.parallel_for(rows, 8, [&](int64_t begin, int64_t end, int) {
+  E4m3Rows out(weights.dim(0), weights.dim(1), scales);
+  pool.parallel_for(weights.dim(0), 8, [&](int64_t begin, int64_t end, int) {
     for (int64_t n = begin; n < end; ++n) {
       const auto row = row_of(weights, n);
-      const float most = largest(row);
-      const float step =
-          as_stored(most == 0 ? 1.0f : std::max(most / kLargestE4m3, kSmallest), scales);
-      steps[static_cast<size_t>(n)] = bits_of_scale(step, scales);
-      round_e4m3(row, step, codes.data() + n * cols, out.values.data<float>() + n * cols);
+      out.set_scale(n, row);
+      for (size_t k = 0; k < row.size(); ++k) out.put(n, static_cast<int64_t>(k), row[k]);
     }
   });
-  const Stored stored = scales == DType::f16 ? Stored::f16 : Stored::bf16;
-  out.tensors.push_back({name + ".weight", Stored::f8_e4m3, {rows, cols}, std::move(codes)});
-  out.tensors.push_back(
-      {name + ".weight_scale", stored, {rows, 1}, bytes_of(std::span<const uint16_t>(steps))});
-  return out;
+  return std::move(out).finish(name);
 }
 
 RoundedLayer round_to_e4m3_blocks(ThreadPool& pool,

@@ -9,6 +9,8 @@
 #pragma once
 
 #include <span>
+#include <string>
+#include <vector>
 
 #include "base/thread_pool.h"
 #include "quantize/int_layer.h"
@@ -79,8 +81,27 @@ IntLayer round_to_nearest(ThreadPool& pool,
                           std::span<const float> importance = {},
                           const Tensor& gram = {});
 
-// Rows of e4m3 with a scale each (weight, weight_scale [N, 1] of `scales`, f16 or bf16), or blocks
-// of 128 x 128 (weight, weight_scale_inv float32).
+// Rows of e4m3 with a scale each, being decided; threads may be at different rows.
+class E4m3Rows {
+ public:
+  E4m3Rows(int64_t rows, int64_t cols, DType scales);  // f16 or bf16
+
+  // By the row's largest weight.
+  void set_scale(int64_t row, std::span<const float> weights);
+  // The nearest code; returns what it decodes to.
+  float put(int64_t row, int64_t col, float weight);
+  // weight, and weight_scale [N, 1].
+  RoundedLayer finish(const std::string& name) &&;
+
+ private:
+  DType scales_;
+  std::vector<uint16_t> stored_;  // scales
+  std::vector<float> steps_;      // the same, widened
+  std::vector<std::byte> codes_;
+  Tensor values_;
+};
+
+// Rows of e4m3 as above, or blocks of 128 x 128 (weight, weight_scale_inv float32).
 RoundedLayer round_to_e4m3_rows(ThreadPool& pool,
                                 const Tensor& weights,
                                 const std::string& name,

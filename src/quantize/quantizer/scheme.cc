@@ -25,6 +25,7 @@ constexpr Row kSchemes[] = {
     {"gptq-int8", Rounding::gptq, Element::whole_number, 8, IntLayout::gptq},
     {"awq-int4", Rounding::awq, Element::whole_number, 4, IntLayout::awq},
     {"fp8-dynamic", Rounding::nearest, Element::e4m3_channel, 8, IntLayout::compressed_tensors},
+    {"gptq-fp8", Rounding::gptq, Element::e4m3_channel, 8, IntLayout::compressed_tensors},
     {"fp8-block", Rounding::nearest, Element::e4m3_block, 8, IntLayout::compressed_tensors},
     {"w8a8-int8", Rounding::nearest, Element::int8_channel, 8, IntLayout::compressed_tensors},
 };
@@ -163,9 +164,9 @@ Scheme parse_scheme(std::string_view name, const SchemeChoices& choices) {
     fail(ErrorCode::invalid_argument, "--act-order: is of GPTQ, not of {}", s.name);
   s.has_act_order = choices.has_act_order;
   s.damping = choices.damping;
-  s.searches_ranges =
-      choices.searches_ranges < 0 ? s.rounding != Rounding::nearest : choices.searches_ranges == 1;
   const bool is_float = s.element == Element::e4m3_channel || s.element == Element::e4m3_block;
+  s.searches_ranges = choices.searches_ranges < 0 ? s.rounding != Rounding::nearest && !is_float
+                                                  : choices.searches_ranges == 1;
   if (s.searches_ranges && is_float)
     fail(ErrorCode::invalid_argument, "--range-search: is of whole numbers, not of {}", s.name);
   return s;
