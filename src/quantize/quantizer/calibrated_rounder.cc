@@ -106,12 +106,13 @@ class CalibratedRounder final : public LayerRounder {
   int64_t needed_bytes() const {
     int64_t most = 0;
     for (const SourceUnit& unit : source_.units()) {
-      int64_t weights = 0, codes = 0, expert = 0, widest = 0, grams = 0;
+      int64_t weights = 0, codes = 0, expert = 0, widest = 0, largest = 0, grams = 0;
       for (const std::string& name : unit.quantized) {
         const Shape shape = source_.shape_of(name);
         const int64_t inputs = shape[1];
         codes += shape.numel() * request_.scheme.bits / 8;
         widest = std::max(widest, inputs);
+        largest = std::max(largest, shape.numel());
         if (routed_expert_of(name)) {
           expert = std::max(expert, shape.numel() * 13 + inputs * inputs * 4);
           continue;
@@ -121,11 +122,16 @@ class CalibratedRounder final : public LayerRounder {
         if (!name.ends_with(".k_proj") && !name.ends_with(".v_proj") && !name.ends_with(".up_proj"))
           grams += inputs * inputs * 4;
       }
-      // The layer as float32 twice (as tensors and packed) and decoded; a Hessian's factor in
-      // float64 beside its inverse, and as float32. Of routed experts two are in memory (the one
-      // that is run and the one before it), all as codes; what the router read is kept.
+      // The layer as float32 twice (as tensors and packed) and decoded; of GPTQ a Hessian's factor
+      // in float64 beside its inverse, and as float32; else the Hessian packed, a matrix of errors
+      // and its product. Of routed experts two are in memory (the one that is run and the one
+      // before it), all as codes; what the router read is kept.
       const int64_t kept = has_experts(unit) ? 6 * expert + state_bytes() : 0;
-      most = std::max(most, weights * 12 + codes + grams + widest * widest * 24 + kept);
+      most = std::max(
+          most,
+          weights * 12 + codes + grams + kept +
+              (request_.scheme.rounding == Rounding::gptq ? widest * widest * 24
+                                                          : widest * widest * 4 + largest * 12));
     }
     return most + state_bytes();
   }

@@ -49,10 +49,9 @@ class IntCodes {
   void choose_range(int64_t group, const float* weights) {
     const std::span<const float> some(weights, static_cast<size_t>(out_.group));
     GroupRange& range = ranges_[static_cast<size_t>(group)];
-    range = searches_
-                ? search_range(
-                      some, grid_, {.diagonal = input_.diagonal.data() + group * out_.group})
-                : range_of(some, grid_);
+    range = searches_ ? search_range(
+                            some, grid_, {.diagonal = input_.diagonal.data() + group * out_.group})
+                      : range_of(some, grid_);
     set_range(out_, row_, group, range);
   }
 
@@ -140,7 +139,10 @@ class Row {
 
 // Each row by itself, on any thread.
 template <typename Codes>
-void round_rows(ThreadPool& pool, const Tensor& weights, const GptqInput& input, const Codes& codes) {
+void round_rows(ThreadPool& pool,
+                const Tensor& weights,
+                const GptqInput& input,
+                const Codes& codes) {
   pool.parallel_for(weights.dim(0), 4, [&](int64_t begin, int64_t end, int) {
     Row<Codes> row(weights, input, codes);
     for (int64_t n = begin; n < end; ++n) row.round(n);
