@@ -329,8 +329,10 @@ TEST_F(QuantizeRun, EverySchemeHasExperts) {
       // A router of random weights turns on small differences, and some tokens change experts: the
       // logits say only that nothing is where it does not belong.
       const double most = scheme.find("int4") != std::string::npos ? 0.03 : 1e-3;
+      // 8-bit floats by GPTQ lie further from the weights, for the sake of the outputs.
+      const double of_weights = scheme == "gptq-fp8" ? 3e-3 : most;
       for (const auto& [name, layer] : report["layers"].items()) {
-        EXPECT_LT(layer["weight_error"], most) << name;
+        EXPECT_LT(layer["weight_error"], of_weights) << name;
         EXPECT_LT(layer.value("output_error", 0.0), most) << name;
       }
       EXPECT_LT(relative_error(logits(path("out")), expected), 0.7);
