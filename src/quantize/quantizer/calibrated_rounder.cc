@@ -247,17 +247,9 @@ class CalibratedRounder final : public LayerRounder {
   // A matrix of an expert that too few tokens chose: by its weights alone.
   RoundedModule rounded_blindly(const WorkingLayer& layer, int64_t rows, const std::string& name) {
     const Tensor weights = layer.at(name + ".weight");
-    const IntGrid grid = grid_of(request_.scheme, source_);
-    expect_storable(weights, grid, name);
-    const RangeSearch search =
-        request_.scheme.searches_ranges ? RangeSearch::by_importance : RangeSearch::none;
     RoundedModule out;
     out.name = name;
-    if (request_.scheme.element == Element::e4m3_channel)
-      out.rounded = round_to_e4m3_rows(*ctx_.ctx().pool, weights, name, grid.scales);
-    else
-      out.rounded = laid_out(
-          round_to_nearest(*ctx_.ctx().pool, weights, grid, search), request_.scheme, name);
+    out.rounded = round_by_weights(*ctx_.ctx().pool, weights, request_.scheme, source_, name);
     out.findings["weight_error"] = relative_error(weights, out.rounded.values);
     out.findings["calibration_rows"] = static_cast<double>(rows);
     out.findings["rounded_to_nearest"] = 1;
@@ -274,7 +266,7 @@ class CalibratedRounder final : public LayerRounder {
     RoundedModule out;
     out.name = name;
     if (request_.scheme.rounding == Rounding::gptq) {
-      out.rounded = by_gptq(weights, inputs, seen.path_of(name), name, out.findings);
+      out.rounded = by_gptq(weights, inputs, seen.path_of(name), name, grid, out.findings);
     } else {
       const IntLayer codes = request_.scheme.rounding == Rounding::awq
                                  ? by_awq(weights, inputs, name, grid, out.findings)
@@ -304,6 +296,7 @@ class CalibratedRounder final : public LayerRounder {
                        const InputStatistics& inputs,
                        const std::string& path,
                        const std::string& name,
+                       const IntGrid& grid,
                        std::map<std::string, double>& findings) {
     ThreadPool& pool = *ctx_.ctx().pool;
     if (prepared_for_ != path) {
@@ -317,7 +310,6 @@ class CalibratedRounder final : public LayerRounder {
     findings["damping"] = prepared_.damping;
     if (!prepared_.factor.defined()) findings["rounded_to_nearest"] = 1;
     const Scheme& scheme = request_.scheme;
-    const IntGrid grid = grid_of(scheme, source_);
     if (scheme.element == Element::e4m3_channel)
       return round_to_e4m3_by_gptq(pool, weights, prepared_, name, grid.scales);
     return laid_out(

@@ -44,7 +44,8 @@ class DataFreeRounder final : public LayerRounder {
   void round(size_t unit, FunctionRef<void(RoundedModule)> take) override {
     for (const std::string& name : source_.units()[unit].quantized) {
       const Tensor weights = source_.weights(name);
-      RoundedModule out{name, rounded(weights, name), {}};
+      RoundedModule out{
+          name, round_by_weights(*ctx_.ctx().pool, weights, request_.scheme, source_, name), {}};
       out.findings = {{"weight_error", relative_error(weights, out.rounded.values)}};
       take(std::move(out));
     }
@@ -53,25 +54,6 @@ class DataFreeRounder final : public LayerRounder {
   void part_written(size_t, const std::string&, const Config&) override {}
 
  private:
-  RoundedLayer rounded(const Tensor& weights, const std::string& name) {
-    ThreadPool& pool = *ctx_.ctx().pool;
-    const Scheme& scheme = request_.scheme;
-    switch (scheme.element) {
-      case Element::e4m3_channel:
-        return round_to_e4m3_rows(pool, weights, name, grid_of(scheme, source_).scales);
-      case Element::e4m3_block:
-        return round_to_e4m3_blocks(pool, weights, name);
-      case Element::whole_number:
-      case Element::int8_channel:
-        break;
-    }
-    const IntGrid grid = grid_of(scheme, source_);
-    expect_storable(weights, grid, name);
-    const RangeSearch search =
-        scheme.searches_ranges ? RangeSearch::by_importance : RangeSearch::none;
-    return laid_out(round_to_nearest(pool, weights, grid, search), scheme, name);
-  }
-
   const QuantizeRequest& request_;
   const SourceModel& source_;
   OwnedCtx ctx_;
@@ -121,6 +103,27 @@ void expect_sizes(const Scheme& scheme, const SourceModel& source) {
             shape[1],
             word);
     }
+}
+
+RoundedLayer round_by_weights(ThreadPool& pool,
+                              const Tensor& weights,
+                              const Scheme& scheme,
+                              const SourceModel& source,
+                              const std::string& name) {
+  const IntGrid grid = grid_of(scheme, source);
+  switch (scheme.element) {
+    case Element::e4m3_channel:
+      return round_to_e4m3_rows(pool, weights, name, grid.scales);
+    case Element::e4m3_block:
+      return round_to_e4m3_blocks(pool, weights, name);
+    case Element::whole_number:
+    case Element::int8_channel:
+      break;
+  }
+  expect_storable(weights, grid, name);
+  const RangeSearch search =
+      scheme.searches_ranges ? RangeSearch::by_importance : RangeSearch::none;
+  return laid_out(round_to_nearest(pool, weights, grid, search), scheme, name);
 }
 
 RoundedLayer laid_out(const IntLayer& layer, const Scheme& scheme, const std::string& name) {

@@ -40,6 +40,12 @@ std::unique_ptr<LayerRounder> make_layer_rounder(const QuantizeRequest& request,
 IntGrid grid_of(const Scheme& scheme, const SourceModel& source);
 // Throws invalid_argument where a layer's sizes are no multiples of the scheme's groups and words.
 void expect_sizes(const Scheme& scheme, const SourceModel& source);
+// One matrix by its weights alone.
+RoundedLayer round_by_weights(ThreadPool& pool,
+                              const Tensor& weights,
+                              const Scheme& scheme,
+                              const SourceModel& source,
+                              const std::string& name);
 // The tensors and values of rounded whole numbers in the scheme's layout.
 RoundedLayer laid_out(const IntLayer& layer, const Scheme& scheme, const std::string& name);
 // |a - b|^2 / |a|^2.
