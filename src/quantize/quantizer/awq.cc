@@ -153,11 +153,14 @@ void AwqSearch::judge(const FoldedPair& pair, std::vector<Candidate>& found, boo
     read_inputs(name, inputs);
     if (inputs.own.rows == 0) continue;
     if (by_gram && inputs.gram == nullptr) inputs.gram = packed_floats(ctx_, inputs.own.gram);
-    const Tensor weights = layer_.at(name + ".weight");
+    const Tensor all = layer_.at(name + ".weight");
+    const Tensor weights = rows_at(all, judged_outputs(all));
+    // What is left out counts as what is judged, beside consumers that have fewer outputs.
+    const double share = static_cast<double>(all.dim(0)) / static_cast<double>(weights.dim(0));
     for (Candidate& c : found) {
       const Tensor errors = errors_of(*ctx_.pool, weights, pair.of_inputs(c.scales), grid_);
-      c.loss +=
-          by_gram ? gram_loss(ctx_, errors, *inputs.gram) : diagonal_loss(errors, inputs.diagonal);
+      c.loss += share * (by_gram ? gram_loss(ctx_, errors, *inputs.gram)
+                                 : diagonal_loss(errors, inputs.diagonal));
     }
   }
 }

@@ -122,16 +122,18 @@ class CalibratedRounder final : public LayerRounder {
         if (!name.ends_with(".k_proj") && !name.ends_with(".v_proj") && !name.ends_with(".up_proj"))
           grams += inputs * inputs * 4;
       }
-      // The layer as float32 twice (as tensors and packed) and decoded; of GPTQ a Hessian's factor
-      // in float64 beside its inverse, and as float32; else the Hessian packed, a matrix of errors
-      // and its product. Of routed experts two are in memory (the one that is run and the one
-      // before it), all as codes; what the router read is kept.
+      // While texts run: the layer as float32 twice (as tensors and packed) and as the file has it,
+      // and what one text adds to a Hessian. While it is rounded: the layer once; of GPTQ a
+      // Hessian's factor in float64 beside its inverse, and as float32; else the Hessian packed, a
+      // matrix's values and errors. Of routed experts two are in memory (the one that is run and
+      // the one before it), all as codes; what the router read is kept.
       const int64_t kept = has_experts(unit) ? 6 * expert + state_bytes() : 0;
-      most = std::max(
-          most,
-          weights * 12 + codes + grams + kept +
-              (request_.scheme.rounding == Rounding::gptq ? widest * widest * 24
-                                                          : widest * widest * 4 + largest * 12));
+      const int64_t running = weights * 10 + widest * widest * 4;
+      const int64_t rounding =
+          weights * 4 + codes +
+          (request_.scheme.rounding == Rounding::gptq ? widest * widest * 24
+                                                      : widest * widest * 4 + largest * 12);
+      most = std::max(most, std::max(running, rounding) + grams + kept);
     }
     return most + state_bytes();
   }
@@ -276,9 +278,11 @@ class CalibratedRounder final : public LayerRounder {
     Ctx& ctx = ctx_.ctx();
     const auto gram = packed_floats(ctx, inputs.gram);
     out.findings["weight_error"] = relative_error(weights, out.rounded.values);
-    const double whole = gram_loss(ctx, weights, *gram);
-    out.findings["output_error"] =
-        whole > 0 ? gram_loss(ctx, difference(weights, out.rounded.values), *gram) / whole : 0;
+    const std::vector<int64_t> outputs = judged_outputs(weights);
+    const Tensor judged = rows_at(weights, outputs);
+    const double whole = gram_loss(ctx, judged, *gram);
+    const Tensor errors = difference(judged, rows_at(out.rounded.values, outputs));
+    out.findings["output_error"] = whole > 0 ? gram_loss(ctx, errors, *gram) / whole : 0;
     out.findings["calibration_rows"] = static_cast<double>(inputs.rows);
     return out;
   }

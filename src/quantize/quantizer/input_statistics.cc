@@ -11,6 +11,7 @@ namespace quern {
 namespace {
 
 constexpr std::string_view kRouter = ".mlp.gate";
+constexpr int64_t kMostJudged = 2048;
 
 // x [T, K] -> x' [K, T].
 Tensor turned(const Tensor& x) {
@@ -41,6 +42,32 @@ std::unique_ptr<ops::PackedWeight> packed_floats(const Ctx& ctx, const Tensor& w
   std::vector<QuantMatrix> parts(1);
   parts[0].codes = weights;
   return ops::pack_weight(ctx, std::move(parts));
+}
+
+std::vector<int64_t> judged_outputs(const Tensor& weights) {
+  const int64_t count = weights.dim(0), cols = weights.dim(1);
+  std::vector<int64_t> rows;
+  for (int64_t n = 0; n < count; ++n) {
+    const std::span<const float> row(weights.data<float>() + n * cols, static_cast<size_t>(cols));
+    if (count <= kMostJudged || std::ranges::any_of(row, [](float w) { return w != 0; }))
+      rows.push_back(n);
+  }
+  if (rows.empty()) rows.push_back(0);  // all zero
+  const auto found = static_cast<int64_t>(rows.size());
+  if (found <= kMostJudged) return rows;
+  for (int64_t i = 0; i < kMostJudged; ++i)
+    rows[static_cast<size_t>(i)] = rows[static_cast<size_t>(i * found / kMostJudged)];
+  rows.resize(kMostJudged);
+  return rows;
+}
+
+Tensor rows_at(const Tensor& matrix, std::span<const int64_t> rows) {
+  if (static_cast<int64_t>(rows.size()) == matrix.dim(0)) return matrix;
+  const int64_t cols = matrix.dim(1);
+  Tensor out = Tensor::empty({static_cast<int64_t>(rows.size()), cols}, DType::f32);
+  float* to = out.data<float>();
+  for (const int64_t row : rows) to = std::copy_n(matrix.data<float>() + row * cols, cols, to);
+  return out;
 }
 
 double gram_loss(Ctx& ctx, const Tensor& errors, const ops::PackedWeight& gram) {
