@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <numeric>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -13,6 +14,13 @@ namespace quern {
 namespace {
 
 constexpr size_t kLeastSecret = 16, kMostSecret = 4'096;
+
+Range range_of_node(const ParallelOptions& options, int node) {
+  if (options.node_ranks.empty()) return Shard(node, options.nnodes).range(options.world());
+  const auto first = options.node_ranks.begin();
+  const int64_t begin = std::accumulate(first, first + node, 0);
+  return {begin, begin + options.node_ranks[static_cast<size_t>(node)]};
+}
 
 }  // namespace
 
@@ -24,7 +32,7 @@ RankPlace place_of(const ParallelOptions& options, int rank) {
 }
 
 std::vector<int> ranks_of_node(const ParallelOptions& options, int node) {
-  const Range range = Shard(node, options.nnodes).range(options.world());
+  const Range range = range_of_node(options, node);
   std::vector<int> out;
   for (int64_t rank = range.begin; rank < range.end; ++rank) out.push_back(static_cast<int>(rank));
   return out;
@@ -32,8 +40,36 @@ std::vector<int> ranks_of_node(const ParallelOptions& options, int node) {
 
 int node_of(const ParallelOptions& options, int rank) {
   int node = 0;
-  while (Shard(node, options.nnodes).range(options.world()).end <= rank) ++node;
+  while (range_of_node(options, node).end <= rank) ++node;
   return node;
+}
+
+std::vector<int> further_nodes(const ParallelOptions& options) {
+  std::vector<int> out;
+  for (int node = 1; node < options.nnodes; ++node)
+    if (!ranks_of_node(options, node).empty()) out.push_back(node);
+  return out;
+}
+
+ParallelOptions without_nodes(ParallelOptions options, const std::vector<int>& lost) {
+  std::vector<int> kept;
+  std::vector<double> split;
+  for (int node = 0; node < options.nnodes; ++node) {
+    const std::vector<int> ranks = ranks_of_node(options, node);
+    const bool is_lost = std::ranges::find(lost, node) != lost.end();
+    kept.push_back(is_lost ? 0 : static_cast<int>(ranks.size()));
+    // Parts of layers belong to ranks only while no stage lies between them.
+    if (is_lost || options.tensor_parallel_split.empty() || options.pipeline_parallel_size > 1)
+      continue;
+    for (const int rank : ranks)
+      split.push_back(options.tensor_parallel_split[static_cast<size_t>(rank)]);
+  }
+  const int ranks = std::accumulate(kept.begin(), kept.end(), 0);
+  if (ranks % options.pipeline_parallel_size != 0) options.pipeline_parallel_size = 1;
+  options.tensor_parallel_size = ranks / options.pipeline_parallel_size;
+  options.tensor_parallel_split = std::move(split);
+  options.node_ranks = std::move(kept);
+  return options;
 }
 
 bool meets_over_tcp(const ParallelOptions& options, const std::vector<int>& ranks) {

@@ -16,6 +16,12 @@ RankPlace place_of(const ParallelOptions& options, int rank);
 std::vector<int> ranks_of_node(const ParallelOptions& options, int node);
 int node_of(const ParallelOptions& options, int rank);
 
+// The machines besides the head that have ranks.
+std::vector<int> further_nodes(const ParallelOptions& options);
+// The same launch dealt out to fewer machines, which keep their ranks and their numbers: as many
+// stages where that leaves them equally many ranks, else one.
+ParallelOptions without_nodes(ParallelOptions options, const std::vector<int>& lost);
+
 // Whether these ranks meet over TCP: if asked, or if they are on several machines. Throws
 // invalid_argument where shared memory was asked for and they are.
 bool meets_over_tcp(const ParallelOptions& options, const std::vector<int>& ranks);

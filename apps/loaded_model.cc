@@ -21,6 +21,7 @@
 #include "model_source.h"
 #include "models/registry.h"
 #include "nn/thread_ranks.h"
+#include "ray_launch.h"
 #include "start_log.h"
 #include "world_plan.h"
 
@@ -183,20 +184,44 @@ std::unique_ptr<Speaker> open_speaker(const OpenedModel& opened,
                                       const std::string& voices) {
   const MonotonicClock clock;
   const int64_t begin = clock.now_us();
-  auto speaker = std::make_unique<GlmTtsSpeaker>(
-      GlmTtsOptions{.folder = opened.source.speech_folder,
-                    .voices = voices,
-                    .decoder = open_decoder(options.media),
-                    .computing = {.threads = choice.threads,
-                                  .isa = choice.isa,
-                                  .activation = choice.activation}},
-      opened.prompts->tokenizer());
+  auto speaker =
+      std::make_unique<GlmTtsSpeaker>(GlmTtsOptions{.folder = opened.source.speech_folder,
+                                                    .voices = voices,
+                                                    .decoder = open_decoder(options.media),
+                                                    .computing = {.threads = choice.threads,
+                                                                  .isa = choice.isa,
+                                                                  .activation = choice.activation}},
+                                      opened.prompts->tokenizer());
   log(LogLevel::info,
       "speech: flow and vocoder loaded in {:.2f} s; voices: {}",
       static_cast<double>(clock.now_us() - begin) * 1e-6,
       voices.empty() ? "none (--voices); requests bring theirs"
                      : format("{}", fmt::join(speaker->voice_names(), ", ")));
   return speaker;
+}
+
+// The jobs of fewer ranks for an engine that has this many blocks of cache. `opened` must outlive
+// what is returned.
+WorkerGroup::Planner planner_of(const OpenedModel& opened,
+                                const ModelOptions& options,
+                                const Choice& choice,
+                                const EngineConfig& config) {
+  return [&opened, options, choice, blocks = config.num_blocks](const ParallelOptions& layout) {
+    ModelOptions fewer = options;
+    static_cast<ParallelOptions&>(fewer) = layout;
+    WorldPlan world = plan_world(opened, fewer, choice);
+    const int64_t lacking = blocks - world.config.num_blocks;
+    if (lacking > 0)
+      fail(ErrorCode::exhausted,
+           "the KV cache has {} blocks, {} ranks have room for {}: a rank lacks {:.2f} GB; start "
+           "again with fewer --max-num-seqs, or a smaller --max-model-len",
+           blocks,
+           layout.world(),
+           world.config.num_blocks,
+           1e-9 * static_cast<double>(lacking * world.ranks.front().block_bytes));
+    world.config.num_blocks = blocks;
+    return jobs_of(opened, fewer, choice, world);
+  };
 }
 
 // Before the weights are read: who sees that it will not do can stop here.
@@ -246,6 +271,9 @@ std::unique_ptr<LoadedModel> LoadedModel::load(const ModelOptions& options,
                                                const LoadOptions& load) {
   set_log_level(parse_log_level(options.log_level));
   options.validate_parallel();
+  if (options.executor_backend == "ray" && !is_under_ray())
+    fail(ErrorCode::unsupported,
+         "--distributed-executor-backend ray: under Ray there is quern serve alone");
   if (options.node_rank > 0)
     fail(ErrorCode::invalid_argument,
          "--node-rank {}: a further machine is started by quern serve",
@@ -257,8 +285,7 @@ std::unique_ptr<LoadedModel> LoadedModel::load(const ModelOptions& options,
   open_files(opened, options);
   const bool speaks = !opened.source.speech_folder.empty();
   if (!speaks && !load.voices.empty())
-    fail(
-        ErrorCode::invalid_argument, "--voices {}: {} does not speak", load.voices, options.model);
+    fail(ErrorCode::invalid_argument, "--voices {}: {} does not speak", load.voices, options.model);
   choose_use(choice, opened, options.pooling);
   WorldPlan world = plan_world(opened, options, choice);
   if (choice.pooling) choice.pooling->pooling.size = world.info.row_values();
@@ -274,7 +301,9 @@ std::unique_ptr<LoadedModel> LoadedModel::load(const ModelOptions& options,
     if (options.packed_cache)
       log(LogLevel::warn, "--packed-cache: changes nothing with more than one rank");
     loaded->workers_ =
-        std::make_unique<WorkerGroup>(options, jobs_of(opened, options, choice, world));
+        std::make_unique<WorkerGroup>(options,
+                                      jobs_of(opened, options, choice, world),
+                                      planner_of(loaded->opened_, options, choice, config));
   } else {
     load_weights(opened, options, choice, &world.ranks.front());
   }
@@ -284,18 +313,18 @@ std::unique_ptr<LoadedModel> LoadedModel::load(const ModelOptions& options,
   GenerationDefaults defaults = read_generation_defaults(o.source.path, o.prompts->tokenizer());
   if (!load.generation_config)
     defaults = {.max_tokens = {}, .eos_token_ids = defaults.eos_token_ids};
-  ServiceInfo info{.names = load.served_names.empty() ? std::vector<std::string>{o.source.name}
-                                                      : load.served_names,
-                   .root = options.model,
-                   .created = static_cast<int64_t>(std::time(nullptr)),
-                   .max_model_len = config.max_model_len,
-                   .block_size = config.block_size,
-                   .num_blocks = config.num_blocks,
-                   .kv_dtype = std::string(name_of(choice.kv_dtype)),
-                   .speculative_tokens = config.speculation.tokens,
-                   .tokenizer_info = tokenizer_info(o.source.tokenizer_path(),
-                                                    template_text(options).value_or(""),
-                                                    o.prompts->tokenizer())};
+  ServiceInfo info{
+      .names =
+          load.served_names.empty() ? std::vector<std::string>{o.source.name} : load.served_names,
+      .root = options.model,
+      .created = static_cast<int64_t>(std::time(nullptr)),
+      .max_model_len = config.max_model_len,
+      .block_size = config.block_size,
+      .num_blocks = config.num_blocks,
+      .kv_dtype = std::string(name_of(choice.kv_dtype)),
+      .speculative_tokens = config.speculation.tokens,
+      .tokenizer_info = tokenizer_info(
+          o.source.tokenizer_path(), template_text(options).value_or(""), o.prompts->tokenizer())};
   if (choice.pooling) info.pooling = choice.pooling->pooling;
   loaded->service_ = std::make_unique<EngineService>(std::move(info),
                                                      std::move(defaults),

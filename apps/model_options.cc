@@ -26,9 +26,6 @@ constexpr Habit kHabits[] = {
     {"--swap-space", "accepted, changes nothing: preempted sequences are recomputed", true},
     {"--device", "accepted, changes nothing: this version runs on the CPU", true},
     {"--load-format", "accepted, changes nothing: the format is read from the files", true},
-    {"--distributed-executor-backend",
-     "accepted, changes nothing: every rank is a process of its own",
-     true},
     {"--tokenizer-mode", "accepted, changes nothing: there is one tokenizer", true},
 };
 

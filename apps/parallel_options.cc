@@ -2,13 +2,19 @@
 #include "parallel_options.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdlib>
+#include <numeric>
 
 #include "base/error.h"
+#include "base/format.h"
+#include "launcher_environment.h"
 
 namespace quern {
 namespace {
 
 constexpr int kMaxRanks = 64;
+constexpr int kHeadPort = 29'500;  // where the launcher names a host alone
 
 void add_sizes(CLI::App& command, ParallelOptions& o) {
   constexpr const char* kGroup = "Parallelism";
@@ -41,8 +47,27 @@ void add_sizes(CLI::App& command, ParallelOptions& o) {
       ->check(CLI::Range(1, kMaxRanks));
 }
 
+// Puts what a launcher says in the place of "auto", before other flags are read; an error's text.
+std::string take_launcher(ParallelOptions& o, std::string& nnodes) {
+  if (nnodes != "auto") return "";
+  const auto place = launch_place([](const char* name) { return std::getenv(name); });
+  if (!place) return "auto: neither Slurm, mpirun nor LeaderWorkerSet started this process";
+  nnodes = format("{}", place->count);
+  o.node_rank = place->number;
+  if (!place->head_host.empty()) o.head_addr = format("{}:{}", place->head_host, kHeadPort);
+  return "";
+}
+
 void add_machine_options(CLI::App& command, ParallelOptions& o) {
   constexpr const char* kGroup = "Parallelism";
+  command
+      .add_option("--distributed-executor-backend",
+                  o.executor_backend,
+                  "who starts ranks: mp (this process, and those of --nnodes) or ray (serve: over "
+                  "the machines of a Ray cluster); every rank is a process either way")
+      ->group(kGroup)
+      ->capture_default_str()
+      ->check(CLI::IsMember({"mp", "ray", "uni"}));
   command
       .add_option("--rank-transport",
                   o.rank_transport,
@@ -50,9 +75,14 @@ void add_machine_options(CLI::App& command, ParallelOptions& o) {
       ->group(kGroup)
       ->capture_default_str()
       ->check(CLI::IsMember({"auto", "shm", "tcp"}));
-  command.add_option("--nnodes", o.nnodes, "machines; the same command is started on each")
+  command
+      .add_option("--nnodes",
+                  o.nnodes,
+                  "machines; the same command is started on each. auto: as Slurm, mpirun or "
+                  "LeaderWorkerSet say, --node-rank and the head's host likewise")
       ->group(kGroup)
       ->capture_default_str()
+      ->transform(CLI::Validator([&o](std::string& text) { return take_launcher(o, text); }, ""))
       ->check(CLI::Range(1, kMaxRanks));
   command
       .add_option("--node-rank",
@@ -61,6 +91,14 @@ void add_machine_options(CLI::App& command, ParallelOptions& o) {
       ->group(kGroup)
       ->capture_default_str()
       ->check(CLI::Range(0, kMaxRanks - 1));
+  command
+      .add_option("--node-ranks",
+                  o.node_ranks,
+                  "how many ranks each machine has (2,1,1; the head may have 0); equal parts "
+                  "without it")
+      ->group(kGroup)
+      ->delimiter(',')
+      ->check(CLI::Range(0, kMaxRanks));
   command
       .add_option("--head-addr,--master-addr",
                   o.head_addr,
@@ -98,6 +136,14 @@ void add_loss_options(CLI::App& command, ParallelOptions& o) {
       ->group(kGroup)
       ->capture_default_str()
       ->check(CLI::Range(1, 86400));
+  command
+      .add_option("--replan-after",
+                  o.replan_after_s,
+                  "seconds that a lost machine is waited for before its ranks are dealt out to the "
+                  "others, if the model fits them; 0: they wait and give up")
+      ->group(kGroup)
+      ->capture_default_str()
+      ->check(CLI::Range(0, 86400));
 }
 
 }  // namespace
@@ -106,6 +152,24 @@ void add_parallel_options(CLI::App& command, ParallelOptions& o) {
   add_sizes(command, o);
   add_machine_options(command, o);
   add_loss_options(command, o);
+}
+
+void ParallelOptions::validate_node_ranks() const {
+  if (node_ranks.empty()) return;
+  if (node_ranks.size() != static_cast<size_t>(nnodes))
+    fail(ErrorCode::invalid_argument,
+         "--node-ranks: expected {} numbers, one for each machine of --nnodes, got {}",
+         nnodes,
+         node_ranks.size());
+  if (const int all = std::accumulate(node_ranks.begin(), node_ranks.end(), 0); all != world())
+    fail(ErrorCode::invalid_argument,
+         "--node-ranks: {} ranks in all, but --tensor-parallel-size x --pipeline-parallel-size are "
+         "{}",
+         all,
+         world());
+  if (std::find(node_ranks.begin() + 1, node_ranks.end(), 0) != node_ranks.end())
+    fail(ErrorCode::invalid_argument,
+         "--node-ranks: only the head may have no rank; leave the machine out of --nnodes");
 }
 
 void ParallelOptions::validate_parallel() const {
@@ -134,7 +198,8 @@ void ParallelOptions::validate_parallel() const {
          node_rank,
          nnodes,
          nnodes - 1);
-  if (nnodes > world())
+  validate_node_ranks();
+  if (node_ranks.empty() && nnodes > world())
     fail(ErrorCode::invalid_argument,
          "--nnodes {}: {} ranks (--tensor-parallel-size x --pipeline-parallel-size) leave machines "
          "without one",

@@ -18,15 +18,21 @@ struct ParallelOptions {
   int worker_timeout_s = 300;
   std::string rank_transport = "auto";  // or shm, tcp
   int nnodes = 1, node_rank = 0;
-  std::string head_addr;            // HOST:PORT
-  std::string node_addr;            // of this machine, for its ranks
-  std::string cluster_secret_file;  // shared by all machines
+  std::vector<int> node_ranks;          // how many ranks each machine has; empty: equal parts
+  int replan_after_s = 60;              // what a lost machine is waited for; 0: never without it
+  std::string head_addr;                // HOST:PORT
+  std::string node_addr;                // of this machine, for its ranks
+  std::string cluster_secret_file;      // shared by all machines
+  std::string executor_backend = "mp";  // who starts ranks: mp (or uni, the same), ray
 
   int world() const { return tensor_parallel_size * pipeline_parallel_size; }
   // More than the one rank that is a thread of this process.
   bool has_workers() const { return world() > 1 || nnodes > 1; }
   // Throws invalid_argument or unsupported naming the flag.
   void validate_parallel() const;
+
+ private:
+  void validate_node_ranks() const;
 };
 
 void add_parallel_options(CLI::App& command, ParallelOptions& options);

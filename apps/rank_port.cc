@@ -58,7 +58,7 @@ struct RankPort::State {
   std::shared_ptr<Node> add_node(int number, Socket socket);
   void attend(int number, Node& node);
   std::shared_ptr<Node> node(int number);
-  std::string missing();
+  std::vector<int> missing(const std::vector<int>& wanted) const;
 };
 
 // Who stays, stays on this thread.
@@ -108,11 +108,11 @@ std::shared_ptr<RankPort::Node> RankPort::State::node(int number) {
 }
 
 // Under the mutex.
-std::string RankPort::State::missing() {
-  std::string out;
-  for (int number = 1; number < nnodes; ++number)
+std::vector<int> RankPort::State::missing(const std::vector<int>& wanted) const {
+  std::vector<int> out;
+  for (const int number : wanted)
     if (const auto it = nodes.find(number); it == nodes.end() || it->second->is_gone)
-      out += format("{}{}", out.empty() ? "" : ", ", number);
+      out.push_back(number);
   return out;
 }
 
@@ -183,12 +183,20 @@ void RankPort::listen() {
   }
 }
 
-void RankPort::await_nodes(int timeout_ms, const std::atomic<bool>& should_stop) {
+std::vector<int> RankPort::missing(const std::vector<int>& nodes) const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->missing(nodes);
+}
+
+void RankPort::await_nodes(const std::vector<int>& nodes,
+                           int timeout_ms,
+                           const std::atomic<bool>& should_stop) {
   const MonotonicClock clock;
   const int64_t begin_us = clock.now_us();
   int64_t told_us = begin_us;
   std::unique_lock lock(state_->mutex);
-  for (std::string missing; !(missing = state_->missing()).empty();) {
+  for (std::vector<int> gone; !(gone = state_->missing(nodes)).empty();) {
+    const std::string missing = format("{}", fmt::join(gone, ", "));
     state_->changed.wait_for(lock, Milliseconds(kLookMs));
     if (should_stop) fail(ErrorCode::cancelled, "the wait for nodes was broken off");
     const std::string how =

@@ -28,9 +28,13 @@ class RankPort {
   RankPort(const HostPort& address, Credentials credentials, int nnodes);
   ~RankPort();  // tells all nodes that the head ends
 
-  // Until every node is there. Throws unavailable after timeout_ms, naming who is missing and the
-  // command that starts it; cancelled if `should_stop` becomes true.
-  void await_nodes(int timeout_ms, const std::atomic<bool>& should_stop);
+  // Which of these nodes are not there now.
+  std::vector<int> missing(const std::vector<int>& nodes) const;
+  // Until these nodes are there, saying now and then who is missing and the command that starts it.
+  // Throws unavailable after timeout_ms, cancelled if `should_stop` becomes true.
+  void await_nodes(const std::vector<int>& nodes,
+                   int timeout_ms,
+                   const std::atomic<bool>& should_stop);
   // Has a node start workers for these ranks; it ends those of earlier epochs. Throws unavailable.
   void start_workers(int node, uint64_t epoch, const std::vector<int>& ranks);
   // The worker that was started for `rank`. Throws unavailable, cancelled.

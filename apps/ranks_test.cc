@@ -47,6 +47,43 @@ TEST(Cluster, RanksAreDealtOutInOrder) {
   EXPECT_EQ(listen_host_of(o), "10.0.0.1");
 }
 
+TEST(Cluster, MachinesMayHaveUnequallyManyRanks) {
+  ParallelOptions o;
+  o.tensor_parallel_size = 4;
+  o.nnodes = 3;
+  o.node_ranks = {0, 3, 1};
+  o.head_addr = "10.0.0.1:1";
+  o.validate_parallel();
+  EXPECT_THAT(ranks_of_node(o, 0), ElementsAre());
+  EXPECT_THAT(ranks_of_node(o, 1), ElementsAre(0, 1, 2));
+  EXPECT_EQ(node_of(o, 0), 1);
+  EXPECT_EQ(node_of(o, 3), 2);
+  EXPECT_THAT(further_nodes(o), ElementsAre(1, 2));
+}
+
+TEST(Cluster, AMachineThatIsLostLeavesItsRanksToNobody) {
+  ParallelOptions o;
+  o.tensor_parallel_size = 4;
+  o.tensor_parallel_split = {1, 2, 3, 4};
+  o.nnodes = 3;
+  o.node_ranks = {1, 2, 1};
+  ParallelOptions fewer = without_nodes(o, {1});
+  EXPECT_EQ(fewer.world(), 2);
+  EXPECT_THAT(fewer.node_ranks, ElementsAre(1, 0, 1));
+  EXPECT_THAT(fewer.tensor_parallel_split, ElementsAre(1, 4));
+  EXPECT_THAT(further_nodes(fewer), ElementsAre(2));
+  EXPECT_EQ(node_of(fewer, 1), 2);
+
+  o.tensor_parallel_split.clear();
+  o.tensor_parallel_size = o.pipeline_parallel_size = 2;
+  fewer = without_nodes(o, {1});  // two ranks: still two stages
+  EXPECT_EQ(fewer.pipeline_parallel_size, 2);
+  EXPECT_EQ(fewer.tensor_parallel_size, 1);
+  fewer = without_nodes(o, {2});  // three do not divide
+  EXPECT_EQ(fewer.pipeline_parallel_size, 1);
+  EXPECT_EQ(fewer.tensor_parallel_size, 3);
+}
+
 TEST(Cluster, WrongFlagsAreNamed) {
   const auto refused = [](void (*change)(ParallelOptions&)) {
     ParallelOptions o;
@@ -70,6 +107,16 @@ TEST(Cluster, WrongFlagsAreNamed) {
               testing::HasSubstr("--node-rank"));
   EXPECT_THAT(refused([](ParallelOptions& o) { o.nnodes = 2; }), testing::HasSubstr("--head-addr"));
   EXPECT_THAT(refused([](ParallelOptions& o) { o.nnodes = 3; }), testing::HasSubstr("--nnodes"));
+  EXPECT_THAT(refused([](ParallelOptions& o) {
+                o.node_ranks = {1, 1};
+              }),
+              testing::HasSubstr("--node-ranks"));
+  EXPECT_THAT(refused([](ParallelOptions& o) {
+                o.nnodes = 3;
+                o.node_ranks = {1, 0, 1};
+                o.head_addr = "10.0.0.1:1";
+              }),
+              testing::HasSubstr("only the head"));
 }
 
 TEST(Cluster, SecretsThatOthersMayReadAreNone) {

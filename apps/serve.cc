@@ -17,6 +17,7 @@
 #include "exit_codes.h"
 #include "loaded_model.h"
 #include "node_agent.h"
+#include "ray_launch.h"
 #include "server/api_server.h"
 #include "serving_plan.h"
 #include "version.h"
@@ -26,6 +27,7 @@ namespace {
 
 struct ServeOptions {
   ModelOptions model;
+  RayOptions ray;
   ServerConfig server;
   AccessOptions access;
   std::vector<std::string> names;
@@ -85,6 +87,7 @@ class OffSwitch {
 int serve(ServeOptions& o) {
   set_log_level(parse_log_level(o.model.log_level));
   o.model.validate_parallel();
+  if (o.model.executor_backend == "ray" && !is_under_ray()) become_ray_launcher(o.model, o.ray);
   if (o.model.node_rank > 0) return run_node(o.model);
   ApiServerOptions options;
   options.version = kVersion;
@@ -218,6 +221,7 @@ void add_serve_command(CLI::App& parent, int& exit_code) {
   CLI::App* command = parent.add_subcommand("serve", "the OpenAI API for one model");
   o->model.media.decoder = "process";
   add_model_options(*command, o->model);
+  add_ray_options(*command, o->ray);
   add_pooling_options(*command, o->model.pooling);
   add_media_options(*command, o->model.media);
   add_voice_options(*command, o->voices);

@@ -66,44 +66,77 @@ void log_ready(const std::vector<std::string>& answers, const std::vector<Worker
 
 }  // namespace
 
-WorkerGroup::WorkerGroup(const ParallelOptions& options, std::vector<WorkerJob> jobs)
-    : options_(options), secret_(read_secret(options)), jobs_(std::move(jobs)) {
-  for (WorkerJob& job : jobs_) {
-    job.has_tcp_ranks = meets_over_tcp(options_, job.place.tensor_group());
-    job.has_tcp_stages = meets_over_tcp(options_, job.place.stage_group());
-    // The others learn both on their own machine.
-    if (node_of(options_, job.place.rank) != 0) continue;
-    job.listen_host = listen_host_of(options_);
-    job.secret = secret_;
-  }
+WorkerGroup::WorkerGroup(const ParallelOptions& options, std::vector<WorkerJob> jobs, Planner plan)
+    : options_(options), plan_(std::move(plan)), secret_(read_secret(options)) {
+  take_layout(options_, std::move(jobs));
   if (options_.nnodes > 1)
     port_ = std::make_unique<RankPort>(HostPort::parse(options_.head_addr, "--head-addr"),
                                        Credentials{secret_, build_id()},
                                        options_.nnodes);
 }
 
+void WorkerGroup::take_layout(const ParallelOptions& layout, std::vector<WorkerJob> jobs) {
+  layout_ = layout;
+  jobs_ = std::move(jobs);
+  for (WorkerJob& job : jobs_) {
+    job.has_tcp_ranks = meets_over_tcp(layout_, job.place.tensor_group());
+    job.has_tcp_stages = meets_over_tcp(layout_, job.place.stage_group());
+    // The others learn both on their own machine.
+    if (node_of(layout_, job.place.rank) != 0) continue;
+    job.listen_host = listen_host_of(layout_);
+    job.secret = secret_;
+  }
+}
+
+void WorkerGroup::await_machines() {
+  const std::vector<int> all = further_nodes(options_), now = further_nodes(layout_);
+  if (now.size() < all.size() && port_->missing(all).empty()) {
+    log(LogLevel::info, "every machine is there again: all {} ranks are used", options_.world());
+    take_layout(options_, plan_(options_));
+  }
+  if (!has_started_ || options_.replan_after_s == 0)
+    return port_->await_nodes(
+        further_nodes(layout_), has_started_ ? kNodesAgainMs : kNodesMs, should_stop_);
+  try {
+    port_->await_nodes(further_nodes(layout_), options_.replan_after_s * 1'000, should_stop_);
+  } catch (const Error& e) {
+    const std::vector<int> lost = port_->missing(all);
+    const ParallelOptions fewer = without_nodes(options_, lost);
+    if (e.code() != ErrorCode::unavailable || fewer.world() == 0) throw;
+    log(LogLevel::warn,
+        "node {} is lost: going on with {} of {} ranks (tensor {}, stages {})",
+        fmt::join(lost, ", "),
+        fewer.world(),
+        options_.world(),
+        fewer.tensor_parallel_size,
+        fewer.pipeline_parallel_size);
+    take_layout(fewer, plan_(fewer));
+  }
+}
+
 std::vector<std::unique_ptr<WorkerHandle>> WorkerGroup::spawn(uint64_t epoch) {
   if (port_) {
-    port_->await_nodes(has_started_ ? kNodesAgainMs : kNodesMs, should_stop_);
-    for (int node = 1; node < options_.nnodes; ++node)
-      port_->start_workers(node, epoch, ranks_of_node(options_, node));
+    await_machines();
+    for (const int node : further_nodes(layout_))
+      port_->start_workers(node, epoch, ranks_of_node(layout_, node));
   }
   const SharedRegions regions(jobs_.front().place);
   std::vector<std::unique_ptr<WorkerHandle>> workers;
-  for (const int rank : ranks_of_node(options_, 0))
+  for (const int rank : ranks_of_node(layout_, 0))
     workers.push_back(start_local_worker(
         rank, regions.fds_of(jobs_[static_cast<size_t>(rank)].place), MustDial::no));
-  for (int node = 1; node < options_.nnodes; ++node)
-    for (const int rank : ranks_of_node(options_, node))
+  for (const int node : further_nodes(layout_))
+    for (const int rank : ranks_of_node(layout_, node))
       workers.push_back(std::make_unique<RemoteWorker>(
           *port_, node, epoch, rank, port_->await_worker(node, epoch, rank, should_stop_)));
   return workers;
 }
 
 std::unique_ptr<Executor> WorkerGroup::start(uint64_t epoch) {
+  auto workers = spawn(epoch);
   const RankPlace& world = jobs_.front().place;
   auto group =
-      std::make_unique<GroupExecutor>(spawn(epoch),
+      std::make_unique<GroupExecutor>(std::move(workers),
                                       GroupOptions{.epoch = epoch,
                                                    .answering_rank = world.answering_rank(),
                                                    .timeout_ms = jobs_.front().timeout_ms,

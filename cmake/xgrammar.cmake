@@ -4,6 +4,10 @@
 set(xgrammar_source ${PROJECT_SOURCE_DIR}/build/third_party/xgrammar)
 set(xgrammar_version 0.2.8)
 set(xgrammar_found "none")
+if(SKBUILD AND NOT EXISTS ${xgrammar_source}/.version)  # pip builds from what it is given
+  execute_process(COMMAND python3 cmake/fetch_source.py cmake/xgrammar.txt ${xgrammar_source} build/archives
+    WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+endif()
 if(EXISTS ${xgrammar_source}/.version)
   file(STRINGS ${xgrammar_source}/.version xgrammar_found LIMIT_COUNT 1)
 endif()

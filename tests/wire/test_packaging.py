@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What surrounds the program: manual, completion, installation, unit, container file, versions. Tools that a machine lacks are skipped with their name."""
+import json
 import os
 import pathlib
 import re
 import shutil
+import socket
 import subprocess
+import urllib.request
 
 import pytest
 from conftest import GOLDEN, QUERN, ROOT, Server, run
@@ -161,3 +164,38 @@ def test_the_container_holds_what_the_program_is_linked_against():
     listed = set(re.search(r"--no-install-recommends\s+(.*?)&&", runtime).group(1).split())
     assert packages - base <= listed, f"missing in packaging/Containerfile: {sorted(packages - base - listed)}"
     assert listed - packages <= {"ca-certificates", "libstdc++6"}, f"needless in packaging/Containerfile: {sorted(listed - packages)}"
+
+
+def test_leader_worker_set():
+    """As text: there is no cluster to run it on. Every flag is one of quern serve, every mount has its volume."""
+    yaml = pytest.importorskip("yaml", reason="SKIPPED: PyYAML is not installed")
+    workers, service = yaml.safe_load_all((ROOT / "packaging/leaderworkerset.yaml").read_text())
+    template = workers["spec"]["leaderWorkerTemplate"]
+    known = flags_of("serve")
+    for spec in (template["leaderTemplate"]["spec"], template["workerTemplate"]["spec"]):
+        container = spec["containers"][0]
+        assert {word for word in container["args"] if word.startswith("--")} <= known and "auto" in container["args"]
+        volumes = {volume["name"] for volume in spec["volumes"]}
+        assert {mount["name"] for part in (*spec["containers"], *spec["initContainers"]) for mount in part["volumeMounts"]} <= volumes
+        assert spec["securityContext"]["runAsNonRoot"]
+    assert service["spec"]["selector"].items() <= template["leaderTemplate"]["metadata"]["labels"].items()
+
+
+def test_mpirun(tmp_path):
+    """Two machines' parts on this one, told their numbers by mpirun."""
+    mpirun = tool("mpirun")
+    secret = tmp_path / "secret"
+    secret.write_text("a secret of some length\n")
+    secret.chmod(0o600)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [mpirun, "--oversubscribe", "--allow-run-as-root", "-np", "2", QUERN, "serve", GOLDEN / "qwen2_tied", "-tp", 2, "--nnodes", "auto", "--head-addr",
+               f"127.0.0.1:{port}", "--cluster-secret-file", secret, "--port", 0]
+    server = subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    ready = json.loads(server.stdout.readline())
+    with urllib.request.urlopen(f"http://127.0.0.1:{ready['port']}/health", timeout=10) as answer:
+        assert answer.status == 200
+    server.terminate()
+    _, log = server.communicate(timeout=60)
+    assert "node 1 has come from 127.0.0.1" in log

@@ -17,9 +17,10 @@ namespace quern {
 
 // weights [N, K] float32 for the engine's products.
 std::unique_ptr<ops::PackedWeight> packed_floats(const Ctx& ctx, const Tensor& weights);
-// The outputs of a layer that errors are judged by: every one, or 2,048 evenly spaced where there are
-// more (of those that are not zero, as padding's are). An error is a mean over tens of thousands of
-// terms for each of them: so many say it, at a fraction of the products that a 72B's would take.
+// The outputs of a layer that errors are judged by: every one, or 2,048 evenly spaced where there
+// are more (of those that are not zero, as padding's are). An error is a mean over tens of
+// thousands of terms for each of them: so many say it, at a fraction of the products that a 72B's
+// would take.
 std::vector<int64_t> judged_outputs(const Tensor& weights);  // of [N, K]
 Tensor rows_at(const Tensor& matrix, std::span<const int64_t> rows);
 // The sum of e gram e' over the rows e of `errors` [N, K]: what they do to a layer's outputs.
