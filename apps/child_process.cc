@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <string_view>
@@ -22,6 +23,7 @@ namespace quern {
 namespace {
 
 constexpr int kFirstFd = 3;
+constexpr int kLookMs = 20;
 constexpr int kAside = 64;  // descriptors wait here for their places, which may be taken by others
 constexpr size_t kKeptLines = 4, kMaxLine = 2'000;
 
@@ -159,12 +161,30 @@ void ChildProcess::forward(int fd) {
 }
 
 std::string ChildProcess::end() {
+  return end_gently(0);
+}
+
+void ChildProcess::ask_to_end() {
+  const std::unique_lock lock(ending_, std::try_to_lock);  // not free: it is being ended
+  if (lock && ending_text_.empty()) kill(pid_, SIGTERM);
+}
+
+std::string ChildProcess::end_gently(int timeout_ms) {
   const std::lock_guard lock(ending_);
   if (!ending_text_.empty()) return ending_text_;
-  kill(pid_, SIGKILL);  // changes nothing for one that has ended by itself
   int status = 0;
-  while (waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
+  bool has_ended = false;
+  if (timeout_ms > 0) kill(pid_, SIGTERM);
+  for (int waited_ms = 0; waited_ms < timeout_ms && !has_ended; waited_ms += kLookMs) {
+    has_ended = waitpid(pid_, &status, WNOHANG) == pid_;
+    if (!has_ended) std::this_thread::sleep_for(std::chrono::milliseconds(kLookMs));
   }
+  if (!has_ended) {
+    kill(pid_, SIGKILL);  // changes nothing for one that has ended by itself
+    while (waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
+    }
+  }
+  if (WIFEXITED(status)) exit_code_ = WEXITSTATUS(status);
   forwarder_.join();
   ending_text_ = describe_status(status) + last_lines();
   return ending_text_;

@@ -32,6 +32,12 @@ class ChildProcess {
   pid_t pid() const { return pid_; }
   // Ends it at once if it still runs; says how it ended and what it wrote last. From any thread.
   std::string end();
+  // Asks it to end in good order, and waits so long; then as above.
+  std::string end_gently(int timeout_ms);
+  // The first of that: from any thread, also when it has ended.
+  void ask_to_end();
+  // What a process that has ended returned; -1: killed by a signal.
+  int exit_code() const { return exit_code_; }
 
  private:
   void forward(int fd);
@@ -39,6 +45,7 @@ class ChildProcess {
 
   const std::string label_;
   pid_t pid_ = -1;
+  int exit_code_ = -1;
   std::mutex ending_, lines_mutex_;
   std::string ending_text_;  // once it was reaped
   std::deque<std::string> lines_;

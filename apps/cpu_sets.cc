@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cpu_sets.h"
 
+#include <sched.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <numeric>
 
 #include "base/format.h"
+#include "base/log.h"
 #include "tensor/shard.h"
 
 namespace quern {
@@ -48,6 +51,16 @@ std::vector<std::vector<int>> divide_cpus(const Topology& machine, int parts) {
       std::span(machine.cpus)
           .first(std::min(machine.cpus.size(), static_cast<size_t>(machine.physical_cores)));
   return divide_cpus(cores, nodes_of(cores), parts);
+}
+
+void bind_process(const std::vector<int>& cpus) {
+  if (cpus.empty()) return;
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  for (const int cpu : cpus)
+    if (cpu >= 0 && cpu < CPU_SETSIZE) CPU_SET(cpu, &set);
+  if (sched_setaffinity(0, sizeof set, &set) != 0)
+    log(LogLevel::warn, "this process cannot be bound to its CPUs; it runs anywhere");
 }
 
 }  // namespace quern

@@ -22,4 +22,7 @@ std::vector<std::vector<int>> divide_cpus(std::span<const int> cpus,
 // The same for the physical cores of `machine`.
 std::vector<std::vector<int>> divide_cpus(const Topology& machine, int parts);
 
+// Binds the calling thread, and those that it will start, to these; none: it runs anywhere.
+void bind_process(const std::vector<int>& cpus);
+
 }  // namespace quern

@@ -274,6 +274,10 @@ std::unique_ptr<LoadedModel> LoadedModel::load(const ModelOptions& options,
   if (options.executor_backend == "ray" && !is_under_ray())
     fail(ErrorCode::unsupported,
          "--distributed-executor-backend ray: under Ray there is quern serve alone");
+  if (options.data_parallel_size > 1)
+    fail(ErrorCode::unsupported,
+         "--data-parallel-size {}: replicas are for quern serve",
+         options.data_parallel_size);
   if (options.node_rank > 0)
     fail(ErrorCode::invalid_argument,
          "--node-rank {}: a further machine is started by quern serve",

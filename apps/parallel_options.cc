@@ -42,8 +42,10 @@ void add_sizes(CLI::App& command, ParallelOptions& o) {
   command
       .add_option("--data-parallel-size",
                   o.data_parallel_size,
-                  "replicas (-dp): one; start further servers behind a balancer instead")
+                  "replicas (-dp) behind one address; each takes its part of the cores, and "
+                  "requests go where their beginning is cached (serve)")
       ->group(kGroup)
+      ->capture_default_str()
       ->check(CLI::Range(1, kMaxRanks));
 }
 
@@ -56,6 +58,17 @@ std::string take_launcher(ParallelOptions& o, std::string& nnodes) {
   o.node_rank = place->number;
   if (!place->head_host.empty()) o.head_addr = format("{}:{}", place->head_host, kHeadPort);
   return "";
+}
+
+void add_replica_options(CLI::App& command, ParallelOptions& o) {
+  command
+      .add_option("--data-parallel-routing",
+                  o.data_parallel_routing,
+                  "prefix: to the replica that has seen a request's beginning, else the idlest; or "
+                  "round-robin")
+      ->group("Parallelism")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"prefix", "round-robin"}));
 }
 
 void add_machine_options(CLI::App& command, ParallelOptions& o) {
@@ -150,6 +163,7 @@ void add_loss_options(CLI::App& command, ParallelOptions& o) {
 
 void add_parallel_options(CLI::App& command, ParallelOptions& o) {
   add_sizes(command, o);
+  add_replica_options(command, o);
   add_machine_options(command, o);
   add_loss_options(command, o);
 }
@@ -173,11 +187,10 @@ void ParallelOptions::validate_node_ranks() const {
 }
 
 void ParallelOptions::validate_parallel() const {
-  if (data_parallel_size != 1)
+  if (data_parallel_size > 1 && nnodes > 1)
     fail(ErrorCode::unsupported,
-         "--data-parallel-size {}: one server runs one replica; start {} servers on ports of their "
-         "own and put a balancer in front (GET /ready says who may be asked)",
-         data_parallel_size,
+         "--data-parallel-size {}: replicas over several machines are placed by "
+         "--distributed-executor-backend ray, not by --nnodes",
          data_parallel_size);
   if (world() > kMaxRanks)
     fail(ErrorCode::invalid_argument,

@@ -13,6 +13,7 @@ namespace quern {
 
 struct ParallelOptions {
   int tensor_parallel_size = 1, pipeline_parallel_size = 1, data_parallel_size = 1;
+  std::string data_parallel_routing = "prefix";  // or round-robin
   std::vector<double> tensor_parallel_split;  // proportions, one a tensor rank; empty: equal
   std::string on_worker_loss = "resume";      // or fail
   int worker_timeout_s = 300;

@@ -97,7 +97,7 @@ TEST(Cluster, WrongFlagsAreNamed) {
     return std::string();
   };
   EXPECT_EQ(refused([](ParallelOptions&) {}), "");
-  EXPECT_THAT(refused([](ParallelOptions& o) { o.data_parallel_size = 2; }),
+  EXPECT_THAT(refused([](ParallelOptions& o) { o.data_parallel_size = o.nnodes = 2; }),
               testing::HasSubstr("--data-parallel-size"));
   EXPECT_THAT(refused([](ParallelOptions& o) { o.tensor_parallel_split = {1}; }),
               testing::HasSubstr("--tensor-parallel-split"));

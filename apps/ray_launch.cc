@@ -8,25 +8,16 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "replicas.h"
 
 namespace quern {
 namespace {
 
 // Set by the launcher for what it starts.
 constexpr const char* kUnderRay = "QUERN_UNDER_RAY";
-
-// Of this process, without its name.
-std::vector<std::string> own_arguments() {
-  std::ifstream file("/proc/self/cmdline", std::ios::binary);
-  std::vector<std::string> out;
-  for (std::string word; std::getline(file, word, '\0');) out.push_back(word);
-  if (!out.empty()) out.erase(out.begin());
-  return out;
-}
 
 // The Python beside this program, as in a virtual environment; else the one on PATH.
 std::string python_of(const std::filesystem::path& program) {

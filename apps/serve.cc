@@ -4,11 +4,14 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <atomic>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
 #include <mutex>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "access_options.h"
 #include "api/parsers/registry.h"
@@ -18,7 +21,10 @@
 #include "loaded_model.h"
 #include "node_agent.h"
 #include "ray_launch.h"
+#include "replicas.h"
 #include "server/api_server.h"
+#include "server/origin_rules.h"
+#include "server/replica_proxy.h"
 #include "serving_plan.h"
 #include "version.h"
 
@@ -53,15 +59,14 @@ void raise_descriptor_limit(int connections) {
 }
 
 // One line for machines on standard output: who waits for the server reads it.
-void say_ready(const ApiServer& server, const ServeOptions& o, const std::string& model) {
+std::string ready_line(const ServeOptions& o, int port, const std::string& model) {
   const Json ready = {{"event", "ready"},
                       {"host", o.server.host},
-                      {"port", server.port()},
+                      {"port", port},
                       {"scheme", o.server.tls.is_on() ? "https" : "http"},
                       {"model", model},
                       {"pid", getpid()}};
-  std::printf("%s\n", ready.dump().c_str());
-  std::fflush(stdout);
+  return ready.dump();
 }
 
 // Stops a server that is made after the model whose end it is to follow.
@@ -84,9 +89,71 @@ class OffSwitch {
   bool is_off_ = false;
 };
 
+// Renews the replicas at each SIGHUP, which no other thread of this process takes.
+class RenewalSignal {
+ public:
+  // To be made before other threads are.
+  RenewalSignal() {
+    sigemptyset(&set_);
+    sigaddset(&set_, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &set_, nullptr);
+  }
+  ~RenewalSignal() {
+    is_over_ = true;
+    if (thread_.joinable()) thread_.join();
+  }
+  void connect(ReplicaSet& replicas) {
+    thread_ = std::thread([this, &replicas] {
+      const timespec look{.tv_sec = 0, .tv_nsec = 100'000'000};
+      while (!is_over_)
+        if (sigtimedwait(&set_, nullptr, &look) == SIGHUP) replicas.renew();
+    });
+  }
+
+ private:
+  sigset_t set_;
+  std::atomic<bool> is_over_ = false;
+  std::thread thread_;
+};
+
+int serve_replicas(ServeOptions& o) {
+  o.access.read_keys();  // a wrong flag is to be known at once
+  raise_descriptor_limit(2 * o.server.max_connections);
+  o.server.handles_signals = true;
+  RenewalSignal signal;
+  const MonotonicClock clock;
+  ReplicaRouter router(o.model.data_parallel_size,
+                       o.model.data_parallel_routing == "prefix" ? RoutingPolicy::prefix
+                                                                 : RoutingPolicy::round_robin);
+  ReplicaProxy proxy(router, o.logs_requests);
+  HttpServer server(o.server, proxy, clock);
+  server.listen();
+  ReplicaSet replicas(router, own_arguments());
+  if (const int code = replicas.start(); code != 0) return code;
+  server.start();
+  signal.connect(replicas);
+  log(LogLevel::info,
+      "{} replicas serve at {}://{}:{}; kill -HUP {} renews them one by one",
+      router.count(),
+      o.server.tls.is_on() ? "https" : "http",
+      o.server.host,
+      server.port(),
+      getpid());
+  std::printf("%s\n", ready_line(o, server.port(), o.model.model).c_str());
+  std::fflush(stdout);
+  log(LogLevel::info, "stopped signal={}", server.wait());
+  replicas.stop();
+  return kExitDone;
+}
+
 int serve(ServeOptions& o) {
   set_log_level(parse_log_level(o.model.log_level));
   o.model.validate_parallel();
+  const std::optional<ReplicaPlace> replica = replica_place();
+  // Whom the parent listens for is the parent's choice.
+  const bool is_for_all = replica && !is_loopback_host(o.server.host);
+  if (replica) settle_replica(*replica, o.model, o.server);
+  if (o.model.data_parallel_size > 1) return serve_replicas(o);
   if (o.model.executor_backend == "ray" && !is_under_ray()) become_ray_launcher(o.model, o.ray);
   if (o.model.node_rank > 0) return run_node(o.model);
   ApiServerOptions options;
@@ -96,6 +163,7 @@ int serve(ServeOptions& o) {
   // Before the model is loaded: a wrong flag is to be known at once.
   ApiKeys keys = o.access.read_keys();
   o.access.apply(keys, o.server, options);
+  if (is_for_all) options.allowed_hosts = {"*"};
   raise_descriptor_limit(o.server.max_connections);
   o.server.handles_signals = true;
   const MonotonicClock clock;
@@ -118,7 +186,13 @@ int serve(ServeOptions& o) {
       o.server.tls.is_on() ? "https" : "http",
       o.server.host,
       server.port());
-  say_ready(server, o, loaded->name());
+  const std::string line = ready_line(o, server.port(), loaded->name());
+  if (replica) {
+    report_replica(line);
+  } else {
+    std::printf("%s\n", line.c_str());
+    std::fflush(stdout);
+  }
   off_switch.connect(&server);
   const int signal = server.wait();
   off_switch.connect(nullptr);

@@ -3,7 +3,6 @@
 // everything on the socket that it inherits as descriptor 3; what it shares with other ranks lies
 // behind. It ends with that socket.
 #include <malloc.h>
-#include <sched.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -16,6 +15,7 @@
 #include "child_process.h"
 #include "comm/handshake.h"
 #include "commands.h"
+#include "cpu_sets.h"
 #include "engine/worker_loop.h"
 #include "exit_codes.h"
 #include "fd_port.h"
@@ -31,16 +31,6 @@ namespace {
 
 constexpr int kControlFd = 3, kFirstRegionFd = 4;
 constexpr int kDialMs = 10'000;
-
-void bind_to(const std::vector<int>& cpus) {
-  if (cpus.empty()) return;
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  for (const int cpu : cpus)
-    if (cpu >= 0 && cpu < CPU_SETSIZE) CPU_SET(cpu, &set);
-  if (sched_setaffinity(0, sizeof set, &set) != 0)
-    log(LogLevel::warn, "worker: cannot be bound to its CPUs; it runs anywhere");
-}
 
 // The model's part that one rank holds, and what it computes with. Members are made in the order of
 // the three questions that a front asks.
@@ -59,7 +49,7 @@ class RankWork {
       job_.secret = summons->secret;
     }
     set_log_level(parse_log_level(job_.log_level));
-    bind_to(job_.cpus);
+    bind_process(job_.cpus);
     checkpoint_ = open_checkpoint(job_.model, job_.tensor_names);
     if (mark_of(*checkpoint_) != job_.model_mark)
       fail(ErrorCode::data_loss,

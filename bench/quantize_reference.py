@@ -109,18 +109,15 @@ def plain_model(folder, config):
     return model, f"{how}, transformers"
 
 
-def loaded_by_transformers(folder, config):
+def loaded_by_transformers(folder):
     """Its inputs stay float32, as ours do here, also where the checkpoint says that they are rounded when it is served: what is compared is how weights are read."""
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     how = "transformers with compressed-tensors"
-    with tempfile.TemporaryDirectory() as copy:
-        for path in folder.iterdir():
-            pathlib.Path(copy, path.name).symlink_to(path.resolve())
-        for group in config["quantization_config"]["config_groups"].values():
-            if group["input_activations"]:
-                group["input_activations"], how = None, how + ", inputs not rounded"
-        pathlib.Path(copy, "config.json").unlink()
-        pathlib.Path(copy, "config.json").write_text(json.dumps(config))
-        return transformers.AutoModelForCausalLM.from_pretrained(copy, dtype=torch.float32), how
+    for module in model.modules():
+        scheme = getattr(module, "quantization_scheme", None)
+        if scheme is not None and scheme.input_activations is not None:
+            scheme.input_activations, how = None, "transformers with compressed-tensors, inputs not rounded"
+    return model, how
 
 
 def main():
@@ -129,7 +126,7 @@ def main():
         config = json.loads((folder / "config.json").read_text())
         method = config["quantization_config"]["quant_method"]
         if method == "compressed-tensors":
-            model, how = loaded_by_transformers(folder, config)
+            model, how = loaded_by_transformers(folder)
         else:
             model, how = plain_model(folder, config)
         with tempfile.TemporaryDirectory() as scratch:

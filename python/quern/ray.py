@@ -64,7 +64,9 @@ def start(command, secret, **more):
             os._exit(TEMPORARY)
 
     try:
-        return subprocess.Popen([*command, "--cluster-secret-file", f"/dev/fd/{file}"], pass_fds=[file], preexec_fn=tie,
+        # One of several replicas (--data-parallel-size) tells its parent by descriptor 3 that it serves.
+        kept = [file, *([3] if "QUERN_REPLICA" in os.environ else [])]
+        return subprocess.Popen([*command, "--cluster-secret-file", f"/dev/fd/{file}"], pass_fds=kept, preexec_fn=tie,
                                 env={**os.environ, "QUERN_UNDER_RAY": "1"}, **more)
     finally:
         os.close(file)

@@ -276,6 +276,10 @@ Task<> Connection::offload(std::function<void()> work) {
   if (outcome.error) std::rethrow_exception(outcome.error);
 }
 
+Task<std::shared_ptr<Peer>> Connection::dial(int port) {
+  return peer_->dial(port);
+}
+
 std::string Connection::head_of(const HttpResponse& response, std::string_view framing) {
   const bool ends = !keeps_alive_ || host_.is_stopping;
   std::string head = format(

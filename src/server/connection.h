@@ -44,6 +44,7 @@ class Connection final : public Exchange {
   std::function<void()> waker() override;
   Task<> wait(int timeout_ms) override;
   Task<> offload(std::function<void()> work) override;
+  Task<std::shared_ptr<Peer>> dial(int port) override;
   Task<> respond(HttpResponse response) override;
   Task<> begin_stream(HttpResponse head) override;
   Task<> write(std::string piece) override;

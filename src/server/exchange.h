@@ -12,6 +12,8 @@
 
 namespace quern {
 
+class Peer;  // server/peer.h
+
 // A route is a coroutine over an Exchange. It runs on the connection's strand: its awaits are the
 // only places where it is left.
 class Exchange {
@@ -29,6 +31,9 @@ class Exchange {
   // Runs `work` on the preparation pool and rethrows what it throws. Throws unavailable if the
   // pool's queue is full, cancelled if the client left before it began.
   virtual Task<> offload(std::function<void()> work) = 0;
+
+  // A connection of this exchange's own to a port of this machine's loopback; null: nobody there.
+  virtual Task<std::shared_ptr<Peer>> dial(int port) = 0;
 
   // The whole answer.
   virtual Task<> respond(HttpResponse response) = 0;

@@ -104,6 +104,17 @@ Task<bool> Peer::fill(int64_t timeout_us) {
   co_return true;
 }
 
+Task<std::shared_ptr<Peer>> Peer::dial(int port) {
+  asio::ip::tcp::socket socket(executor());
+  const asio::ip::tcp::endpoint endpoint(asio::ip::address_v4::loopback(),
+                                         static_cast<uint16_t>(port));
+  auto connected = suspend_with<bool>([&socket, &endpoint](auto resume) {
+    socket.async_connect(endpoint, [resume](const error_code& error) mutable { resume(!error); });
+  });
+  if (!co_await connected) co_return nullptr;
+  co_return std::make_shared<Peer>(io_, std::move(socket));
+}
+
 void Peer::consume(size_t bytes) {
   consumed_ += bytes;
   if (consumed_ == buffer_.size()) {

@@ -44,6 +44,8 @@ class Peer : public std::enable_shared_from_this<Peer> {
   bool has_timed_out() const { return has_timed_out_; }
   // Gives back what the last request needed, before a wait that may be long.
   void rest();
+  // A further connection on this peer's strand, to a port of loopback; null: nobody is there.
+  Task<std::shared_ptr<Peer>> dial(int port);
 
   // Writes all of it. False if the other side left or did not take it in time.
   Task<bool> write(std::string_view data, int64_t timeout_us);
