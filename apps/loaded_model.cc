@@ -297,6 +297,7 @@ std::unique_ptr<LoadedModel> LoadedModel::load(const ModelOptions& options,
   EngineConfig& config = world.config;
   config.resumes_after_loss = options.on_worker_loss == "resume";
   config.on_workers_gone = load.on_workers_gone;
+  config.on_step = load.on_step;
   const Tokenizer& tokenizer = opened.prompts->tokenizer();
   config.logit_hook = speaks ? speech_mask(GlmTtsTokens::read(tokenizer))
                              : padding_mask(world.info.vocab_size, tokenizer.vocab_size());

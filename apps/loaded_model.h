@@ -40,6 +40,7 @@ struct LoadOptions {
   std::string voices = {};
   // Called, by the engine's thread, when workers were lost so often that none are started any more.
   std::function<void()> on_workers_gone;
+  std::function<void(const StepShape&, int64_t)> on_step = {};  // EngineConfig::on_step
 };
 
 class LoadedModel {

@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
+#include <fstream>
 #include <mutex>
 #include <nlohmann/json.hpp>
 #include <thread>
@@ -38,7 +39,7 @@ struct ServeOptions {
   AccessOptions access;
   std::vector<std::string> names;
   std::optional<uint64_t> seed;
-  std::string tool_parser = "auto", reasoning_parser = "auto", voices;
+  std::string tool_parser = "auto", reasoning_parser = "auto", voices, step_log;
   bool logs_requests = true, ignores_generation_config = false, has_no_ui = false;
 };
 
@@ -68,6 +69,26 @@ std::string ready_line(const ServeOptions& o, int port, const std::string& model
                       {"pid", getpid()}};
   return ready.dump();
 }
+
+// A line for each step of the engine, for quern simulate.
+class StepLog {
+ public:
+  explicit StepLog(const std::string& path) : file_(path, std::ios::trunc) {
+    if (!file_) fail(ErrorCode::not_found, "--step-log {}: cannot be written", path);
+    file_ << "sequences,prefill_tokens,attended,prefill_attended,microseconds\n";
+  }
+  void add(const StepShape& shape, int64_t took_us) {
+    file_ << format("{},{},{},{},{}\n",
+                    shape.sequences,
+                    shape.prefill_tokens,
+                    shape.attended,
+                    shape.prefill_attended,
+                    took_us);
+  }
+
+ private:
+  std::ofstream file_;
+};
 
 // Stops a server that is made after the model whose end it is to follow.
 class OffSwitch {
@@ -168,12 +189,18 @@ int serve(ServeOptions& o) {
   o.server.handles_signals = true;
   const MonotonicClock clock;
   OffSwitch off_switch;
+  std::optional<StepLog> step_log;
+  if (!o.step_log.empty()) step_log.emplace(o.step_log);
   const LoadOptions load{.served_names = o.names,
                          .generation_config = !o.ignores_generation_config,
                          .tool_parser = o.tool_parser,
                          .reasoning_parser = o.reasoning_parser,
                          .voices = o.voices,
-                         .on_workers_gone = [&] { off_switch.turn_off(); }};
+                         .on_workers_gone = [&] { off_switch.turn_off(); },
+                         .on_step =
+                             [&](const StepShape& shape, int64_t took_us) {
+                               if (step_log) step_log->add(shape, took_us);
+                             }};
   const std::unique_ptr<LoadedModel> loaded = LoadedModel::load(o.model, load);
   options.serves_ui = !o.has_no_ui;
   options.make_plan = [&] { return serving_plan(o.model, *loaded); };
@@ -280,6 +307,11 @@ void add_server_options(CLI::App& command, ServeOptions& o) {
           "auto: the model's sampling defaults; vllm: the API's")
       ->group(kGroup)
       ->check(CLI::IsMember({"auto", "vllm"}));
+  command
+      .add_option("--step-log",
+                  o.step_log,
+                  "a file for a line of each step, what it held and took: for quern simulate")
+      ->group(kGroup);
   command
       .add_flag(
           "--no-ui",

@@ -25,6 +25,7 @@ CALL = re.compile(r"(?<![.>:\w])([A-Za-z_]\w*)\s*\(")
 TYPE = re.compile(r"(?:struct|class|union|enum class|enum) (?:alignas\(\w+\) )?(\w+)[^;(]*(?:\{|$)")
 HEADER_TYPE = re.compile(r"(?:struct|class|union|enum class|enum|using) (?:\[\[\w+\]\] )?(\w+)")
 ALIAS = re.compile(r"using (?:\w+::)*(\w+)(?: =|;)")
+TEMPLATE_ARGUMENTS = re.compile(r"<[^<>=]*>")
 FUNCTION = re.compile(r"(\w+)\(")
 VARIABLE = re.compile(r"\b(\w+)(?:\[[^\]]*\])*\s*(?:=|\{|;|,|$)")
 
@@ -41,6 +42,8 @@ def name_in(line):
     """What a line of an unnamed namespace defines, if it begins a definition."""
     if kind := TYPE.match(line) or ALIAS.match(line):
         return kind.group(1)
+    while (shorter := TEMPLATE_ARGUMENTS.sub("", line)) != line:  # their commas end no name
+        line = shorter
     before = line.split("=")[0]
     found = FUNCTION.search(before) or VARIABLE.search(line)
     return found.group(1) if found else None

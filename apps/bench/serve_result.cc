@@ -51,15 +51,17 @@ bool is_good(const Outcome& o, const Goodput& limits) {
 }
 
 void add_requests(Json& fields, const std::vector<Outcome>& outcomes) {
-  Json inputs = Json::array(), outputs = Json::array(), ttfts = Json::array(), itls = Json::array(),
+  Json starts = Json::array(), inputs = Json::array(), outputs = Json::array(), ttfts = Json::array(), itls = Json::array(),
        errors = Json::array();
   for (const Outcome& o : outcomes) {
+    starts.push_back(o.sent_s);
     inputs.push_back(o.input_tokens);
     outputs.push_back(o.output_tokens);
     ttfts.push_back(o.ttft_s);
     itls.push_back(o.itl_s);
     errors.push_back(o.error);
   }
+  fields["start_times"] = std::move(starts);
   fields["input_lens"] = std::move(inputs);
   fields["output_lens"] = std::move(outputs);
   fields["ttfts"] = std::move(ttfts);

@@ -19,7 +19,7 @@ struct Goodput {
 };
 
 // "completed", "duration", "request_throughput", "mean_ttft_ms", … and, per request, "ttfts",
-// "itls", "input_lens", "output_lens", "errors".
+// "itls", "start_times", "input_lens", "output_lens", "errors".
 Json serve_fields(const LoadResult& load, const Goodput& goodput);
 
 // The fields as lines, with the labels that vLLM gives them.

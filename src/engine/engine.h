@@ -18,6 +18,15 @@
 
 namespace quern {
 
+// What decides how long a step takes.
+struct StepShape {
+  int64_t sequences = 0;       // that get a token
+  int64_t prefill_tokens = 0;  // the other tokens
+  // Pairs of a token and one that it attends to: of slices of one token, which read the cache for
+  // it, and of longer ones, which share what they read.
+  int64_t attended = 0, prefill_attended = 0;
+};
+
 struct EngineConfig {
   int64_t max_model_len = 4096;          // prompt + output tokens of one sequence
   int max_num_seqs = 64;                 // sequences in one step
@@ -42,6 +51,9 @@ struct EngineConfig {
   LogitHook logit_hook;             // of the model; may be empty
   // After a loss of workers: running requests go on with the tokens they have. False: they fail.
   bool resumes_after_loss = true;
+  // Called by the engine's thread after each step, with the time from its plan to its last answer;
+  // may be empty.
+  std::function<void(const StepShape&, int64_t took_us)> on_step;
   // Called once, by the engine's thread, when workers were lost so often that none are started any
   // more; may be empty.
   std::function<void()> on_workers_gone;

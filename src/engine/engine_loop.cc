@@ -193,6 +193,8 @@ void EngineLoop::end_stall() {
 
 void EngineLoop::carry_out(Schedule& schedule) {
   for (const Slice& slice : schedule.slices) note_start(slice);
+  const int64_t planned_us = clock_.now_us();
+  const StepShape shape = shape_of(schedule);  // before its sequences grow
   StepPlan plan = build_plan(schedule, config_.block_size);
   plan.epoch = workforce_.epoch();
   plan.step = ++steps_;
@@ -209,6 +211,7 @@ void EngineLoop::carry_out(Schedule& schedule) {
          result.row_size,
          result.rows.size());
   accept(schedule, result);
+  if (config_.on_step) config_.on_step(shape, clock_.now_us() - planned_us);
 }
 
 void EngineLoop::note_start(const Slice& slice) {

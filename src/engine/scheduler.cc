@@ -15,6 +15,17 @@ void Scheduler::add(Sequence& s) {
   waiting_.insert(&s);
 }
 
+StepShape shape_of(const Schedule& schedule) {
+  StepShape out;
+  for (const Slice& slice : schedule.slices) {
+    out.sequences += slice.samples ? 1 : 0;
+    out.prefill_tokens += slice.count - (slice.samples ? 1 : 0);
+    int64_t& attended = slice.count == 1 ? out.attended : out.prefill_attended;
+    attended += slice.count * slice.begin + slice.count * (slice.count + 1) / 2;
+  }
+  return out;
+}
+
 void Scheduler::remove(Sequence& s) {
   waiting_.erase(&s);
   running_.erase(&s);

@@ -34,6 +34,8 @@ struct Schedule {
   bool is_empty() const { return slices.empty() && encode.empty() && release.empty(); }
 };
 
+StepShape shape_of(const Schedule& schedule);
+
 // One step: first the sequences that need one token (decode), then the unfinished prefills in
 // order, then new ones, each by priority and arrival. A sequence that finds no block sets back
 // another one: a paused one first, else the last in order, which may be itself; that one is

@@ -246,6 +246,8 @@ Json ranks_json(const PlanRequest& q, const Deployment& d) {
                    {"vocabulary_rows", r.vocab},
                    {"sums_per_token", r.meetings},
                    {"floats_summed_per_token", r.met_floats},
+                   {"read_per_token", r.read_bytes},
+                   {"experts_read_per_token", r.expert_read_bytes},
                    {"bytes", bytes_json(r, q.subjects.config.max_model_len)}});
   return out;
 }
