@@ -105,6 +105,14 @@ std::vector<std::string> normalize_arguments(std::span<char* const> arguments) {
   return out;
 }
 
+std::vector<std::string> own_arguments() {
+  std::ifstream file("/proc/self/cmdline", std::ios::binary);
+  std::vector<std::string> out;
+  for (std::string word; std::getline(file, word, '\0');) out.push_back(word);
+  if (!out.empty()) out.erase(out.begin());
+  return out;
+}
+
 int64_t parse_count(std::string_view text, std::string_view flag) {
   static constexpr std::string_view kDecimal = "kmg", kBinary = "KMG";
   double factor = 1;

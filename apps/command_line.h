@@ -19,6 +19,9 @@ namespace quern {
 // several letters (-tp) become long ones. Values and what follows "--" stay as they are.
 std::vector<std::string> normalize_arguments(std::span<char* const> arguments);
 
+// What this process was started with, without the program's name.
+std::vector<std::string> own_arguments();
+
 // "4096", "8k" (8000), "8K" (8192), "1.5M": vLLM's spelling of counts. Throws invalid_argument
 // naming `flag`.
 int64_t parse_count(std::string_view text, std::string_view flag);

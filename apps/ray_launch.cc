@@ -11,7 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
-#include "replicas.h"
+#include "command_line.h"
 
 namespace quern {
 namespace {

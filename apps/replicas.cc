@@ -10,7 +10,6 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "base/clock.h"
@@ -72,14 +71,6 @@ void report_replica(const std::string& ready_line) {
   const std::string line = ready_line + "\n";
   if (write(kReadyFd, line.data(), line.size()) < 0)
     log(LogLevel::warn, "replica: nobody hears that it is ready");
-}
-
-std::vector<std::string> own_arguments() {
-  std::ifstream file("/proc/self/cmdline", std::ios::binary);
-  std::vector<std::string> out;
-  for (std::string word; std::getline(file, word, '\0');) out.push_back(word);
-  if (!out.empty()) out.erase(out.begin());
-  return out;
 }
 
 ReplicaSet::ReplicaSet(ReplicaRouter& router, std::vector<std::string> arguments)

@@ -64,7 +64,4 @@ class ReplicaSet {
   std::vector<Replica> replicas_;
 };
 
-// This process's own command line, without the program's name.
-std::vector<std::string> own_arguments();
-
 }  // namespace quern

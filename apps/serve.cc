@@ -17,6 +17,7 @@
 #include "access_options.h"
 #include "api/parsers/registry.h"
 #include "base/log.h"
+#include "command_line.h"
 #include "commands.h"
 #include "exit_codes.h"
 #include "loaded_model.h"
@@ -173,7 +174,10 @@ int serve(ServeOptions& o) {
   const std::optional<ReplicaPlace> replica = replica_place();
   // Whom the parent listens for is the parent's choice.
   const bool is_for_all = replica && !is_loopback_host(o.server.host);
-  if (replica) settle_replica(*replica, o.model, o.server);
+  if (replica) {
+    settle_replica(*replica, o.model, o.server);
+    if (!o.step_log.empty()) o.step_log += format(".{}", replica->number);  // one each
+  }
   if (o.model.data_parallel_size > 1) return serve_replicas(o);
   if (o.model.executor_backend == "ray" && !is_under_ray()) become_ray_launcher(o.model, o.ray);
   if (o.model.node_rank > 0) return run_node(o.model);

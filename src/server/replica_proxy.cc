@@ -74,6 +74,20 @@ std::string response_id_of(std::string_view path) {
   return std::string(path.substr(0, path.find('/')));
 }
 
+// Gives it back, however the request ends.
+class TicketHolder {
+ public:
+  TicketHolder(ReplicaRouter& router, const ReplicaRouter::Ticket& ticket)
+      : router_(router), ticket_(ticket) {}
+  ~TicketHolder() { router_.give_back(ticket_); }
+  TicketHolder(const TicketHolder&) = delete;
+  TicketHolder& operator=(const TicketHolder&) = delete;
+
+ private:
+  ReplicaRouter& router_;
+  const ReplicaRouter::Ticket ticket_;
+};
+
 }  // namespace
 
 std::string merged_metrics(const std::vector<std::string>& texts) {
@@ -163,8 +177,8 @@ Task<> ReplicaProxy::hand_on(Exchange& exchange) {
     tried[static_cast<size_t>(ticket.replica)] = true;
     exchange.log_note =
         format("replica={} seen_prefixes={}/{}", ticket.replica, ticket.seen, mark.prefixes.size());
+    const TicketHolder holder(router_, ticket);
     const Outcome outcome = co_await ask(exchange, ticket);
-    router_.give_back(ticket);
     if (outcome == Outcome::answered) co_return;
     log(LogLevel::warn,
         "request id={}: replica {} {}; another is asked",
@@ -175,7 +189,6 @@ Task<> ReplicaProxy::hand_on(Exchange& exchange) {
   fail(ErrorCode::unavailable, "no replica takes requests now; try again");
 }
 
-// Whatever happens, the ticket is for the caller to give back.
 Task<ReplicaProxy::Outcome> ReplicaProxy::ask(Exchange& exchange,
                                               const ReplicaRouter::Ticket& ticket) {
   const std::shared_ptr<Peer> peer = co_await exchange.dial(ticket.port);

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from conftest import GOLDEN, QUERN, Server, run
+from conftest import GOLDEN, QUERN, ROOT, Server, run
 
 TINY = GOLDEN / "qwen2_tied"
 SMALL = ["--num-prompts", 5, "--random-input-len", 12, "--random-output-len", 6]
@@ -138,3 +138,34 @@ def test_a_pause_of_the_training_ends_with_the_bench(tmp_path):
     done = subprocess.run([QUERN, "bench", "throughput", str(TINY), "--num-prompts", "1", "--input-len", "4", "--output-len", "2"], cwd=tmp_path,
                           capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and "paused" not in done.stderr and (state / "pause").exists()
+
+
+def test_simulate_replays_what_a_server_did(tmp_path):
+    """Times are the machine's; lengths and counts are not."""
+    log, result, plan = tmp_path / "steps.csv", tmp_path / "result.json", tmp_path / "plan.json"
+    server = Server("smollm2-135m", "--max-model-len", 512, "--max-num-seqs", 4, "--step-log", log)
+    assert run("bench", "serve", "--port", server.port, "--tokenizer", ROOT / "build/models/smollm2-135m/model.gguf", "--num-prompts", 8, "--request-rate", 20,
+               "--random-input-len", 60, "--random-output-len", 12, "--random-range-ratio", 0.5, "--json", result)[0] == 0
+    server.stop()
+    lines = log.read_text().splitlines()
+    assert lines[0] == "sequences,prefill_tokens,attended,prefill_attended,microseconds" and len(lines) > 20
+    real = json.loads(result.read_text())
+    flags = ["--max-model-len", 512, "--max-num-seqs", 4]
+    code, out, fit = run("simulate", "--step-log", log, "--trace", result, "--replicas", 2, *flags, "--json")
+    assert code == 0 and "fitted to" in fit
+    said = json.loads(out)
+    assert (said["completed"], said["total_input_tokens"], said["total_output_tokens"]) == (8, real["total_input_tokens"], real["total_output_tokens"])
+    assert 0 < said["mean_ttft_ms"] < said["mean_e2el_ms"] and said["preemptions"] == 0
+    code, out, _ = run("simulate", "--step-log", log, "--trace", result, "--against", result, *flags)
+    assert code == 0 and "differs" in out
+
+    code, out, _ = run("plan", ROOT / "tests/data/configs/kimi-k2-thinking/config.json", "--device", "8x h200", "-tp", 8, "--no-degrees", "--json")
+    plan.write_text(out)
+    load = ["--num-prompts", 40, "--poisson", 1, "--input-len", 500, "--output-len", 50, "--seed", 3, "--json"]
+    few, many = (json.loads(run("simulate", "--plan", plan, "--replicas", n, *load)[1]) for n in (1, 4))
+    assert many["mean_tpot_ms"] <= few["mean_tpot_ms"] and many["replicas"] == 4
+    lossy = json.loads(run("simulate", "--plan", plan, "--mtbf", 5, "--recovery", 1, *load)[1])
+    assert lossy["failures"] > 0 and lossy["total_output_tokens"] == few["total_output_tokens"]
+    assert run("simulate", *load)[0] == 2 and run("simulate", "--plan", plan, "--step-log", log)[0] == 2
+    code, _, error = run("simulate", "--step-log", result, *load)
+    assert code == 2 and "whole numbers" in error or "steps" in error
