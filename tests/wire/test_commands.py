@@ -38,7 +38,7 @@ def test_models_that_are_not_there(tmp_path):
     (marlin / "config.json").write_text(json.dumps(config))
     code, _, err = run("serve", marlin)
     assert code == 3 and "marlin" in err
-    code, _, err = run("serve", "smollm2-135m", "--data-parallel-size", 2)
+    code, _, err = run("run", "smollm2-135m", "hi", "--data-parallel-size", 2)
     assert code == 3 and "--data-parallel-size" in err
 
 

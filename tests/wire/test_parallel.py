@@ -344,8 +344,10 @@ def test_machines_that_do_not_belong_together(cluster, tmp_path):
 
 
 def test_ranks_that_cannot_be(tmp_path):
-    code, _, err = run("serve", MODEL, "-dp", 2)
-    assert code == 3 and "--data-parallel-size" in err and "balancer" in err
+    code, _, err = run("serve", MODEL, "-dp", 2, "-tp", 2, "--nnodes", 2, "--head-addr", "127.0.0.1:1")
+    assert code == 3 and "--data-parallel-size" in err and "ray" in err
+    code, _, err = run("serve", MODEL, "-tp", 3, "--nnodes", 2, "--node-ranks", "3,0", "--head-addr", "127.0.0.1:1")
+    assert code == 2 and "--node-ranks" in err
     code, _, err = run("serve", MODEL, "-tp", 2, "--tensor-parallel-split", "1,2,3")
     assert code == 2 and "--tensor-parallel-split" in err
     assert run("serve", MODEL, "-tp", 65)[0] == 2
