@@ -16,6 +16,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "cpu_sets.h"
+#include "engine/loss_window.h"
 #include "exit_codes.h"
 #include "ray_launch.h"
 
@@ -28,8 +29,6 @@ constexpr size_t kMostLine = 4096;
 constexpr int kGentleMs = 30'000;
 constexpr auto kLook = std::chrono::milliseconds(50);
 constexpr auto kDrain = std::chrono::minutes(10);
-constexpr int64_t kLossWindowUs = 60'000'000;
-constexpr size_t kMostLosses = 3;
 
 // Up to the first line's end, or all of it.
 std::string read_line(int fd) {
@@ -102,7 +101,7 @@ std::shared_ptr<ChildProcess> ReplicaSet::spawn(int number, int& pipe) {
 // A thread for each replica, for as long as it is to serve.
 void ReplicaSet::keep(int number) {
   Replica& replica = replicas_[static_cast<size_t>(number)];
-  std::vector<int64_t> losses_us;
+  LossWindow losses;
   while (!is_stopping_) {
     int pipe = -1;
     const std::shared_ptr<ChildProcess> child = spawn(number, pipe);
@@ -122,10 +121,8 @@ void ReplicaSet::keep(int number) {
     log(LogLevel::error, "replica {} is lost: it {}", number, how);
     const int code = child->exit_code();
     if (line.empty() && code >= kExitUsage && code <= kExitPortInUse) replica.refusal = code;
-    const int64_t now = MonotonicClock().now_us();
-    losses_us.push_back(now);
-    std::erase_if(losses_us, [&](int64_t at) { return at < now - kLossWindowUs; });
-    if (losses_us.size() >= kMostLosses) replica.refusal = kExitTemporary;
+    losses.add(MonotonicClock().now_us());
+    if (losses.is_full()) replica.refusal = kExitTemporary;
     if (replica.refusal == 0) continue;
     log(LogLevel::error, "replica {} is given up", number);
     changed_.notify_all();

@@ -22,6 +22,7 @@
 #include "exit_codes.h"
 #include "loaded_model.h"
 #include "node_agent.h"
+#include "plan/step_cost.h"
 #include "ray_launch.h"
 #include "replicas.h"
 #include "server/api_server.h"
@@ -60,15 +61,18 @@ void raise_descriptor_limit(int connections) {
         connections);
 }
 
-// One line for machines on standard output: who waits for the server reads it.
-std::string ready_line(const ServeOptions& o, int port, const std::string& model) {
+// One line for machines: on standard output, where who waits for the server reads it, or to the
+// parent of a replica.
+void say_ready(const ServeOptions& o, int port, const std::string& model, bool is_replica) {
   const Json ready = {{"event", "ready"},
                       {"host", o.server.host},
                       {"port", port},
                       {"scheme", o.server.tls.is_on() ? "https" : "http"},
                       {"model", model},
                       {"pid", getpid()}};
-  return ready.dump();
+  if (is_replica) return report_replica(ready.dump());
+  std::printf("%s\n", ready.dump().c_str());
+  std::fflush(stdout);
 }
 
 // A line for each step of the engine, for quern simulate.
@@ -76,16 +80,9 @@ class StepLog {
  public:
   explicit StepLog(const std::string& path) : file_(path, std::ios::trunc) {
     if (!file_) fail(ErrorCode::not_found, "--step-log {}: cannot be written", path);
-    file_ << "sequences,prefill_tokens,attended,prefill_attended,microseconds\n";
+    file_ << step_log_names();
   }
-  void add(const StepShape& shape, int64_t took_us) {
-    file_ << format("{},{},{},{},{}\n",
-                    shape.sequences,
-                    shape.prefill_tokens,
-                    shape.attended,
-                    shape.prefill_attended,
-                    took_us);
-  }
+  void add(const StepShape& shape, int64_t took_us) { file_ << step_log_line(shape, took_us); }
 
  private:
   std::ofstream file_;
@@ -161,8 +158,7 @@ int serve_replicas(ServeOptions& o) {
       o.server.host,
       server.port(),
       getpid());
-  std::printf("%s\n", ready_line(o, server.port(), o.model.model).c_str());
-  std::fflush(stdout);
+  say_ready(o, server.port(), o.model.model, false);
   log(LogLevel::info, "stopped signal={}", server.wait());
   replicas.stop();
   return kExitDone;
@@ -217,13 +213,7 @@ int serve(ServeOptions& o) {
       o.server.tls.is_on() ? "https" : "http",
       o.server.host,
       server.port());
-  const std::string line = ready_line(o, server.port(), loaded->name());
-  if (replica) {
-    report_replica(line);
-  } else {
-    std::printf("%s\n", line.c_str());
-    std::fflush(stdout);
-  }
+  say_ready(o, server.port(), loaded->name(), replica.has_value());
   off_switch.connect(&server);
   const int signal = server.wait();
   off_switch.connect(nullptr);

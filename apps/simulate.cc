@@ -3,7 +3,6 @@
 // a virtual clock, with the times of a step log or of a plan.
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <random>
@@ -102,21 +101,13 @@ std::vector<SimulatedRequest> read_trace(const std::string& path) {
 
 std::vector<SimulatedRequest> poisson_load(const SimulateOptions& o) {
   std::mt19937_64 random(o.seed);
-  const auto near = [&](int64_t length) {
-    const auto least =
-        static_cast<int64_t>(std::ceil(static_cast<double>(length) * (1 - o.range_ratio)));
-    const auto most = static_cast<int64_t>(static_cast<double>(length) * (1 + o.range_ratio));
-    return std::max<int64_t>(
-        1,
-        least + static_cast<int64_t>(
-                    random() % static_cast<uint64_t>(std::max<int64_t>(1, most - least + 1))));
-  };
   std::vector<SimulatedRequest> out;
   for (const double at : bench::poisson_arrivals(o.rate, o.num_prompts, o.seed))
-    out.push_back({.at_s = at,
-                   .input_tokens = o.prefix_len + near(o.input_len),
-                   .output_tokens = near(o.output_len),
-                   .prefix_tokens = o.prefix_len});
+    out.push_back(
+        {.at_s = at,
+         .input_tokens = o.prefix_len + bench::length_near(o.input_len, o.range_ratio, random),
+         .output_tokens = bench::length_near(o.output_len, o.range_ratio, random),
+         .prefix_tokens = o.prefix_len});
   return out;
 }
 

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bench/random_prompts.h"
 
-#include <algorithm>
-#include <cmath>
-
 #include "base/error.h"
+#include "bench/statistics.h"
 
 namespace quern::bench {
 
@@ -22,9 +20,7 @@ std::vector<int32_t> RandomPrompts::next(int64_t length) {
 }
 
 int64_t RandomPrompts::near(int64_t length, double ratio) {
-  const auto spread = static_cast<int64_t>(std::floor(ratio * static_cast<double>(length)));
-  const auto range = static_cast<uint64_t>(2 * spread + 1);
-  return std::max<int64_t>(1, length - spread + static_cast<int64_t>(below(range)));
+  return length_near(length, ratio, random_);
 }
 
 }  // namespace quern::bench

@@ -51,8 +51,8 @@ bool is_good(const Outcome& o, const Goodput& limits) {
 }
 
 void add_requests(Json& fields, const std::vector<Outcome>& outcomes) {
-  Json starts = Json::array(), inputs = Json::array(), outputs = Json::array(), ttfts = Json::array(), itls = Json::array(),
-       errors = Json::array();
+  Json starts = Json::array(), inputs = Json::array(), outputs = Json::array(),
+       ttfts = Json::array(), itls = Json::array(), errors = Json::array();
   for (const Outcome& o : outcomes) {
     starts.push_back(o.sent_s);
     inputs.push_back(o.input_tokens);

@@ -48,4 +48,10 @@ std::vector<double> poisson_arrivals(double rate, int count, uint64_t seed) {
   return out;
 }
 
+int64_t length_near(int64_t length, double ratio, std::mt19937_64& random) {
+  const auto spread = static_cast<int64_t>(std::floor(ratio * static_cast<double>(length)));
+  const auto range = static_cast<uint64_t>(2 * spread + 1);
+  return std::max<int64_t>(1, length - spread + static_cast<int64_t>(random() % range));
+}
+
 }  // namespace quern::bench

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <random>
 #include <vector>
 
 namespace quern::bench {
@@ -21,5 +22,8 @@ Summary summarize(std::vector<double> values);
 // Seconds from the start at which requests arrive: a Poisson process of `rate` requests per second,
 // the same for the same seed on every machine. An infinite rate: all at 0.
 std::vector<double> poisson_arrivals(double rate, int count, uint64_t seed);
+
+// A length between (1 - ratio) and (1 + ratio) times `length`, at least 1.
+int64_t length_near(int64_t length, double ratio, std::mt19937_64& random);
 
 }  // namespace quern::bench

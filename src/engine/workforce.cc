@@ -8,8 +8,6 @@
 namespace quern {
 namespace {
 
-constexpr size_t kMaxLosses = 3;
-constexpr int64_t kLossWindowUs = 60'000'000;
 constexpr int kLookMs = 100;  // how long who asks the engine may wait while a step is under way
 
 }  // namespace
@@ -73,10 +71,8 @@ void Workforce::replace(const Error& loss, const std::atomic<bool>& should_stop)
 }
 
 void Workforce::count_loss(const Error& loss) {
-  const int64_t now = clock_.now_us();
-  losses_us_.push_back(now);
-  while (losses_us_.front() < now - kLossWindowUs) losses_us_.pop_front();
-  is_healthy_ = losses_us_.size() < kMaxLosses;
+  recent_losses_.add(clock_.now_us());
+  is_healthy_ = !recent_losses_.is_full();
   ++losses_;
   {
     const std::lock_guard lock(mutex_);
@@ -85,7 +81,7 @@ void Workforce::count_loss(const Error& loss) {
   log(LogLevel::error,
       "workers lost epoch={} losses_in_a_minute={} reason=\"{}\"",
       epoch_.load(),
-      losses_us_.size(),
+      recent_losses_.size(),
       loss.what());
 }
 

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <atomic>
-#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -13,6 +12,7 @@
 #include "base/error.h"
 #include "base/function_ref.h"
 #include "engine/engine.h"
+#include "engine/loss_window.h"
 
 namespace quern {
 
@@ -50,7 +50,7 @@ class Workforce {
   std::atomic<uint64_t> epoch_ = 1;
   std::atomic<bool> is_healthy_ = true, is_recovering_ = false;
   std::atomic<int64_t> losses_ = 0, recovery_us_ = 0;
-  std::deque<int64_t> losses_us_;
+  LossWindow recent_losses_;
 
   mutable std::mutex mutex_;  // both below change under it
   std::string last_loss_;

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "base/format.h"
 
 namespace quern {
 namespace {
@@ -69,7 +70,19 @@ double squared_error(std::span<const TimedStep> steps, const StepCost& cost) {
 
 }  // namespace
 
-// sequences,prefill_tokens,attended,prefill_attended,microseconds
+std::string step_log_names() {
+  return "sequences,prefill_tokens,attended,prefill_attended,microseconds\n";
+}
+
+std::string step_log_line(const StepShape& shape, int64_t took_us) {
+  return format("{},{},{},{},{}\n",
+                shape.sequences,
+                shape.prefill_tokens,
+                shape.attended,
+                shape.prefill_attended,
+                took_us);
+}
+
 std::vector<TimedStep> read_step_log(std::string_view text, std::string_view name) {
   std::vector<TimedStep> out;
   size_t number = 0;

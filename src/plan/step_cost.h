@@ -17,7 +17,10 @@ struct TimedStep {
   StepShape shape;
   double seconds = 0;
 };
-// The CSV that serve --step-log writes. Throws invalid_argument naming the line.
+// A step log is CSV: a line of names, and one for each step.
+std::string step_log_names();
+std::string step_log_line(const StepShape& shape, int64_t took_us);
+// Throws invalid_argument naming the line.
 std::vector<TimedStep> read_step_log(std::string_view text, std::string_view name);
 
 class StepCost {

@@ -173,16 +173,7 @@ void ApiHandler::finished(const HttpRequest& request,
   // What is asked every few seconds would hide the rest.
   const bool is_probe =
       match.entry && status < 400 && (!match.entry->options.needs_key || handler == "/metrics");
-  log(is_probe ? LogLevel::debug : LogLevel::info,
-      "request id={} remote={} method={} path={} status={} seconds={:.4f}{}{}",
-      request.id,
-      request.remote,
-      printable(request.method, 16),
-      printable(request.path, 200),
-      status,
-      seconds,
-      note.empty() ? "" : " ",
-      note);
+  log_request(is_probe ? LogLevel::debug : LogLevel::info, request, status, elapsed_us, note);
 }
 
 }  // namespace quern

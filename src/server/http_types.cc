@@ -178,4 +178,21 @@ std::string printable(std::string_view text, size_t max_bytes) {
   return out;
 }
 
+void log_request(LogLevel level,
+                 const HttpRequest& request,
+                 int status,
+                 int64_t elapsed_us,
+                 const std::string& note) {
+  log(level,
+      "request id={} remote={} method={} path={} status={} seconds={:.4f}{}{}",
+      request.id,
+      request.remote,
+      printable(request.method, 16),
+      printable(request.path, 200),
+      status,
+      static_cast<double>(elapsed_us) / 1e6,
+      note.empty() ? "" : " ",
+      note);
+}
+
 }  // namespace quern

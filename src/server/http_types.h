@@ -10,6 +10,7 @@
 
 #include "api/api_error.h"
 #include "base/error.h"
+#include "base/log.h"
 
 namespace quern {
 
@@ -59,6 +60,12 @@ std::string_view query_of(std::string_view target);
 // What a client may choose as its request id: 1 to 128 of [A-Za-z0-9._-].
 bool is_clean_id(std::string_view id);
 std::string to_lower(std::string_view text);
+// The access log's line of one request.
+void log_request(LogLevel level,
+                 const HttpRequest& request,
+                 int status,
+                 int64_t elapsed_us,
+                 const std::string& note);
 // For log lines: at most max_bytes, and '?' for every byte that is no visible ASCII character.
 std::string printable(std::string_view text, size_t max_bytes);
 

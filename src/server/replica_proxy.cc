@@ -274,16 +274,8 @@ void ReplicaProxy::finished(const HttpRequest& request,
                             int status,
                             int64_t elapsed_us,
                             const std::string& note) {
-  if (!logs_requests_ || note.empty()) return;
-  log(LogLevel::info,
-      "request id={} remote={} method={} path={} status={} seconds={:.4f} {}",
-      request.id,
-      request.remote,
-      printable(request.method, 16),
-      printable(request.path, 200),
-      status,
-      static_cast<double>(elapsed_us) / 1e6,
-      note);
+  if (logs_requests_ && !note.empty())
+    log_request(LogLevel::info, request, status, elapsed_us, note);
 }
 
 }  // namespace quern
