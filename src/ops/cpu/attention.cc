@@ -225,9 +225,6 @@ struct Plan {
   int64_t records = 0;
 };
 
-// As many query rows of a KV head as make a strip rather than a tile: more would leave many
-// records.
-constexpr int64_t kStripRows = 64;
 // Enough that a thread which is held up does not hold up the others for long.
 constexpr int64_t kTasksPerThread = 8;
 
@@ -394,14 +391,30 @@ void paged_attention(
       ctx, {kernels_for(ctx), row_kernels(ctx.isa), q, kv, in, out, nullptr, kv.k.dim(1)}, kRows);
 }
 
-int64_t latent_groups(int64_t heads) {
-  int64_t groups = (heads + kWideHeads - 1) / kWideHeads;
+int64_t latent_groups(int64_t heads, int64_t height) {
+  int64_t groups = (heads + height - 1) / height;
   while (groups > 1 && heads % groups != 0) --groups;
   return std::max<int64_t>(groups, 1);
 }
 
+namespace {
+
+// Query heads that share a task: as many as make a strip, for what is read and packed of a row then
+// serves them all, unless threads would be idle.
+int64_t latent_height(const PagedBatch& batch, int threads) {
+  int64_t rows = 1, splits = 0;
+  for (size_t s = 0; s < batch.context_lengths.size(); ++s) {
+    rows = std::max<int64_t>(rows, batch.offsets[s + 1] - batch.offsets[s]);
+    splits += splits_of(batch.context_lengths[s] - batch.first_key);
+  }
+  return splits < 2 * threads ? kWideHeads : std::max(kWideHeads, kStripRows / rows);
+}
+
+}  // namespace
+
 void latent_attention(
     Ctx& ctx, const Tensor& q, const PagedKv& kv, const PagedAttention& in, const Tensor& out) {
+  const int threads = ctx.device.is_meta() ? 1 : ctx.pool->size();
   attend_paged(ctx,
                {kernels_for(ctx, true),
                 row_kernels(ctx.isa),
@@ -410,7 +423,7 @@ void latent_attention(
                 in,
                 out,
                 nullptr,
-                latent_groups(q.dim(1))},
+                latent_groups(q.dim(1), latent_height(in.batch, threads))},
                kWideRows);
 }
 

@@ -34,6 +34,9 @@ constexpr int kRows = 768;      // of one task; a multiple of every tile height
 constexpr int kSplit = 256;     // keys; a multiple of every panel
 constexpr int kMostSize = 256;  // head size
 constexpr int kGroup = 16;      // at least the height of any register tile
+// As many query rows of a KV head as make a strip rather than a tile: more would leave many
+// records.
+constexpr int kStripRows = 64;
 constexpr int kQStride = kMostSize + 16, kScoreStride = kSplit + 16;
 // Latent rows (MLA) are wider, one for all heads: fewer query rows to a task.
 constexpr int kWideRows = 288, kWideSize = 640, kWideStride = kWideSize + 16;
@@ -60,8 +63,8 @@ struct alignas(64) Workspace {
   std::byte q[kRows * kQStride * 4];  // scaled, zero beyond E
   std::byte k[kSplit * kWideSize * 4], v[kSplit * kWideSize * 4];
   float widened[kSplit * kWideSize];  // a split of codes: keys, then values unless keys hold them
-  float scores[kGroup * kScoreStride];
-  std::byte p[kGroup * kScoreStride * 4];
+  float scores[kStripRows * kScoreStride];
+  std::byte p[kStripRows * kScoreStride * 4];
   Merging merging;
   int32_t limit[kRows];  // how many keys of the split a row sees
 };
@@ -96,8 +99,9 @@ extern const AttentionKernels kWideAttentionAvx2, kWideAttentionAvx512, kWideAtt
 inline bool accepts_heads(int64_t group, int64_t size) {
   return group <= kRows && size <= kMostSize;
 }
-// How many groups of query heads share the one latent row, group by group: a divisor of `heads`.
-int64_t latent_groups(int64_t heads);
+// How many groups of about so many query heads share the one latent row, group by group: a divisor
+// of `heads`.
+int64_t latent_groups(int64_t heads, int64_t height = kWideHeads);
 inline bool accepts_latent(int64_t heads, int64_t size) {
   return heads / latent_groups(heads) <= kWideRows && size <= kWideSize;
 }
