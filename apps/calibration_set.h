@@ -12,8 +12,10 @@
 
 namespace quern {
 
+constexpr std::string_view kNoTexts = "none";
+
 struct CalibrationChoice {
-  std::string file;       // empty: the set that is built in
+  std::string file;       // empty: the set that is built in; kNoTexts: none
   int64_t tokens = 8192;  // at most
   int64_t length = 512;   // tokens of a sequence, at most
   uint64_t seed = 0;      // of the order in which documents are taken

@@ -74,7 +74,8 @@ QuantizeRequest request_of(const QuantizeOptions& o, const CLI::App& command) {
                            .searches_ranges = choice_of(command, "--range-search", o.range_search),
                            .has_act_order = o.act_order,
                            .damping = o.damping,
-                           .smoothing = o.smoothing});
+                           .smoothing = o.smoothing,
+                           .is_without_texts = o.calibration.file == kNoTexts});
   r.model = find_model(o.model).path;
   r.out = o.out;
   r.ignored = o.ignored;
@@ -93,8 +94,11 @@ QuantizeRequest request_of(const QuantizeOptions& o, const CLI::App& command) {
     fail(ErrorCode::invalid_argument, "--resume: there is no {}.part to go on with", o.out);
   if (r.scheme.needs_calibration()) {
     const auto checkpoint = open_checkpoint(r.model);
-    r.calibration = read_calibration(*PromptBuilder::open(r.model, *checkpoint), o.calibration);
-  } else if (!o.calibration.file.empty()) {
+    const auto prompts = with_context(
+        r.scheme.is_float() ? "--calibration none does without texts" : "calibration texts",
+        [&] { return PromptBuilder::open(r.model, *checkpoint); });
+    r.calibration = read_calibration(*prompts, o.calibration);
+  } else if (!o.calibration.file.empty() && o.calibration.file != kNoTexts) {
     fail(ErrorCode::invalid_argument, "--calibration: {} looks at weights alone", o.scheme);
   }
   return r;
@@ -191,8 +195,10 @@ void add_scheme_options(CLI::App& command, QuantizeOptions& o) {
                      o.ignored,
                      "leave a linear layer as it is: a name, a part of it between dots "
                      "(down_proj, layers.0), or re:PATTERN; may be repeated");
-  command.add_flag("--act-order", o.act_order, "GPTQ: round inputs in order of importance");
-  command.add_option("--damping", o.damping, "GPTQ: added to the Hessian, of its mean diagonal")
+  command.add_flag("--act-order", o.act_order, "GPTQ and fp8: round inputs in order of importance");
+  command
+      .add_option(
+          "--damping", o.damping, "GPTQ and fp8: added to the Hessian, of its mean diagonal")
       ->capture_default_str()
       ->check(CLI::Range(1e-6, 10.0));
   command
@@ -223,9 +229,10 @@ void add_padding_options(CLI::App& command, PaddingChoice& c) {
 void add_calibration_options(CLI::App& command, CalibrationChoice& c) {
   command.add_option("--calibration",
                      c.file,
-                     "awq, gptq and w8a8: a text file, or .jsonl of {\"text\"} or {\"messages\"}, "
-                     "with pictures or without; "
-                     "default: a small set that is built in");
+                     "what all but rtn run through the model: a text file, or .jsonl of "
+                     "{\"text\"} or {\"messages\"}, with pictures or without; none: fp8 and w8a8 "
+                     "look at weights alone, quickly and less exactly; default: a small set that "
+                     "is built in");
   command.add_option("--calibration-tokens", c.tokens, "at most so many tokens of it")
       ->capture_default_str()
       ->check(CLI::Range(int64_t{64}, int64_t{1} << 24));

@@ -21,7 +21,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 QUERN = ROOT / "build/release/quern"
-INT4, REST = ["rtn-int4", "awq-int4", "gptq-int4"], ["gptq-int8", "rtn-int8", "fp8-dynamic", "gptq-fp8", "fp8-block", "w8a8-int8"]
+INT4, REST = ["rtn-int4", "awq-int4", "gptq-int4"], ["gptq-int8", "rtn-int8", "fp8-dynamic", "fp8-block", "w8a8-int8"]
 
 
 def run(*command):
@@ -43,7 +43,7 @@ def bf16_source(out):
     import numpy as np
     like = out.with_name(out.name + "_like")
     shutil.rmtree(like, ignore_errors=True)
-    run("quantize", "smollm2-135m", like, "--scheme", "fp8-dynamic")
+    run("quantize", "smollm2-135m", like, "--scheme", "fp8-dynamic", "--calibration", "none")
     out.mkdir(parents=True, exist_ok=True)
     for path in like.iterdir():
         if path.suffix == ".json" and path.name != "quern-quantize.json":
@@ -90,7 +90,7 @@ def main():
     options.add_argument("--only", nargs="*")
     options.add_argument("--tokens", type=int, default=2000)
     options.add_argument("--calibration")
-    options.add_argument("--flags", default="", help="further flags of awq, gptq and w8a8")
+    options.add_argument("--flags", default="", help="further flags of all but rtn")
     options.add_argument("--out", type=pathlib.Path, default=ROOT / "build/bench/quantize")
     options.add_argument("--source", type=pathlib.Path)
     options.add_argument("--reuse", action="store_true")
@@ -112,7 +112,7 @@ def main():
             shutil.rmtree(folder, ignore_errors=True)
             shutil.rmtree(f"{folder}.part", ignore_errors=True)
             more = [] if "fp8" in name or name == "w8a8-int8" else ["--group-size", group]
-            if name.startswith(("awq", "gptq", "w8a8")):
+            if not name.startswith("rtn"):
                 more += (["--calibration", o.calibration] if o.calibration else []) + o.flags.split()
             begin = time.monotonic()
             run("quantize", source, folder, "--scheme", name, *more)

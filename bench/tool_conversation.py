@@ -2,16 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """One conversation of 300 tool calls in a row, on a tiny shape with random weights and a long context.
 
-    python bench/tool_conversation.py [--shape qwen2|kimi_k2] [--calls 300] [--quern build/release/quern]
+    python bench/tool_conversation.py [--shape qwen2|kimi_k2] [--model FOLDER] [--calls 300] [--quern build/release/quern]
 
-Each turn forces a call (tool_choice "required"), checks its form and its arguments (Kimi: that its id counts up), answers it and goes on. Prints, for
+--model takes another model of that tokenizer, such as the full-size layer that `full_layer.py kimi_k2 --keep` leaves. Each turn forces a call (tool_choice "required"), checks its form and its arguments (Kimi: that its id counts up), answers it and goes on. Prints, for
 every 50th turn, the length of the prompt, the tokens of it that the prefix cache had, and the time of the last turns; ends with 1 if a turn broke
 the form or found nothing in the cache.
 """
 import argparse
 import json
 import pathlib
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,10 +29,14 @@ TOOLS = [{"type": "function", "function": {"name": "get_weather", "parameters": 
 SHAPES = {"qwen2": ("qwen2_tied", "chat_qwen2_5", 131072), "kimi_k2": ("kimi_k2_int4", "chat_kimi_k2", 65536)}
 
 
-def model_folder(folder, shape):
-    shutil.copytree(GOLDEN / SHAPES[shape][0], folder, dirs_exist_ok=True)
+def model_folder(folder, shape, model):
+    folder.mkdir()
+    for path in (pathlib.Path(model) if model else GOLDEN / SHAPES[shape][0]).iterdir():
+        if path.is_file():
+            (folder / path.name).symlink_to(path.resolve())
     config = json.loads((folder / "config.json").read_text())
     config["max_position_embeddings"] = SHAPES[shape][2]
+    (folder / "config.json").unlink()
     (folder / "config.json").write_text(json.dumps(config))
     return folder
 
@@ -66,7 +69,7 @@ def problem_of(choice, wanted_id):
 def converse(url, calls, has_numbers):
     messages, failures, without_hits = [{"role": "user", "content": "Watch the weather."}], [], 0
     begin = mark = time.monotonic()
-    tokens = 0
+    tokens, last = 0, 0
     for turn in range(calls):
         answer = ask(url, messages, turn)
         choice, usage = answer["choices"][0], answer["usage"]
@@ -77,9 +80,10 @@ def converse(url, calls, has_numbers):
             break
         without_hits += turn > 0 and cached == 0
         if turn % 50 == 0 or turn == calls - 1:
-            print(f"turn {turn}: {usage['prompt_tokens']} prompt tokens, {cached} of them cached; since the last line {tokens} tokens written, "
-                  f"{time.monotonic() - mark:.2f} s", flush=True)
-            mark, tokens = time.monotonic(), 0
+            turns, seconds = max(1, turn - last), time.monotonic() - mark
+            print(f"turn {turn}: {usage['prompt_tokens']} prompt tokens, {cached} of them cached; since the last line {tokens / turns:.0f} tokens "
+                  f"and {1e3 * seconds / turns:.0f} ms a turn, {1e3 * seconds / tokens:.2f} ms a token", flush=True)
+            mark, tokens, last = time.monotonic(), 0, turn
         messages += [{"role": "assistant", "content": None, "tool_calls": choice["message"]["tool_calls"]},
                      {"role": "tool", "tool_call_id": choice["message"]["tool_calls"][0]["id"], "content": json.dumps({"rain": turn % 2 == 0})}]
     print(f"{turn + 1 - len(failures)} calls in form, {len(failures)} not; turns behind the first without a cached token: {without_hits}; "
@@ -91,11 +95,12 @@ def converse(url, calls, has_numbers):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", choices=SHAPES, default="qwen2")
+    parser.add_argument("--model")
     parser.add_argument("--calls", type=int, default=300)
     parser.add_argument("--quern", default=str(ROOT / "build/release/quern"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        model = model_folder(pathlib.Path(folder) / "model", options.shape)
+        model = model_folder(pathlib.Path(folder) / "model", options.shape, options.model)
         server = subprocess.Popen([options.quern, "serve", str(model), "--port", "0", "--max-model-len", str(SHAPES[options.shape][2]),
                                    "--chat-template", str(GOLDEN / SHAPES[options.shape][1] / "chat_template.jinja")], stdout=subprocess.PIPE, text=True, cwd=ROOT)
         try:

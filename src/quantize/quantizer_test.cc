@@ -15,6 +15,7 @@
 #include "quantize/quantizer/calibration.h"
 #include "quantize/quantizer/gptq.h"
 #include "quantize/quantizer/hessian.h"
+#include "quantize/quantizer/layer_rounder.h"
 #include "quantize/quantizer/rounding.h"
 #include "quantize/quantizer/scheme.h"
 
@@ -80,8 +81,10 @@ TEST(Rounding, ASearchedRangeIsNeverWorse) {
 TEST(Rounding, FloatsOfEightBitsKeepTheirLargest) {
   ThreadPool pool(1);
   const Tensor weights = Tensor::from(normal(200 * 130, 2), {200, 130});
-  const RoundedLayer rows = round_to_e4m3_rows(pool, weights, "p", DType::bf16),
-                     blocks = round_to_e4m3_blocks(pool, weights, "p");
+  const RoundedLayer rows = round_to_nearest(
+                         pool, weights, E4m3Matrix::with_rows(pool, weights, DType::bf16), "p"),
+                     blocks = round_to_nearest(
+                         pool, weights, E4m3Matrix::with_blocks(pool, weights), "p");
   EXPECT_EQ(rows.tensors[1].shape, (Shape{200, 1}));
   EXPECT_EQ(blocks.tensors[1].name, "p.weight_scale_inv");
   EXPECT_EQ(blocks.tensors[1].shape, (Shape{2, 2}));
@@ -182,19 +185,22 @@ TEST(Gptq, MakesUpForWhatRoundingToSmallFloatsDid) {
   inputs.gram = gram_of(kInputs, 4);
   const Tensor weights = Tensor::from(normal(32 * kInputs, 5), {32, kInputs});
   ThreadPool one(1), three(3);
-  const RoundedLayer plain = round_to_e4m3_rows(one, weights, "w", DType::bf16);
-  for (const bool has_order : {false, true}) {
-    const Scheme scheme = parse_scheme("gptq-fp8", {.layout = "", .has_act_order = has_order});
-    const GptqInput input = prepare_gptq(one, inputs, scheme);
-    const RoundedLayer layer = round_to_e4m3_by_gptq(one, weights, input, "w", DType::bf16);
-    EXPECT_LT(output_loss(weights, layer.values, inputs.gram),
-              0.6 * output_loss(weights, plain.values, inputs.gram));
-    EXPECT_EQ(layer.tensors[1].bytes, plain.tensors[1].bytes);  // scales: the rows' as they are
-    const RoundedLayer same = round_to_e4m3_by_gptq(three, weights, input, "w", DType::bf16);
-    EXPECT_EQ(layer.tensors[0].bytes, same.tensors[0].bytes);
-  }
-  const RoundedLayer blind = round_to_e4m3_by_gptq(one, weights, {}, "w", DType::bf16);
-  EXPECT_EQ(blind.tensors[0].bytes, plain.tensors[0].bytes);
+  for (const std::string name : {"fp8-dynamic", "fp8-block"})
+    for (const bool has_order : {false, true}) {
+      SCOPED_TRACE(format("{} {}", name, has_order));
+      const Scheme scheme = parse_scheme(name, {.layout = "", .has_act_order = has_order});
+      const auto rounded = [&](ThreadPool& pool, const GptqInput& input) {
+        return round_by_gptq(
+            pool, weights, input, e4m3_matrix(pool, weights, scheme, {.scales = DType::bf16}), "w");
+      };
+      const RoundedLayer plain = rounded(one, {});  // to nearest
+      const GptqInput input = prepare_gptq(one, inputs, scheme);
+      const RoundedLayer layer = rounded(one, input);
+      EXPECT_LT(output_loss(weights, layer.values, inputs.gram),
+                0.6 * output_loss(weights, plain.values, inputs.gram));
+      EXPECT_EQ(layer.tensors[1].bytes, plain.tensors[1].bytes);  // scales
+      EXPECT_EQ(layer.tensors[0].bytes, rounded(three, input).tensors[0].bytes);
+    }
 }
 
 // As padding adds them.
@@ -237,6 +243,16 @@ TEST(Scheme, EachNameHasItsForm) {
               HasSubstr("--group-size 48"));
   EXPECT_EQ(parse_scheme("w8a8-int8").smoothing, 0.5);
   EXPECT_FALSE(parse_scheme("w8a8-int8", {.layout = "", .smoothing = 0}).needs_calibration());
+  const auto without_texts = [](std::string_view name, double smoothing) {
+    return parse_scheme(name, {.layout = "", .smoothing = smoothing, .is_without_texts = true});
+  };
+  for (const std::string_view name : {"rtn-int4", "fp8-dynamic", "fp8-block", "w8a8-int8"})
+    EXPECT_FALSE(without_texts(name, -1).needs_calibration());
+  EXPECT_TRUE(parse_scheme("fp8-dynamic").needs_calibration());
+  EXPECT_THAT(error_of([&] { (void)without_texts("gptq-int4", -1); }),
+              HasSubstr("gptq-int4 looks at inputs; rtn-int4 and rtn-int8 do not"));
+  EXPECT_THAT(error_of([&] { (void)without_texts("w8a8-int8", 0.5); }),
+              HasSubstr("leave out --smoothing"));
   EXPECT_THAT(error_of([] { (void)parse_scheme("awq-int4", {.layout = "", .smoothing = 0.5}); }),
               HasSubstr("--smoothing: is of schemes that round inputs"));
   EXPECT_THAT(error_of([] { (void)parse_scheme("w8a8-int8", {.group = 64, .layout = ""}); }),

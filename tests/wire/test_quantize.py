@@ -14,7 +14,7 @@ import pytest
 
 from conftest import GOLDEN, QUERN, ROOT
 
-SCHEMES = ["rtn-int4", "rtn-int8", "fp8-dynamic", "fp8-block", "gptq-int4", "gptq-int8", "gptq-fp8", "awq-int4", "w8a8-int8"]
+SCHEMES = ["rtn-int4", "rtn-int8", "fp8-dynamic", "fp8-block", "gptq-int4", "gptq-int8", "awq-int4", "w8a8-int8"]
 FORMATS = [("rtn-int4", "awq"), ("rtn-int4", "gptq"), ("rtn-int8", "gptq"), ("gptq-int4", "compressed-tensors"), ("awq-int4", "compressed-tensors")]
 GROUPED = ["--group-size", "32"]  # the tiny models are 64 and 96 wide
 
@@ -67,10 +67,11 @@ def test_every_scheme_is_written_and_loads(scheme, text, tmp_path):
     page = (out / "report.html").read_text()
     assert "error of each layer" in page and "<svg" in page and "model.layers.0.mlp.up_proj" in page and "embeddings, MB" in page
     assert sum(report["bytes_by_kind"].values()) == report["bytes"]
-    limit = 0.4 if "int4" in scheme else 0.05
+    # Random weights make texts of vast perplexity, which small changes move: what belongs elsewhere would move it further.
+    limit = 0.4 if "int4" in scheme else 0.1 if "fp8" in scheme else 0.05
     before, after = perplexity(source, text)["perplexity"], perplexity(out, text)["perplexity"]
     assert abs(np.log(after / before)) < limit
-    assert max(layer["weight_error"] for layer in report["layers"].values()) < (0.05 if "int4" in scheme else 2e-3)
+    assert max(layer["weight_error"] for layer in report["layers"].values()) < (0.05 if "int4" in scheme else 3e-3 if "fp8" in scheme else 2e-3)
 
 
 @pytest.mark.parametrize("scheme,layout", FORMATS)
@@ -185,6 +186,8 @@ def test_a_weight_that_is_no_number_is_named(tmp_path):
     (["--scheme", "awq-int4", "--smoothing", "0.5", "--group-size", "32"], "not of awq-int4"),
     (["--scheme", "rtn-int4", "--group-size", "32", "--intermediate-multiple", "0"], "--intermediate-multiple"),
     (["--scheme", "rtn-int4", "--calibration", "x.txt", "--group-size", "32"], "looks at weights alone"),
+    (["--scheme", "gptq-int4", "--calibration", "none", "--group-size", "32"], "rtn-int4 and rtn-int8 do not"),
+    (["--scheme", "fp8-dynamic", "--max-memory", "10k"], "or --calibration none"),
     (["--scheme", "gptq-int4", "--calibration", "/no/such.jsonl", "--group-size", "32"], "/no/such.jsonl"),
     (["--scheme", "gptq-int4", "--max-memory", "10k", "--group-size", "32"], "are allowed"),
     (["--scheme", "rtn-int4", "--max-memory", "10k", "--group-size", "32"], "are allowed"),
@@ -193,6 +196,27 @@ def test_what_cannot_be_done_is_said(arguments, said, tmp_path):
     done = quantize(GOLDEN / "qwen2_untied", tmp_path / "out", *arguments)
     assert done.returncode != 0 and said in done.stderr, done.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("scheme", ["fp8-dynamic", "fp8-block"])
+def test_small_floats_without_texts(scheme, text, tmp_path):
+    source, folder = GOLDEN / "qwen2_untied", tmp_path / "model"
+    shutil.copytree(source, folder)
+    for path in folder.glob("tokenizer*"):
+        path.unlink()
+    deaf = quantize(folder, tmp_path / "no", "--scheme", scheme)
+    assert deaf.returncode != 0 and "--calibration none does without texts" in deaf.stderr, deaf.stderr
+    plain = quantize(folder, tmp_path / "plain", "--scheme", scheme, "--calibration", "none", "--json")
+    assert plain.returncode == 0, plain.stderr
+    report = json.loads(plain.stdout)
+    assert report["calibration_tokens"] == 0
+    exact = quantize(source, tmp_path / "exact", "--scheme", scheme, "--json")
+    assert exact.returncode == 0, exact.stderr
+    of_texts = json.loads(exact.stdout)
+    assert of_texts["quantization_config"] == report["quantization_config"] and of_texts["calibration_tokens"] > 0
+    # What the texts make of it lies further from the weights, for the sake of the outputs.
+    for name, layer in of_texts["layers"].items():
+        assert layer["output_error"] < layer["weight_error"] > report["layers"][name]["weight_error"]
 
 
 def test_groups_that_do_not_fit_are_said_with_those_that_do(tmp_path):
@@ -260,12 +284,12 @@ def test_padding_changes_no_answer(scheme, text, tmp_path):
 
 
 @pytest.mark.parametrize("model", ["glm46v_moe", "deepseek_v3"])
-@pytest.mark.parametrize("scheme", ["rtn-int4", "fp8-dynamic", "gptq-int8", "gptq-fp8", "awq-int4", "w8a8-int8"])
+@pytest.mark.parametrize("scheme", ["rtn-int4", "fp8-dynamic", "fp8-block", "gptq-int8", "awq-int4", "w8a8-int8"])
 def test_experts_are_quantized_and_their_router_is_not(model, scheme, tmp_path):
     source, out = GOLDEN / model, tmp_path / "out"
     texts = tmp_path / "texts.jsonl"
     texts.write_text("\n".join(json.dumps({"text": f"{i} boats lay in the old harbour, and {i * 7} gulls cried over the {i}th of them. " * 6}) for i in range(20)))
-    calibration = [] if scheme.startswith(("rtn", "fp8")) else ["--calibration", texts, "--calibration-tokens", 900]
+    calibration = [] if scheme.startswith("rtn") else ["--calibration", texts, "--calibration-tokens", 900]
     done = quantize(source, out, *flags(scheme), *calibration, "--json")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
@@ -320,7 +344,7 @@ def test_experts_that_no_text_reaches_are_said(tmp_path):
 
 def test_gguf_becomes_a_folder_with_a_tokenizer(text, tmp_path):
     out = tmp_path / "out"
-    done = quantize("smollm2-135m", out, "--scheme", "fp8-dynamic", cwd=ROOT)
+    done = quantize("smollm2-135m", out, "--scheme", "fp8-dynamic", "--calibration", "none", cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert {p.name for p in out.iterdir()} >= {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "generation_config.json"}
     said = [subprocess.run([QUERN, "tokenize", str(m), "Ça va? 12 345 tokens!\n\n def f(x): <|im_start|>", "--json"], capture_output=True, text=True, cwd=ROOT).stdout

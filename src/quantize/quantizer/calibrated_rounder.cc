@@ -56,12 +56,12 @@ class CalibratedRounder final : public LayerRounder {
     if (request_.max_memory > 0 && needed > request_.max_memory)
       fail(ErrorCode::exhausted,
            "--max-memory: {} takes about {:.2f} GB ({:.2f} GB of it hidden states of the "
-           "calibration texts), {:.2f} GB are allowed: use fewer --calibration-tokens, or a scheme "
-           "that needs none",
+           "calibration texts), {:.2f} GB are allowed: use fewer --calibration-tokens, or {}",
            request_.scheme.name,
            1e-9 * static_cast<double>(needed),
            1e-9 * static_cast<double>(state_bytes()),
-           1e-9 * static_cast<double>(request_.max_memory));
+           1e-9 * static_cast<double>(request_.max_memory),
+           request_.scheme.is_float() ? "--calibration none" : "a scheme that needs none");
   }
 
   void round(size_t unit, FunctionRef<void(RoundedModule)> take) override {
@@ -314,8 +314,9 @@ class CalibratedRounder final : public LayerRounder {
     findings["damping"] = prepared_.damping;
     if (!prepared_.factor.defined()) findings["rounded_to_nearest"] = 1;
     const Scheme& scheme = request_.scheme;
-    if (scheme.element == Element::e4m3_channel)
-      return round_to_e4m3_by_gptq(pool, weights, prepared_, name, grid.scales);
+    if (scheme.is_float())
+      return round_by_gptq(
+          pool, weights, prepared_, e4m3_matrix(pool, weights, scheme, grid), name);
     return laid_out(
         round_by_gptq(pool, weights, prepared_, grid, scheme.searches_ranges), scheme, name);
   }

@@ -63,21 +63,18 @@ class IntCodes {
   std::vector<GroupRange> ranges_;
 };
 
-// The same of 8-bit floats, whose scale is the row's.
+// The same of 8-bit floats, whose scales are there before.
 class E4m3Codes {
  public:
-  E4m3Codes(E4m3Rows& out, int64_t cols) : out_(out), cols_(cols) {}
+  explicit E4m3Codes(E4m3Matrix& out) : out_(out) {}
   static int64_t block() { return kBlock; }
-  void start(int64_t row, const float* weights) {
-    row_ = row;
-    out_.set_scale(row, {weights, static_cast<size_t>(cols_)});
-  }
+  void start(int64_t row, const float*) { row_ = row; }
   void reach(int64_t, const float*) {}
   float put(int64_t k, float weight) { return out_.put(row_, k, weight); }
 
  private:
-  E4m3Rows& out_;
-  int64_t cols_, row_ = 0;
+  E4m3Matrix& out_;
+  int64_t row_ = 0;
 };
 
 // One row: its weights in the order in which they are rounded.
@@ -188,14 +185,13 @@ IntLayer round_by_gptq(ThreadPool& pool,
   return out;
 }
 
-RoundedLayer round_to_e4m3_by_gptq(ThreadPool& pool,
-                                   const Tensor& weights,
-                                   const GptqInput& input,
-                                   const std::string& name,
-                                   DType scales) {
-  if (!input.factor.defined()) return round_to_e4m3_rows(pool, weights, name, scales);
-  E4m3Rows out(weights.dim(0), weights.dim(1), scales);
-  round_rows(pool, weights, input, E4m3Codes(out, weights.dim(1)));
+RoundedLayer round_by_gptq(ThreadPool& pool,
+                           const Tensor& weights,
+                           const GptqInput& input,
+                           E4m3Matrix out,
+                           const std::string& name) {
+  if (!input.factor.defined()) return round_to_nearest(pool, weights, std::move(out), name);
+  round_rows(pool, weights, input, E4m3Codes(out));
   return std::move(out).finish(name);
 }
 

@@ -27,11 +27,11 @@ IntLayer round_by_gptq(ThreadPool& pool,
                        const GptqInput& input,
                        const IntGrid& grid,
                        bool searches);
-// To e4m3, each row's scale from its weights as they are. Without a factor: round_to_e4m3_rows.
-RoundedLayer round_to_e4m3_by_gptq(ThreadPool& pool,
-                                   const Tensor& weights,
-                                   const GptqInput& input,
-                                   const std::string& name,
-                                   DType scales);
+// To e4m3, whose scales stay those of the weights as they are.
+RoundedLayer round_by_gptq(ThreadPool& pool,
+                           const Tensor& weights,
+                           const GptqInput& input,
+                           E4m3Matrix out,
+                           const std::string& name);
 
 }  // namespace quern

@@ -70,6 +70,14 @@ IntGrid grid_of(const Scheme& scheme, const SourceModel& source) {
           .scales = is_half || source.float_type() == Stored::f16 ? DType::f16 : DType::bf16};
 }
 
+E4m3Matrix e4m3_matrix(ThreadPool& pool,
+                       const Tensor& weights,
+                       const Scheme& scheme,
+                       const IntGrid& grid) {
+  return scheme.element == Element::e4m3_block ? E4m3Matrix::with_blocks(pool, weights)
+                                               : E4m3Matrix::with_rows(pool, weights, grid.scales);
+}
+
 void expect_sizes(const Scheme& scheme, const SourceModel& source) {
   if (scheme.element != Element::whole_number) return;
   const int64_t word = 32 / scheme.bits;
@@ -111,15 +119,8 @@ RoundedLayer round_by_weights(ThreadPool& pool,
                               const SourceModel& source,
                               const std::string& name) {
   const IntGrid grid = grid_of(scheme, source);
-  switch (scheme.element) {
-    case Element::e4m3_channel:
-      return round_to_e4m3_rows(pool, weights, name, grid.scales);
-    case Element::e4m3_block:
-      return round_to_e4m3_blocks(pool, weights, name);
-    case Element::whole_number:
-    case Element::int8_channel:
-      break;
-  }
+  if (scheme.is_float())
+    return round_to_nearest(pool, weights, e4m3_matrix(pool, weights, scheme, grid), name);
   expect_storable(weights, grid, name);
   const RangeSearch search =
       scheme.searches_ranges ? RangeSearch::by_importance : RangeSearch::none;

@@ -38,6 +38,11 @@ std::unique_ptr<LayerRounder> make_layer_rounder(const QuantizeRequest& request,
 
 // The grid of a scheme for this source.
 IntGrid grid_of(const Scheme& scheme, const SourceModel& source);
+// The same of 8-bit floats, with the scales of these weights.
+E4m3Matrix e4m3_matrix(ThreadPool& pool,
+                       const Tensor& weights,
+                       const Scheme& scheme,
+                       const IntGrid& grid);
 // Throws invalid_argument where a layer's sizes are no multiples of the scheme's groups and words.
 void expect_sizes(const Scheme& scheme, const SourceModel& source);
 // One matrix by its weights alone.

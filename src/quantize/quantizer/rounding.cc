@@ -25,6 +25,7 @@ float nearest(float x) {
 }
 
 float as_stored(float scale, DType type) {
+  if (type == DType::f32) return scale;
   return type == DType::f16 ? f16_to_float(float_to_f16(scale))
                             : bf16_to_float(float_to_bf16(scale));
 }
@@ -59,15 +60,6 @@ std::vector<std::byte> bytes_of(std::span<const T> values) {
   std::vector<std::byte> out(values.size_bytes());
   if (!out.empty()) std::memcpy(out.data(), values.data(), out.size());
   return out;
-}
-
-// Codes and decoded values of a part of one row under a scale.
-void round_e4m3(std::span<const float> weights, float scale, std::byte* codes, float* values) {
-  for (size_t i = 0; i < weights.size(); ++i) {
-    const uint8_t code = float_to_e4m3(weights[i] / scale);
-    codes[i] = static_cast<std::byte>(code);
-    values[i] = e4m3_to_float(code) * scale;
-  }
 }
 
 float largest(std::span<const float> values) {
@@ -195,87 +187,82 @@ IntLayer round_to_nearest(ThreadPool& pool,
   return out;
 }
 
-E4m3Rows::E4m3Rows(int64_t rows, int64_t cols, DType scales)
-    : scales_(scales),
-      stored_(static_cast<size_t>(rows)),
-      steps_(static_cast<size_t>(rows)),
-      codes_(static_cast<size_t>(rows * cols)),
-      values_(Tensor::empty({rows, cols}, DType::f32)) {}
-
-void E4m3Rows::set_scale(int64_t row, std::span<const float> weights) {
-  const float most = largest(weights);
-  const float step = most == 0 ? 1.0f : std::max(most / kLargestE4m3, kSmallest);
-  steps_[static_cast<size_t>(row)] = as_stored(step, scales_);
-  stored_[static_cast<size_t>(row)] = bits_of_scale(step, scales_);
-}
-
-float E4m3Rows::put(int64_t row, int64_t col, float weight) {
-  const int64_t at = row * values_.dim(1) + col;
-  float& value = values_.data<float>()[at];
-  round_e4m3({&weight, 1}, steps_[static_cast<size_t>(row)], codes_.data() + at, &value);
-  return value;
-}
-
-RoundedLayer E4m3Rows::finish(const std::string& name) && {
-  const int64_t rows = values_.dim(0), cols = values_.dim(1);
-  const Stored stored = scales_ == DType::f16 ? Stored::f16 : Stored::bf16;
-  RoundedLayer out;
-  out.values = std::move(values_);
-  out.tensors.push_back({name + ".weight", Stored::f8_e4m3, {rows, cols}, std::move(codes_)});
-  out.tensors.push_back(
-      {name + ".weight_scale", stored, {rows, 1}, bytes_of(std::span<const uint16_t>(stored_))});
-  return out;
-}
-
-RoundedLayer round_to_e4m3_rows(ThreadPool& pool,
-                                const Tensor& weights,
-                                const std::string& name,
-                                DType scales) {
-  E4m3Rows out(weights.dim(0), weights.dim(1), scales);
-  pool.parallel_for(weights.dim(0), 8, [&](int64_t begin, int64_t end, int) {
-    for (int64_t n = begin; n < end; ++n) {
-      const auto row = row_of(weights, n);
-      out.set_scale(n, row);
-      for (size_t k = 0; k < row.size(); ++k) out.put(n, static_cast<int64_t>(k), row[k]);
-    }
-  });
-  return std::move(out).finish(name);
-}
-
-RoundedLayer round_to_e4m3_blocks(ThreadPool& pool,
-                                  const Tensor& weights,
-                                  const std::string& name) {
-  const int64_t rows = weights.dim(0), cols = weights.dim(1);
-  const int64_t down = (rows + kBlock - 1) / kBlock, across = (cols + kBlock - 1) / kBlock;
-  RoundedLayer out;
-  out.values = Tensor::empty({rows, cols}, DType::f32);
-  std::vector<std::byte> codes(static_cast<size_t>(rows * cols));
-  std::vector<float> steps(static_cast<size_t>(down * across));
+E4m3Matrix::E4m3Matrix(
+    ThreadPool& pool, const Tensor& weights, int64_t height, int64_t width, DType scales)
+    : height_(height),
+      width_(width),
+      across_((weights.dim(1) + width - 1) / width),
+      scales_(scales),
+      codes_(static_cast<size_t>(weights.numel())),
+      values_(Tensor::empty(weights.shape(), DType::f32)) {
+  const int64_t rows = weights.dim(0), down = (rows + height - 1) / height;
+  steps_.resize(static_cast<size_t>(down * across_));
   pool.parallel_for(down, 1, [&](int64_t begin, int64_t end, int) {
     for (int64_t b = begin; b < end; ++b)
-      for (int64_t c = 0; c < across; ++c) {
-        const int64_t last = std::min(rows, (b + 1) * kBlock), first = c * kBlock;
-        const auto width = static_cast<size_t>(std::min(cols - first, kBlock));
-        const auto part = [&](int64_t n) {
-          return row_of(weights, n).subspan(static_cast<size_t>(first), width);
-        };
+      for (int64_t c = 0; c < across_; ++c) {
+        const auto first = static_cast<size_t>(c * width_);
         float most = 0;
-        for (int64_t n = b * kBlock; n < last; ++n) most = std::max(most, largest(part(n)));
+        for (int64_t n = b * height_; n < std::min(rows, (b + 1) * height_); ++n) {
+          const auto row = row_of(weights, n).subspan(first);
+          most =
+              std::max(most, largest(row.first(std::min(row.size(), static_cast<size_t>(width_)))));
+        }
         const float step = most == 0 ? 1.0f : std::max(most / kLargestE4m3, kSmallest);
-        steps[static_cast<size_t>(b * across + c)] = step;
-        for (int64_t n = b * kBlock; n < last; ++n)
-          round_e4m3(part(n),
-                     step,
-                     codes.data() + n * cols + first,
-                     out.values.data<float>() + n * cols + first);
+        steps_[static_cast<size_t>(b * across_ + c)] = as_stored(step, scales_);
       }
   });
-  out.tensors.push_back({name + ".weight", Stored::f8_e4m3, {rows, cols}, std::move(codes)});
-  out.tensors.push_back({name + ".weight_scale_inv",
-                         Stored::f32,
-                         {down, across},
-                         bytes_of(std::span<const float>(steps))});
+}
+
+E4m3Matrix E4m3Matrix::with_rows(ThreadPool& pool, const Tensor& weights, DType scales) {
+  return {pool, weights, 1, weights.dim(1), scales};
+}
+
+E4m3Matrix E4m3Matrix::with_blocks(ThreadPool& pool, const Tensor& weights) {
+  return {pool, weights, kBlock, kBlock, DType::f32};
+}
+
+float E4m3Matrix::put(int64_t row, int64_t col, float weight) {
+  const int64_t at = row * values_.dim(1) + col;
+  const float step = steps_[static_cast<size_t>(row / height_ * across_ + col / width_)];
+  const uint8_t code = float_to_e4m3(weight / step);
+  codes_[static_cast<size_t>(at)] = static_cast<std::byte>(code);
+  return values_.data<float>()[at] = e4m3_to_float(code) * step;
+}
+
+void E4m3Matrix::put_row(int64_t row, std::span<const float> weights) {
+  for (size_t k = 0; k < weights.size(); ++k) put(row, static_cast<int64_t>(k), weights[k]);
+}
+
+RoundedLayer E4m3Matrix::finish(const std::string& name) && {
+  const Shape shape = values_.shape();
+  const auto blocks = static_cast<int64_t>(steps_.size());
+  RoundedLayer out;
+  out.values = std::move(values_);
+  out.tensors.push_back({name + ".weight", Stored::f8_e4m3, shape, std::move(codes_)});
+  if (scales_ == DType::f32) {
+    out.tensors.push_back({name + ".weight_scale_inv",
+                           Stored::f32,
+                           {blocks / across_, across_},
+                           bytes_of(std::span<const float>(steps_))});
+    return out;
+  }
+  std::vector<uint16_t> stored;
+  for (const float step : steps_) stored.push_back(bits_of_scale(step, scales_));
+  out.tensors.push_back({name + ".weight_scale",
+                         scales_ == DType::f16 ? Stored::f16 : Stored::bf16,
+                         {blocks, 1},
+                         bytes_of(std::span<const uint16_t>(stored))});
   return out;
+}
+
+RoundedLayer round_to_nearest(ThreadPool& pool,
+                              const Tensor& weights,
+                              E4m3Matrix out,
+                              const std::string& name) {
+  pool.parallel_for(weights.dim(0), 8, [&](int64_t begin, int64_t end, int) {
+    for (int64_t n = begin; n < end; ++n) out.put_row(n, row_of(weights, n));
+  });
+  return std::move(out).finish(name);
 }
 
 }  // namespace quern

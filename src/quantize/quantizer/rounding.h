@@ -81,31 +81,34 @@ IntLayer round_to_nearest(ThreadPool& pool,
                           std::span<const float> importance = {},
                           const Tensor& gram = {});
 
-// Rows of e4m3 with a scale each, being decided; threads may be at different rows.
-class E4m3Rows {
+// A matrix of e4m3 being decided: one scale for each row, or for each block of 128 x 128, by its
+// largest weight as it is. Threads may be at different places.
+class E4m3Matrix {
  public:
-  E4m3Rows(int64_t rows, int64_t cols, DType scales);  // f16 or bf16
+  // weights [N, K]. Rows' scales are stored as `scales` (f16 or bf16), blocks' as float32.
+  static E4m3Matrix with_rows(ThreadPool& pool, const Tensor& weights, DType scales);
+  static E4m3Matrix with_blocks(ThreadPool& pool, const Tensor& weights);
 
-  // By the row's largest weight.
-  void set_scale(int64_t row, std::span<const float> weights);
   // The nearest code; returns what it decodes to.
   float put(int64_t row, int64_t col, float weight);
-  // weight, and weight_scale [N, 1].
+  void put_row(int64_t row, std::span<const float> weights);
+  // weight, and weight_scale [N, 1] or weight_scale_inv [N / 128, K / 128].
   RoundedLayer finish(const std::string& name) &&;
 
  private:
+  E4m3Matrix(ThreadPool& pool, const Tensor& weights, int64_t height, int64_t width, DType scales);
+
+  int64_t height_, width_, across_;  // of a block, and blocks side by side
   DType scales_;
-  std::vector<uint16_t> stored_;  // scales
-  std::vector<float> steps_;      // the same, widened
+  std::vector<float> steps_;  // [blocks down, blocks across], as they are stored
   std::vector<std::byte> codes_;
   Tensor values_;
 };
 
-// Rows of e4m3 as above, or blocks of 128 x 128 (weight, weight_scale_inv float32).
-RoundedLayer round_to_e4m3_rows(ThreadPool& pool,
-                                const Tensor& weights,
-                                const std::string& name,
-                                DType scales);
-RoundedLayer round_to_e4m3_blocks(ThreadPool& pool, const Tensor& weights, const std::string& name);
+// Each weight to the nearest code.
+RoundedLayer round_to_nearest(ThreadPool& pool,
+                              const Tensor& weights,
+                              E4m3Matrix out,
+                              const std::string& name);
 
 }  // namespace quern

@@ -24,9 +24,8 @@ constexpr Row kSchemes[] = {
     {"gptq-int4", Rounding::gptq, Element::whole_number, 4, IntLayout::gptq},
     {"gptq-int8", Rounding::gptq, Element::whole_number, 8, IntLayout::gptq},
     {"awq-int4", Rounding::awq, Element::whole_number, 4, IntLayout::awq},
-    {"fp8-dynamic", Rounding::nearest, Element::e4m3_channel, 8, IntLayout::compressed_tensors},
-    {"gptq-fp8", Rounding::gptq, Element::e4m3_channel, 8, IntLayout::compressed_tensors},
-    {"fp8-block", Rounding::nearest, Element::e4m3_block, 8, IntLayout::compressed_tensors},
+    {"fp8-dynamic", Rounding::gptq, Element::e4m3_channel, 8, IntLayout::compressed_tensors},
+    {"fp8-block", Rounding::gptq, Element::e4m3_block, 8, IntLayout::compressed_tensors},
     {"w8a8-int8", Rounding::nearest, Element::int8_channel, 8, IntLayout::compressed_tensors},
 };
 
@@ -49,6 +48,16 @@ void choose_whole_numbers(Scheme& s, const SchemeChoices& choices) {
          "--format awq: has codes of 4 bits only, {} asks for 8",
          s.name);
   s.is_symmetric = choices.symmetric < 0 ? s.layout != IntLayout::awq : choices.symmetric == 1;
+}
+
+void do_without_texts(Scheme& s, const SchemeChoices& choices) {
+  if (s.is_float()) s.rounding = Rounding::nearest;
+  if (choices.smoothing < 0) s.smoothing = 0;
+  if (s.needs_calibration())
+    fail(ErrorCode::invalid_argument,
+         "--calibration none: {} looks at inputs{}",
+         s.name,
+         s.smoothing > 0 ? ": leave out --smoothing" : "; rtn-int4 and rtn-int8 do not");
 }
 
 Json gptq_config(const Scheme& s, const std::vector<std::string>& kept) {
@@ -160,14 +169,14 @@ Scheme parse_scheme(std::string_view name, const SchemeChoices& choices) {
   if (choices.smoothing > 1)
     fail(ErrorCode::invalid_argument, "--smoothing {}: expected 0 to 1", choices.smoothing);
   if (is_smoothed) s.smoothing = choices.smoothing < 0 ? 0.5 : choices.smoothing;
+  if (choices.is_without_texts) do_without_texts(s, choices);
   if (choices.has_act_order && s.rounding != Rounding::gptq)
     fail(ErrorCode::invalid_argument, "--act-order: is of GPTQ, not of {}", s.name);
   s.has_act_order = choices.has_act_order;
   s.damping = choices.damping;
-  const bool is_float = s.element == Element::e4m3_channel || s.element == Element::e4m3_block;
-  s.searches_ranges = choices.searches_ranges < 0 ? s.rounding != Rounding::nearest && !is_float
+  s.searches_ranges = choices.searches_ranges < 0 ? s.rounding != Rounding::nearest && !s.is_float()
                                                   : choices.searches_ranges == 1;
-  if (s.searches_ranges && is_float)
+  if (s.searches_ranges && s.is_float())
     fail(ErrorCode::invalid_argument, "--range-search: is of whole numbers, not of {}", s.name);
   return s;
 }

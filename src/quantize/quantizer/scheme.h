@@ -40,6 +40,9 @@ struct Scheme {
 
   // Channels of an inner axis that no scheme's group or word is cut by.
   int64_t granule() const;
+  bool is_float() const {
+    return element == Element::e4m3_channel || element == Element::e4m3_block;
+  }
   bool needs_calibration() const { return rounding != Rounding::nearest || smoothing > 0; }
 };
 
@@ -55,6 +58,8 @@ struct SchemeChoices {
   bool has_act_order = false;
   double damping = 0.01;
   double smoothing = -1;  // below 0: 0.5 where there is any
+  // No texts are to be had: the scheme must do with the weights alone.
+  bool is_without_texts = false;
 };
 // Throws invalid_argument naming the flag where the scheme cannot be so.
 Scheme parse_scheme(std::string_view name, const SchemeChoices& choices = {});
