@@ -21,6 +21,7 @@ void add_tokenize_command(CLI::App& parent, int& exit_code);
 void add_grammar_command(CLI::App& parent, int& exit_code);
 void add_verify_command(CLI::App& parent, int& exit_code);  // verify.cc, verify/
 void add_plan_command(CLI::App& parent, int& exit_code);
+void add_net_check_command(CLI::App& parent, int& exit_code);
 void add_simulate_command(CLI::App& parent, int& exit_code);
 void add_doctor_command(CLI::App& parent, int& exit_code);  // doctor.cc, doctor/
 void add_repair_command(CLI::App& parent, int& exit_code);

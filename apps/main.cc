@@ -79,6 +79,7 @@ int run(int argc, char** argv) {
   add_verify_command(app, exit_code);
   add_plan_command(app, exit_code);
   add_simulate_command(app, exit_code);
+  add_net_check_command(app, exit_code);
   add_doctor_command(app, exit_code);
   add_repair_command(app, exit_code);
   add_quantize_command(app, exit_code);

@@ -6,6 +6,9 @@
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
+#include <functional>
+#include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <thread>
@@ -18,6 +21,7 @@
 #include "exit_codes.h"
 #include "fd_port.h"
 #include "local_worker.h"
+#include "model_copy.h"
 #include "model_source.h"
 #include "rank_links.h"
 
@@ -27,6 +31,7 @@ namespace {
 constexpr int kPingMs = 500, kMostPings = 6;          // the head speaks every half second
 constexpr int kFirstMs = 300'000, kAgainMs = 60'000;  // how long a head is waited for
 constexpr int kConnectMs = 3'000;
+constexpr int64_t kTellUs = 5'000'000;
 constexpr auto kPause = std::chrono::milliseconds(500);
 
 class NodeAgent {
@@ -34,10 +39,13 @@ class NodeAgent {
   explicit NodeAgent(const ModelOptions& options)
       : options_(options),
         head_(HostPort::parse(options.head_addr, "--head-addr")),
-        credentials_{read_secret(options), build_id()},
-        model_(find_model(options.model).path) {}
+        credentials_{read_secret(options), build_id()} {}
 
   int run() {
+    if (options_.copy_model && !std::filesystem::exists(options_.model)) {
+      if (!copy_model()) return kExitTemporary;
+    }
+    model_ = find_model(options_.model).path;
     for (int patience_ms = kFirstMs;; patience_ms = kAgainMs) {
       if (!connect(patience_ms)) return kExitTemporary;
       log(LogLevel::info, "node {} serves the head at {}", options_.node_rank, head_.text());
@@ -50,19 +58,51 @@ class NodeAgent {
  private:
   // False if it did not come.
   bool connect(int patience_ms) {
+    return reach(patience_ms, "node", [this](Socket socket) {
+      host_ = options_.node_addr.empty() ? socket.local() : options_.node_addr;
+      port_ = std::make_unique<FdPort>(socket.release());
+    });
+  }
+
+  bool copy_model() {
+    if (options_.model.find('/') == std::string::npos)
+      fail(ErrorCode::invalid_argument,
+           "--copy-model: {} is no path: say where the copy is to lie, as in ./{}",
+           options_.model,
+           options_.model);
     const MonotonicClock clock;
-    const int64_t deadline_us = clock.now_us() + int64_t{patience_ms} * 1'000;
+    int64_t told_us = 0;
+    const auto tell = [&](const CopyProgress& p) {
+      if (clock.now_us() - told_us < kTellUs && p.done < p.all) return;
+      told_us = clock.now_us();
+      log(LogLevel::info,
+          "{}: {:.2f} of {:.2f} GB are here",
+          options_.model,
+          1e-9 * static_cast<double>(p.done),
+          1e-9 * static_cast<double>(p.all));
+    };
+    return reach(kFirstMs, "copy", [&](const Socket& socket) {
+      receive_model_copy(socket, options_.model, tell);
+    });
+  }
+
+  // Does `act` on a connection to the head, which learns what for; again where it breaks. False if
+  // the head did not come.
+  bool reach(int patience_ms, const char* what, const std::function<void(Socket)>& act) {
+    const MonotonicClock clock;
+    int64_t last_us = clock.now_us();
     for (std::string told;;) {
       try {
         Socket socket = connect_to(head_, kConnectMs);
-        introduce(socket, credentials_, Json{{"node", options_.node_rank}}.dump(), kConnectMs);
-        host_ = options_.node_addr.empty() ? socket.local() : options_.node_addr;
-        port_ = std::make_unique<FdPort>(socket.release());
+        introduce(socket, credentials_, Json{{what, options_.node_rank}}.dump(), kConnectMs);
+        last_us = std::numeric_limits<int64_t>::max();  // from when it breaks
+        act(std::move(socket));
         return true;
       } catch (const Error& e) {
         if (e.code() != ErrorCode::unavailable) throw;  // another secret or build
         if (told != e.what()) log(LogLevel::info, "waiting for the head: {}", told = e.what());
-        if (clock.now_us() > deadline_us) {
+        last_us = std::min(last_us, clock.now_us());
+        if (clock.now_us() - last_us > int64_t{patience_ms} * 1'000) {
           log(LogLevel::error, "the head did not come within {} s", patience_ms / 1'000);
           return false;
         }
@@ -123,7 +163,7 @@ class NodeAgent {
   const ModelOptions& options_;
   const HostPort head_;
   const Credentials credentials_;
-  const std::string model_;
+  std::string model_;
   std::string host_;  // of this machine, for other ranks
   std::unique_ptr<FdPort> port_;
   std::map<std::pair<uint64_t, int>, std::unique_ptr<WorkerHandle>> workers_;

@@ -71,7 +71,7 @@ void add_replica_options(CLI::App& command, ParallelOptions& o) {
       ->check(CLI::IsMember({"prefix", "round-robin"}));
 }
 
-void add_machine_options(CLI::App& command, ParallelOptions& o) {
+void add_starter_options(CLI::App& command, ParallelOptions& o) {
   constexpr const char* kGroup = "Parallelism";
   command
       .add_option("--distributed-executor-backend",
@@ -89,21 +89,11 @@ void add_machine_options(CLI::App& command, ParallelOptions& o) {
       ->capture_default_str()
       ->check(CLI::IsMember({"auto", "shm", "tcp"}));
   command
-      .add_option("--nnodes",
-                  o.nnodes,
-                  "machines; the same command is started on each. auto: as Slurm, mpirun or "
-                  "LeaderWorkerSet say, --node-rank and the head's host likewise")
-      ->group(kGroup)
-      ->capture_default_str()
-      ->transform(CLI::Validator([&o](std::string& text) { return take_launcher(o, text); }, ""))
-      ->check(CLI::Range(1, kMaxRanks));
-  command
-      .add_option("--node-rank",
-                  o.node_rank,
-                  "which of them this is; 0 is the head, which answers requests")
-      ->group(kGroup)
-      ->capture_default_str()
-      ->check(CLI::Range(0, kMaxRanks - 1));
+      .add_flag("--copy-model",
+                o.copy_model,
+                "on a further machine where there is no MODEL (a path): copy the head's, hash by "
+                "hash; a copy that was broken off goes on")
+      ->group(kGroup);
   command
       .add_option("--node-ranks",
                   o.node_ranks,
@@ -112,23 +102,6 @@ void add_machine_options(CLI::App& command, ParallelOptions& o) {
       ->group(kGroup)
       ->delimiter(',')
       ->check(CLI::Range(0, kMaxRanks));
-  command
-      .add_option("--head-addr,--master-addr",
-                  o.head_addr,
-                  "HOST:PORT of the head, where ranks come; it is bound as given")
-      ->group(kGroup);
-  command
-      .add_option(
-          "--node-addr",
-          o.node_addr,
-          "this machine's address for the ranks of others; default: the head's on the head, "
-          "elsewhere the one that reaches it")
-      ->group(kGroup);
-  command
-      .add_option("--cluster-secret-file",
-                  o.cluster_secret_file,
-                  "what all machines of a launch know; a file that nobody else may read")
-      ->group(kGroup);
 }
 
 void add_loss_options(CLI::App& command, ParallelOptions& o) {
@@ -161,10 +134,48 @@ void add_loss_options(CLI::App& command, ParallelOptions& o) {
 
 }  // namespace
 
+void add_place_options(CLI::App& command, ParallelOptions& o) {
+  constexpr const char* kGroup = "Parallelism";
+  command
+      .add_option("--nnodes",
+                  o.nnodes,
+                  "machines; the same command is started on each. auto: as Slurm, mpirun or "
+                  "LeaderWorkerSet say, --node-rank and the head's host likewise")
+      ->group(kGroup)
+      ->capture_default_str()
+      ->transform(CLI::Validator([&o](std::string& text) { return take_launcher(o, text); }, ""))
+      ->check(CLI::Range(1, kMaxRanks));
+  command
+      .add_option("--node-rank",
+                  o.node_rank,
+                  "which of them this is; 0 is the head, which answers requests")
+      ->group(kGroup)
+      ->capture_default_str()
+      ->check(CLI::Range(0, kMaxRanks - 1));
+  command
+      .add_option("--head-addr,--master-addr",
+                  o.head_addr,
+                  "HOST:PORT of the head, where ranks come; it is bound as given")
+      ->group(kGroup);
+  command
+      .add_option(
+          "--node-addr",
+          o.node_addr,
+          "this machine's address for the ranks of others; default: the head's on the head, "
+          "elsewhere the one that reaches it")
+      ->group(kGroup);
+  command
+      .add_option("--cluster-secret-file",
+                  o.cluster_secret_file,
+                  "what all machines of a launch know; a file that nobody else may read")
+      ->group(kGroup);
+}
+
 void add_parallel_options(CLI::App& command, ParallelOptions& o) {
   add_sizes(command, o);
   add_replica_options(command, o);
-  add_machine_options(command, o);
+  add_starter_options(command, o);
+  add_place_options(command, o);
   add_loss_options(command, o);
 }
 

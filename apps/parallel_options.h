@@ -24,6 +24,7 @@ struct ParallelOptions {
   std::string head_addr;                // HOST:PORT
   std::string node_addr;                // of this machine, for its ranks
   std::string cluster_secret_file;      // shared by all machines
+  bool copy_model = false;              // on a further machine without the model: from the head
   std::string executor_backend = "mp";  // who starts ranks: mp (or uni, the same), ray
 
   int world() const { return tensor_parallel_size * pipeline_parallel_size; }
@@ -37,5 +38,7 @@ struct ParallelOptions {
 };
 
 void add_parallel_options(CLI::App& command, ParallelOptions& options);
+// Of them, which machine of how many this is, and how it reaches the head.
+void add_place_options(CLI::App& command, ParallelOptions& options);
 
 }  // namespace quern

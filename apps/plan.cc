@@ -13,6 +13,7 @@
 #include "exit_codes.h"
 #include "model_options.h"
 #include "model_source.h"
+#include "plan/layout.h"
 #include "plan/report.h"
 
 namespace quern {
@@ -25,6 +26,7 @@ struct PlanOptions {
   ModelOptions model;
   std::string device = "cpu", device_memory;
   double bandwidth_gb = 0, tflops = 0, link_gb = 0, link_us = 0, network_gb = 1.25, disk_gb = 0;
+  std::string net_check;
   int nodes = 1;
   bool json = false, no_degrees = false;
 };
@@ -157,10 +159,23 @@ PlanRequest request_of(const PlanOptions& o) {
   return q;
 }
 
+// Over machines that were measured: which take part, and as what.
+int plan_over_machines(const PlanOptions& o, const PlanRequest& q) {
+  const MachineMap map = MachineMap::parse(read_json_file(o.net_check), o.net_check);
+  const std::vector<Layout> found = layouts(q, map);
+  const std::string out = o.json ? layout_json(found, map, o.model.model).dump(1) + "\n"
+                                 : layout_text(found, map, o.model.model);
+  std::fputs(out.c_str(), stdout);
+  if (!o.json)
+    for (const std::string& odd : oddities(map)) std::printf("\n%s\n", odd.c_str());
+  return found.front().works() ? kExitDone : kExitMemory;
+}
+
 int plan(const PlanOptions& o) {
   set_log_level(LogLevel::warn);
   o.model.validate_parallel();
   const PlanRequest q = request_of(o);
+  if (!o.net_check.empty()) return plan_over_machines(o, q);
   const Deployment d = plan_deployment(q);
   const std::string change = d.fits() ? "" : remedy(q);
   const auto survey = o.no_degrees ? std::vector<DegreeRow>() : survey_degrees(q, kMostDegrees);
@@ -193,6 +208,12 @@ void add_device_options(CLI::App& command, PlanOptions& o) {
       o.disk_gb,
       "GB/s at which experts that stay in the file are read (this machine's memory alone)");
   add("--network-bandwidth", o.network_gb, "GB/s between machines, with --nodes (1.25)");
+  command
+      .add_option("--net-check",
+                  o.net_check,
+                  "what quern net-check --json measured: which of those machines take part, as "
+                  "tensor ranks or stages, with the command of each")
+      ->group(kGroup);
   command.add_option("--nodes", o.nodes, "machines that the ranks are spread over")
       ->group(kGroup)
       ->check(CLI::Range(1, 64));

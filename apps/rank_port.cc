@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "rank_port.h"
 
+#include <sys/socket.h>
+
 #include <chrono>
 #include <condition_variable>
 #include <map>
 #include <mutex>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "model_copy.h"
 
 namespace quern {
 namespace {
@@ -42,19 +46,24 @@ struct RankPort::Node {
 };
 
 struct RankPort::State {
-  State(Credentials own, int count) : credentials(std::move(own)), nnodes(count) {}
+  State(Credentials own, int count, std::string files)
+      : credentials(std::move(own)), nnodes(count), model(std::move(files)) {}
 
   const Credentials credentials;
   const int nnodes;
+  const std::string model;
+  std::atomic<int64_t> last_piece_us = 0;  // of a copy
   std::atomic<bool> is_over = false;
   std::atomic<int> handshakes = 0;
   std::mutex mutex;  // all below
   std::condition_variable changed;
   int threads = 0;
+  std::set<int> copying;  // sockets
   std::map<int, std::shared_ptr<Node>> nodes;
   std::map<std::pair<uint64_t, int>, Arrival> workers;  // that nobody has taken yet
 
   void receive(Socket socket);
+  void serve_copy(const Socket& socket);
   std::shared_ptr<Node> add_node(int number, Socket socket);
   void attend(int number, Node& node);
   std::shared_ptr<Node> node(int number);
@@ -75,12 +84,33 @@ void RankPort::State::receive(Socket socket) {
     const std::shared_ptr<Node> node = add_node(number, std::move(socket));
     return attend(number, *node);
   }
+  if (hello.contains("copy")) {
+    log(LogLevel::info, "node {} copies the model", hello.at("copy").get<int>());
+    return serve_copy(socket);
+  }
   const std::pair<uint64_t, int> key = {hello.at("epoch").get<uint64_t>(),
                                         hello.at("rank").get<int>()};
   std::string place = format("{}, pid {}", socket.peer(), hello.at("pid").get<int>());
   const std::lock_guard lock(mutex);
   workers[key] = {std::make_unique<FdPort>(socket.release()), std::move(place)};
   changed.notify_all();
+}
+
+void RankPort::State::serve_copy(const Socket& socket) {
+  struct Entry {
+    State& state;
+    const int fd;
+    Entry(State& of, int socket) : state(of), fd(socket) { change(true); }
+    ~Entry() { change(false); }
+    void change(bool begins) {
+      const std::lock_guard lock(state.mutex);
+      begins ? void(state.copying.insert(fd)) : void(state.copying.erase(fd));
+    }
+  } const entry(*this, socket.fd());
+  serve_model_copy(socket, model, [this] {
+    last_piece_us = MonotonicClock().now_us();
+    if (is_over) fail(ErrorCode::unavailable, "the head ends");
+  });
 }
 
 std::shared_ptr<RankPort::Node> RankPort::State::add_node(int number, Socket socket) {
@@ -137,8 +167,8 @@ void RankPort::State::attend(int number, Node& node) {
   changed.notify_all();
 }
 
-RankPort::RankPort(const HostPort& address, Credentials credentials, int nnodes)
-    : state_(std::make_shared<State>(std::move(credentials), nnodes)),
+RankPort::RankPort(const HostPort& address, Credentials credentials, int nnodes, std::string model)
+    : state_(std::make_shared<State>(std::move(credentials), nnodes, std::move(model))),
       listener_(address),
       thread_([this] { listen(); }) {
   log(LogLevel::info, "waiting for ranks on {}", listener_.address().text());
@@ -155,6 +185,7 @@ RankPort::~RankPort() {
     } catch (const Error&) {
       // It is gone already.
     }
+  for (const int socket : state_->copying) ::shutdown(socket, SHUT_RDWR);
   state_->changed.wait(lock, [this] { return state_->threads == 0; });
 }
 
@@ -204,7 +235,7 @@ void RankPort::await_nodes(const std::vector<int>& nodes,
                state_->nnodes,
                listener_.address().text());
     const int64_t now_us = clock.now_us();
-    if (now_us - begin_us > int64_t{timeout_ms} * 1'000)
+    if (now_us - std::max<int64_t>(begin_us, state_->last_piece_us) > int64_t{timeout_ms} * 1'000)
       fail(ErrorCode::unavailable,
            "node {} did not come within {} s; {}",
            missing,

@@ -24,14 +24,15 @@ struct Arrival {
 
 class RankPort {
  public:
-  // Listens on `address`. Nodes are numbered 1 to nnodes - 1.
-  RankPort(const HostPort& address, Credentials credentials, int nnodes);
+  // Listens on `address`. Nodes are numbered 1 to nnodes - 1; one that has no model gets `model`.
+  RankPort(const HostPort& address, Credentials credentials, int nnodes, std::string model);
   ~RankPort();  // tells all nodes that the head ends
 
   // Which of these nodes are not there now.
   std::vector<int> missing(const std::vector<int>& nodes) const;
   // Until these nodes are there, saying now and then who is missing and the command that starts it.
-  // Throws unavailable after timeout_ms, cancelled if `should_stop` becomes true.
+  // Throws unavailable after timeout_ms without a piece of a copy, cancelled if `should_stop`
+  // becomes true.
   void await_nodes(const std::vector<int>& nodes,
                    int timeout_ms,
                    const std::atomic<bool>& should_stop);

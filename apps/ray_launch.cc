@@ -74,6 +74,7 @@ void become_ray_launcher(const ModelOptions& model, const RayOptions& o) {
                        {"tensor_parallel_size", model.tensor_parallel_size},
                        {"pipeline_parallel_size", model.pipeline_parallel_size},
                        {"threads", model.threads},
+                       {"copy_model", model.copy_model},
                        {"node_addr", model.node_addr},
                        {"address", o.address},
                        {"strategy", o.strategy},

@@ -72,7 +72,8 @@ WorkerGroup::WorkerGroup(const ParallelOptions& options, std::vector<WorkerJob> 
   if (options_.nnodes > 1)
     port_ = std::make_unique<RankPort>(HostPort::parse(options_.head_addr, "--head-addr"),
                                        Credentials{secret_, build_id()},
-                                       options_.nnodes);
+                                       options_.nnodes,
+                                       jobs_.front().model);
 }
 
 void WorkerGroup::take_layout(const ParallelOptions& layout, std::vector<WorkerJob> jobs) {

@@ -164,7 +164,9 @@ class Launch:
     def node_arguments(self, node):
         own = ["serve", self.asked["model"], "--node-rank", node, "--tensor-parallel-size", self.asked["tensor_parallel_size"],
                "--pipeline-parallel-size", self.asked["pipeline_parallel_size"], *self.layout]
-        return [str(word) for word in own + (["--threads", self.asked["threads"]] if self.asked["threads"] else [])]
+        own += ["--threads", self.asked["threads"]] if self.asked["threads"] else []
+        own += ["--copy-model"] if self.asked["copy_model"] else []
+        return [str(word) for word in own]
 
     def fill(self, node):
         self.seats[node] = seat = self.places.seat(node)
