@@ -102,10 +102,20 @@ QuantMatrix q4_k(int64_t n, int64_t k) {
   return w;
 }
 
+// e4m3 with a scale for each output, without its two NaNs.
+QuantMatrix fp8(int64_t n, int64_t k) {
+  QuantMatrix w;
+  w.codes = random_codes(n, k, DType::f8_e4m3, 0xbf);
+  w.block_cols = k;
+  w.scales = constant<float>(n, 1, DType::f32, 0.02f);
+  return w;
+}
+
 constexpr WeightKind kKinds[] = {
     {"bf16", 16, bf16},
     {"int8", 8 + 24.0 / kGroup, int8},
     {"int4", 4 + 20.0 / kGroup, int4},
+    {"fp8", 8, fp8},
     {"q8_0", 8.5, q8_0},
     {"q4_0", 4.5, q4_0},
     {"q4_k", 4.5, q4_k},

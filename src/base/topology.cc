@@ -41,7 +41,8 @@ Isa detect_isa() {
   if (!avx512) return Isa::avx2;
   if (!__builtin_cpu_supports("avx512vnni")) return Isa::avx512;
   if (!__builtin_cpu_supports("avx512bf16")) return Isa::avx512_vnni;
-  return has_tile_unit() ? Isa::amx : Isa::avx512_bf16;
+  // Every CPU with a tile unit so far looks up bytes too, which its kernels count on.
+  return __builtin_cpu_supports("avx512vbmi") && has_tile_unit() ? Isa::amx : Isa::avx512_bf16;
 }
 
 int64_t read_limit(const char* path) {

@@ -15,7 +15,8 @@
 #include "ops/cpu/intrinsics.h"
 #include "ops/cpu/tile_unit.h"
 
-#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx512vnni,avx2,fma,f16c")
+#pragma GCC target( \
+    "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx512vnni,avx512vbmi,avx2,fma,f16c")
 
 namespace quern::ops::cpu {
 namespace {
@@ -83,6 +84,47 @@ struct StepDecoder<Int8, CodeKind::bits8> {
   }
 };
 
+// The upper and the lower half of each magnitude of e4m3 in bf16. Codes below 8 are m 2^-9.
+struct E4m3Tables {
+  alignas(64) uint8_t upper[128] = {}, lower[128] = {};
+
+  constexpr E4m3Tables() {
+    constexpr uint16_t kSmall[] = {0, 0x3b00, 0x3b80, 0x3bc0, 0x3c00, 0x3c20, 0x3c40, 0x3c60};
+    for (int code = 0; code < 128; ++code) {
+      const int bits = code < 8 ? kSmall[code] : (code << 4) + (120 << 7);
+      upper[code] = static_cast<uint8_t>(bits >> 8);
+      lower[code] = static_cast<uint8_t>(bits & 255);
+    }
+  }
+};
+constexpr E4m3Tables kE4m3;
+
+// e4m3 by look-up, 64 bytes at a time; the sign goes into the upper half.
+template <>
+struct StepDecoder<Bf16, CodeKind::e4m3> {
+  explicit StepDecoder(const CodePanel&) {}
+  void operator()(const std::byte* codes, std::byte* rows) const {
+    two_rows(lanes_at(codes), rows);
+    two_rows(lanes_at(codes + kCodePanel * 4), rows + 128);
+  }
+
+ private:
+  // The even bytes of each lane, then the odd ones.
+  static void two_rows(__m512i lanes, std::byte* rows) {
+    constexpr __mmask64 kOdd = 0xaaaaaaaaaaaaaaaa;
+    constexpr int kOrBoth = 0xf8;  // a | (b & c)
+    const __m512i lower = looked_up(kE4m3.lower, lanes);
+    const __m512i upper = _mm512_ternarylogic_epi32(
+        looked_up(kE4m3.upper, lanes), lanes, _mm512_set1_epi8(-128), kOrBoth);
+    put(rows, 0, _mm512_mask_blend_epi8(kOdd, lower, _mm512_slli_epi16(upper, 8)));
+    put(rows, 1, _mm512_mask_blend_epi8(kOdd, _mm512_srli_epi16(lower, 8), upper));
+  }
+
+  static __m512i looked_up(const uint8_t (&table)[128], __m512i codes) {
+    return _mm512_permutex2var_epi8(_mm512_load_si512(table), codes, _mm512_load_si512(table + 64));
+  }
+};
+
 template <CodeKind kind>
 struct StepDecoder<Bf16, kind> : PairDecoder<kind> {
   using PairDecoder<kind>::PairDecoder;
@@ -107,15 +149,18 @@ struct Chunk {
   int64_t tiles() const { return groups * group_tiles; }
 };
 
+constexpr int64_t step_bytes(CodeKind kind) {
+  return kCodePanel * (kind == CodeKind::bits4 ? 4 : 8);
+}
+
 // The tiles of a chunk: those of C times 16 columns beside each other, from input to input.
 template <typename Inputs, CodeKind kind, int C>
 void decode(const CodePanel& w, const Chunk& chunk, std::byte* out) {
-  constexpr int64_t kStepBytes = kCodePanel * (kind == CodeKind::bits4 ? 4 : 8);
+  constexpr int64_t kStepBytes = step_bytes(kind);
   const StepDecoder<Inputs, kind> decode_step(w);
   const std::byte* codes = w.codes + chunk.first_group * w.steps * kStepBytes + chunk.first * 4;
   for (int64_t t = 0; t < chunk.tiles(); ++t, out += C * kTileBytes)
     for (int64_t s = 0; s < chunk.tile_steps; ++s, codes += kStepBytes) {
-      if constexpr (C == 4) ask_ahead<kStepBytes>(codes);  // few rows: a stream
 #pragma GCC unroll 4
       for (int c = 0; c < C; ++c)
         decode_step(codes + c * 64, out + c * kTileBytes + s * Inputs::kStepRows * 64);
@@ -251,9 +296,54 @@ inline void store_sums(std::byte* to) {
   tile::store<3>(to + 3 * kTileBytes);
 }
 
+// Up to 16 rows and a whole panel, whose groups are T tiles wide: a stream of codes. While the unit
+// multiplies the tiles of some inputs, those of the next are decoded.
+template <typename Inputs, CodeKind kind, int T, Scaling scaling>
+void multiply_few(const TiledRows& x, int64_t rows, const CodePanel& w, float* sums) {
+  constexpr int C = 4;
+  constexpr int64_t kStepBytes = step_bytes(kind);
+  alignas(64) std::byte tiles[2][C * kTileBytes], results[2][C * kTileBytes];
+  const StepDecoder<Inputs, kind> decode_step(w);
+  const int64_t tile_steps = w.steps / T, tile_count = w.groups * T;
+  const int64_t row_bytes =
+      tile_steps * kCodeStep * static_cast<int64_t>(sizeof(typename Inputs::Element));
+  const std::byte *codes = w.codes, *inputs = x.data;
+  int64_t decoded = 0;
+  const auto decode_next = [&]() __attribute__((always_inline)) {
+    if (decoded == tile_count) return;
+    std::byte* out = tiles[decoded++ % 2];
+    for (int64_t s = 0; s < tile_steps; ++s, codes += kStepBytes) {
+      ask_ahead<kStepBytes>(codes);
+#pragma GCC unroll 4
+      for (int c = 0; c < C; ++c)
+        decode_step(codes + c * 64, out + c * kTileBytes + s * Inputs::kStepRows * 64);
+    }
+  };
+  decode_next();
+  Done multiplied{.tiles = results[0]}, stored{.tiles = results[1]};
+  for (int64_t g = 0; g < w.groups; ++g) {
+    repeat<T>([&](auto t) __attribute__((always_inline)) {
+      const std::byte* columns = tiles[(g * T + t) % 2];
+      multiply_tile<Inputs, 1, t == 0>(inputs, row_bytes, columns, multiplied.tiles, [](auto) {});
+      inputs += kTileRows * row_bytes;
+      decode_next();
+    });
+    scale_rows<Inputs, C, scaling>(stored, w.centre, rows);
+    std::swap(multiplied, stored);
+    multiplied.row_scales = x.scales + g * x.group_stride;
+    multiplied.row_sums = x.sums + g * x.group_stride;
+    multiplied.scales = w.scales + g * kCodePanel;
+    multiplied.offsets = scaling != Scaling::plain ? w.offsets + g * kCodePanel : nullptr;
+    multiplied.sums = sums;
+  }
+  scale_rows<Inputs, C, scaling>(stored, w.centre, rows);
+  store_sums(multiplied.tiles);
+  scale_rows<Inputs, C, scaling>(multiplied, w.centre, rows);
+}
+
 // All rows over one chunk, whose groups are T tiles wide. While the unit multiplies group g, the
 // sums of g - 1 are stored, and those of g - 2 scaled, some rows behind each product.
-template <typename Inputs, int R, int C, int T, Scaling scaling>
+template <typename Inputs, int T, Scaling scaling>
 void multiply_chunk(const TiledRows& x,
                     int64_t row_count,
                     const CodePanel& w,
@@ -261,14 +351,15 @@ void multiply_chunk(const TiledRows& x,
                     const std::byte* tiles,
                     Ahead& ahead,
                     float* sums) {
-  constexpr int64_t kRows = R * kTileRows;
+  constexpr int C = 2;
+  constexpr int64_t kRows = 2 * kTileRows;
   const int64_t row_bytes =
       chunk.tile_steps * kCodeStep * static_cast<int64_t>(sizeof(typename Inputs::Element));
   alignas(64) std::byte results[2][4 * kTileBytes];
   Done multiplied{.tiles = results[0]}, stored{.tiles = results[1]};
-  constexpr int kPiece = R == 2 ? kRows / (4 * T) : 0;
+  constexpr int kPiece = kRows / (4 * T);
   const auto piece = [&](auto number) __attribute__((always_inline)) {
-    if (kPiece == 0 || stored.row_scales == nullptr) return;
+    if (stored.row_scales == nullptr) return;
     const Scales<Inputs, C, scaling> scales(stored, w.centre);
 #pragma GCC unroll 8
     for (int row = 0; row < kPiece; ++row) scales.add(stored, number * kPiece + row);
@@ -278,9 +369,9 @@ void multiply_chunk(const TiledRows& x,
         x.data + row / kTileRows * kRows16<Inputs> + chunk.first_group * T * kTileRows * row_bytes;
     const std::byte* columns = tiles;
     for (int64_t g = chunk.first_group; g < chunk.first_group + chunk.groups; ++g) {
-      if constexpr (R == 2) ahead.fetch();
+      ahead.fetch();
       repeat<T>([&](auto t) __attribute__((always_inline)) {
-        multiply_tile<Inputs, R, t == 0>(
+        multiply_tile<Inputs, 2, t == 0>(
             inputs,
             row_bytes,
             columns,
@@ -290,7 +381,6 @@ void multiply_chunk(const TiledRows& x,
             });
         inputs += kTileRows * row_bytes, columns += C * kTileBytes;
       });
-      if (R == 1) scale_rows<Inputs, C, scaling>(stored, w.centre, row_count);
       std::swap(multiplied, stored);
       multiplied.row_scales = x.scales + g * x.group_stride + row;
       multiplied.row_sums = x.sums + g * x.group_stride + row;
@@ -300,39 +390,41 @@ void multiply_chunk(const TiledRows& x,
       multiplied.sums = sums + row * kCodePanel + chunk.first * kRows;
     }
   }
-  scale_rows<Inputs, C, scaling>(stored, w.centre, R == 1 ? row_count : kRows);
+  scale_rows<Inputs, C, scaling>(stored, w.centre, kRows);
   store_sums(multiplied.tiles);
-  scale_rows<Inputs, C, scaling>(multiplied, w.centre, R == 1 ? row_count : kRows);
+  scale_rows<Inputs, C, scaling>(multiplied, w.centre, kRows);
 }
 
-template <typename Inputs, CodeKind kind, int R, Scaling scaling>
-void multiply_columns(const TiledRows& x, int64_t rows, const CodePanel& w, float* sums) {
-  constexpr int C = R == 2 ? 2 : 4;
+template <typename Inputs, CodeKind kind, int T, Scaling scaling>
+void multiply_many(const TiledRows& x, int64_t rows, const CodePanel& w, float* sums) {
+  constexpr int C = 2;
   alignas(64) std::byte tiles[kChunkBytes];
-  const int64_t tile_steps = steps_in_tile(w.steps, sizeof(typename Inputs::Element));
-  Chunk chunk{tile_steps, w.steps / tile_steps};
-  const int64_t most = kChunkBytes / (C * kTileBytes * chunk.group_tiles);
-  constexpr int64_t kHeader = 4096;
-  const int64_t block = w.groups * w.steps * kCodePanel * (kind == CodeKind::bits4 ? 4 : 8);
-  const int64_t shares = kCodePanel / (16 * C) * w.groups * ((rows + 16 * R - 1) / (16 * R));
+  Chunk chunk{w.steps / T, T};
+  constexpr int64_t kMost = kChunkBytes / (C * kTileBytes * T), kHeader = 4096;
+  const int64_t block = w.groups * w.steps * step_bytes(kind);
+  const int64_t shares =
+      kCodePanel / (16 * C) * w.groups * ((rows + 2 * kTileRows - 1) / (2 * kTileRows));
   Ahead ahead{w.codes + block, ((block + kHeader) / shares + 63) / 64 * 64};
   for (chunk.first = 0; chunk.first < kCodePanel; chunk.first += 16 * C)
-    for (chunk.first_group = 0; chunk.first_group < w.groups; chunk.first_group += most) {
-      chunk.groups = std::min(most, w.groups - chunk.first_group);
+    for (chunk.first_group = 0; chunk.first_group < w.groups; chunk.first_group += kMost) {
+      chunk.groups = std::min(kMost, w.groups - chunk.first_group);
       decode<Inputs, kind, C>(w, chunk, tiles);
-      auto run = multiply_chunk<Inputs, R, C, 1, scaling>;
-      if (chunk.group_tiles == 2) run = multiply_chunk<Inputs, R, C, 2, scaling>;
-      if constexpr (std::is_same_v<Inputs, Bf16>)  // of int8, 128 inputs are two tiles
-        if (chunk.group_tiles == 4) run = multiply_chunk<Inputs, R, C, 4, scaling>;
-      run(x, rows, w, chunk, tiles, ahead, sums);
+      multiply_chunk<Inputs, T, scaling>(x, rows, w, chunk, tiles, ahead, sums);
     }
 }
 
 template <typename Inputs, CodeKind kind, Scaling scaling>
 void multiply_rows(const TiledRows& x, int64_t rows, const CodePanel& w, float* sums) {
-  const auto run = rows <= kTileRows ? multiply_columns<Inputs, kind, 1, scaling>
-                                     : multiply_columns<Inputs, kind, 2, scaling>;
-  run(x, rows, w, sums);
+  const auto run = [&](auto tiles) {
+    constexpr int T = tiles;
+    const auto with = rows <= kTileRows ? multiply_few<Inputs, kind, T, scaling>
+                                        : multiply_many<Inputs, kind, T, scaling>;
+    with(x, rows, w, sums);
+  };
+  const int64_t tiles = w.steps / steps_in_tile(w.steps, sizeof(typename Inputs::Element));
+  if constexpr (std::is_same_v<Inputs, Bf16>)  // of int8, 128 inputs are two tiles
+    if (tiles == 4) return run(std::integral_constant<int, 4>{});
+  tiles == 2 ? run(std::integral_constant<int, 2>{}) : run(std::integral_constant<int, 1>{});
 }
 
 template <typename Inputs, CodeKind kind>
