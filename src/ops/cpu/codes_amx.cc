@@ -141,7 +141,10 @@ struct StepDecoder<Bf16, kind> : PairDecoder<kind> {
 template <typename Inputs>
 constexpr int64_t kRows16 = kTileRows* kRowBytes<typename Inputs::Element>;
 
-// Some groups of a panel, 16 C columns of them from `first` on.
+// Many rows meet so many tiles of columns at a time.
+constexpr int kChunkTiles = 2;
+
+// Some groups of a panel, those columns of them from `first` on.
 struct Chunk {
   int64_t tile_steps, group_tiles;  // steps in a tile, tiles in a group
   int64_t first = 0, first_group = 0, groups = 0;
@@ -153,16 +156,16 @@ constexpr int64_t step_bytes(CodeKind kind) {
   return kCodePanel * (kind == CodeKind::bits4 ? 4 : 8);
 }
 
-// The tiles of a chunk: those of C times 16 columns beside each other, from input to input.
-template <typename Inputs, CodeKind kind, int C>
+// The tiles of a chunk: those of its columns beside each other, from input to input.
+template <typename Inputs, CodeKind kind>
 void decode(const CodePanel& w, const Chunk& chunk, std::byte* out) {
   constexpr int64_t kStepBytes = step_bytes(kind);
   const StepDecoder<Inputs, kind> decode_step(w);
   const std::byte* codes = w.codes + chunk.first_group * w.steps * kStepBytes + chunk.first * 4;
-  for (int64_t t = 0; t < chunk.tiles(); ++t, out += C * kTileBytes)
+  for (int64_t t = 0; t < chunk.tiles(); ++t, out += kChunkTiles * kTileBytes)
     for (int64_t s = 0; s < chunk.tile_steps; ++s, codes += kStepBytes) {
-#pragma GCC unroll 4
-      for (int c = 0; c < C; ++c)
+#pragma GCC unroll 2
+      for (int c = 0; c < kChunkTiles; ++c)
         decode_step(codes + c * 64, out + c * kTileBytes + s * Inputs::kStepRows * 64);
     }
 }
@@ -351,7 +354,7 @@ void multiply_chunk(const TiledRows& x,
                     const std::byte* tiles,
                     Ahead& ahead,
                     float* sums) {
-  constexpr int C = 2;
+  constexpr int C = kChunkTiles;
   constexpr int64_t kRows = 2 * kTileRows;
   const int64_t row_bytes =
       chunk.tile_steps * kCodeStep * static_cast<int64_t>(sizeof(typename Inputs::Element));
@@ -397,7 +400,7 @@ void multiply_chunk(const TiledRows& x,
 
 template <typename Inputs, CodeKind kind, int T, Scaling scaling>
 void multiply_many(const TiledRows& x, int64_t rows, const CodePanel& w, float* sums) {
-  constexpr int C = 2;
+  constexpr int C = kChunkTiles;
   alignas(64) std::byte tiles[kChunkBytes];
   Chunk chunk{w.steps / T, T};
   constexpr int64_t kMost = kChunkBytes / (C * kTileBytes * T), kHeader = 4096;
@@ -408,7 +411,7 @@ void multiply_many(const TiledRows& x, int64_t rows, const CodePanel& w, float* 
   for (chunk.first = 0; chunk.first < kCodePanel; chunk.first += 16 * C)
     for (chunk.first_group = 0; chunk.first_group < w.groups; chunk.first_group += kMost) {
       chunk.groups = std::min(kMost, w.groups - chunk.first_group);
-      decode<Inputs, kind, C>(w, chunk, tiles);
+      decode<Inputs, kind>(w, chunk, tiles);
       multiply_chunk<Inputs, T, scaling>(x, rows, w, chunk, tiles, ahead, sums);
     }
 }
