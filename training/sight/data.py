@@ -60,10 +60,12 @@ def luminance(colour):
 
 
 def slots(text, font, x, width):
-    """uint8 [width / 3.5]: 1 + the index among printable ASCII of the character that covers the slot's centre, or 0."""
+    """uint8 [2, width / 3.5] of the character that covers each slot's centre: 1 + its index among printable ASCII, and its place in the text from 1 on; or 0."""
     ends = [x + font.getlength(text[:i]) for i in range(len(text) + 1)]
     at = np.searchsorted(ends, (np.arange(width * SLOTS // 14) + 0.5) * 14 / SLOTS, side="right")
-    return np.array([0, *(ord(c) - 31 for c in text), 0], dtype=np.uint8)[at]
+    names = np.array([0, *(ord(c) - 31 for c in text), 0], dtype=np.uint8)
+    places = np.array([0, *range(1, len(text) + 1), 0], dtype=np.uint8)
+    return np.stack([names[at], places[at]])
 
 
 class Painter:
@@ -192,7 +194,7 @@ class Painter:
         return image, f"What is at the {places[i]}?", words[i]
 
     def lines(self, count, cells, lengths, dirt):
-        """A batch of lines: (pixels uint8 [count, H, W, 3], questions, answers, slots [count, W / 3.5])."""
+        """A batch of lines: (pixels uint8 [count, H, W, 3], questions, answers, slots [count, 2, W / 3.5])."""
         made = [self.line(cells, lengths, dirt) for _ in range(count)]
         pixels = np.stack([np.asarray(image) for image, _, _ in made])
         questions = [self.rng.choice(READ) for _ in made]

@@ -3,18 +3,21 @@
 
     python training/sight/export.py OUT [--state training/state/sight]
 
-The weights are the running mean of the state, or what is kept in git where there is no state. Needs no network and no transformers.
+The weights are the running mean of the state, or what is kept in git where there is no state. OUT/check holds pictures and what this network, in PyTorch,
+reads in them: an engine that loads the folder must read the same. Needs no network and no transformers.
 """
 import argparse
 import json
 import os
 
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
-from model import CONFIG, MEAN, MERGE, PATCH, STD, TIME
+from data import Painter
+from model import CONFIG, MEAN, MERGE, PATCH, STD, TIME, Sight, to_patches
 from tokens import ADDED, ORDER, RANKS, SPECIAL
-from train import load_mean
+from train import load_mean, positions_of, prompt_ids
 
 # Qwen2's, over which PIECE is the part that our prompts need.
 PIECES = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
@@ -56,12 +59,45 @@ def tokenizer():
     return whole, config
 
 
+@torch.no_grad()
+def read(model, pixels, question, most=64):
+    """The greedy answer."""
+    patches, grid = to_patches(pixels[None])
+    _, tokens = model.look(patches, grid)
+    ids, first = prompt_ids(question, grid[0] * grid[1] // 4)
+    said = []
+    while len(said) < most:
+        row = torch.tensor([ids + said])
+        logits = model.answer(tokens, row, positions_of(row.shape[1], first, grid), first, row.shape[1] - 1)
+        said.append(logits[0, -1].argmax().item())
+        if said[-1] in (CONFIG["eos_token_id"], CONFIG["bos_token_id"]):
+            break
+    back = {place: byte for byte, place in ORDER.items()}
+    return bytes(back[i] for i in said if i < 256).decode(errors="replace")
+
+
+def check(weights, out):
+    """Pictures of a seed that training never had, and what the exported weights (bfloat16, in float32 arithmetic) say of them."""
+    model = Sight()
+    model.load_state_dict({name: w.to(torch.bfloat16).float() for name, w in weights.items()})
+    os.makedirs(os.path.join(out, "check"), exist_ok=True)
+    cases = []
+    for i in range(12):
+        painter = Painter(777 + i, held_out=i % 3 == 2)
+        pixels, questions, answers, _ = painter.lines(1, 6, (3, 8), 0.5 * (i % 2))
+        Image.fromarray(pixels[0]).save(os.path.join(out, "check", f"{i}.png"), optimize=True)
+        cases.append({"picture": f"{i}.png", "question": questions[0], "drawn": answers[0], "read": read(model, pixels[0], questions[0])})
+    with open(os.path.join(out, "check", "check.json"), "w") as file:
+        file.write(json.dumps(cases, indent=1, ensure_ascii=False) + "\n")
+    print(*(f"{case['drawn']!r} read as {case['read']!r}" for case in cases), sep="\n")
+
+
 def export(weights, out):
     os.makedirs(out, exist_ok=True)
     pixels = PATCH * MERGE
     whole, config = tokenizer()
     files = {
-        "config.json": CONFIG, "tokenizer.json": whole, "tokenizer_config.json": config,
+        "config.json": CONFIG, "chat_template.json": {"chat_template": TEMPLATE}, "tokenizer.json": whole, "tokenizer_config.json": config,
         "generation_config.json": {"bos_token_id": CONFIG["bos_token_id"], "pad_token_id": CONFIG["bos_token_id"], "eos_token_id": [CONFIG["eos_token_id"], CONFIG["bos_token_id"]],
                                    "do_sample": False},
         # Pictures keep their size, but for sides that are no multiple of a token's.
@@ -71,7 +107,7 @@ def export(weights, out):
     for name, content in files.items():
         with open(os.path.join(out, name), "w") as file:
             file.write(json.dumps(content, indent=None if name == "tokenizer.json" else 2, ensure_ascii=False) + "\n")
-    kept = {name: w.to(torch.bfloat16).contiguous() for name, w in weights.items() if not name.startswith("reader.")}
+    kept = {name: w.to(torch.bfloat16).contiguous() for name, w in weights.items() if not name.startswith(("reader.", "counter."))}
     save_file(kept, os.path.join(out, "model.safetensors"), {"format": "pt"})
 
 
@@ -80,7 +116,9 @@ def main():
     args.add_argument("out")
     args.add_argument("--state", default="training/state/sight")
     options = args.parse_args()
-    export(load_mean(options.state), options.out)
+    weights = load_mean(options.state)
+    export(weights, options.out)
+    check(weights, options.out)
 
 
 if __name__ == "__main__":

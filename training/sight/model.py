@@ -30,6 +30,7 @@ CONFIG = {
                       "spatial_patch_size": PATCH},
 }
 CHARACTERS = 96  # nothing, then printable ASCII
+PLACES = 20  # nothing, then places in a line
 
 
 def rotate(x, cos, sin):
@@ -129,8 +130,10 @@ class Sight(nn.Module):
             "embed_tokens": nn.Embedding(config["vocab_size"], config["hidden_size"]),
             "layers": nn.ModuleList(Layer(config) for _ in range(config["num_hidden_layers"])),
             "norm": RmsNorm(config["hidden_size"])})
-        # Training only, not exported: names the character in each slot of a line, which teaches the tower letters.
+        # Training only, not exported: names the character in each slot of a line, which teaches the tower letters, and says the how manieth it is,
+        # which lets the decoder ask for the next by its number.
         self.reader = nn.Linear(2 * config["vision_config"]["embed_dim"], SLOTS * CHARACTERS)
+        self.counter = nn.Linear(2 * config["vision_config"]["embed_dim"], SLOTS * PLACES)
         self.apply(initialise)
 
     def look(self, patches, grid):
@@ -138,10 +141,10 @@ class Sight(nn.Module):
         return self.visual(patches, *patch_coordinates(*grid))
 
     def slots(self, features, grid):
-        """Patch features of lines one cell high -> logits [B, SLOTS * patch columns, CHARACTERS]."""
+        """Patch features of lines one cell high -> logits [B, SLOTS * patch columns, CHARACTERS] and [..., PLACES]."""
         b, _, d = features.shape
         columns = features.view(b, grid[1] // 2, 2, 2, d).transpose(2, 3).reshape(b, grid[1], 2 * d)
-        return self.reader(columns).view(b, -1, CHARACTERS)
+        return self.reader(columns).view(b, -1, CHARACTERS), self.counter(columns).view(b, -1, PLACES)
 
     def answer(self, tokens, ids, positions, first, begin):
         """ids [B, T] with image_pad at [first, first + n); positions [3, T] -> logits [B, T - begin, V] from `begin` on."""

@@ -77,9 +77,10 @@ def run(model, sample, answering):
     features, tokens = model.look(patches, grid)
     loss, letters, exact = torch.zeros(()), None, None
     if slots is not None:
-        logits, goal = model.slots(features, grid).flatten(0, 1).float(), torch.from_numpy(slots).long().flatten()
-        loss = loss + F.cross_entropy(logits, goal)
-        drawn = goal > 0
+        names, places = (logits.flatten(0, 1).float() for logits in model.slots(features, grid))
+        goal, place = (part.flatten() for part in torch.from_numpy(slots).long().unbind(1))
+        loss = loss + F.cross_entropy(names, goal) + 0.5 * F.cross_entropy(places, place)
+        logits, drawn = names, goal > 0
         letters = (logits.argmax(-1) == goal)[drawn].float().mean().item()
     if answering:
         ids, goal, positions, first, begin = collate(grid, questions, answers)
