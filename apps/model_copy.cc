@@ -14,7 +14,6 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
-#include "base/clock.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/hash.h"
@@ -47,7 +46,7 @@ struct File {
 };
 
 int64_t deadline_us() {
-  return MonotonicClock().now_us() + int64_t{kSilentMs} * 1'000;
+  return deadline_after(kSilentMs);
 }
 
 template <typename T>

@@ -32,10 +32,6 @@ constexpr int kMeasureMs = 30'000;                          // of one way
 constexpr int kAnswerMs = kConnectMs + kMeasureMs + 5'000;  // of a machine to the head
 constexpr auto kPause = std::chrono::milliseconds(500);
 
-int64_t deadline_of(int ms) {
-  return MonotonicClock().now_us() + int64_t{ms} * 1'000;
-}
-
 // One machine: does what the head says.
 class Prober {
  public:
@@ -66,17 +62,17 @@ class Prober {
   Json reach(const std::string& to, const std::string& name) {
     const Socket socket = connect_to(HostPort::parse(to, "machine's address"), kConnectMs);
     introduce(socket, credentials_, name, kConnectMs);
-    const LinkSpeed speed = measure_link(socket, deadline_of(kMeasureMs));
+    const LinkSpeed speed = measure_link(socket, deadline_after(kMeasureMs));
     return {{"round_trip_s", speed.round_trip_s}, {"bytes_per_s", speed.bytes_per_s}};
   }
 
   // Whoever comes late, of a way that was given up, is sent away.
   Json await(const std::string& name) {
-    const int64_t deadline_us = deadline_of(kConnectMs);
+    const int64_t deadline_us = deadline_after(kConnectMs);
     while (MonotonicClock().now_us() < deadline_us) {
       const Socket socket = listener_.accept(kLookMs);
       if (!socket.is_open() || welcome(socket, credentials_, kConnectMs) != name) continue;
-      answer_probe(socket, deadline_of(kMeasureMs));
+      answer_probe(socket, deadline_after(kMeasureMs));
       return Json::object();
     }
     fail(ErrorCode::unavailable, "machine {}: nobody came to {}", number_, address());
@@ -119,7 +115,7 @@ class Gathering {
         machines_(static_cast<size_t>(options.nnodes)) {}
 
   std::vector<Machine>& wait() {
-    const int64_t deadline_us = deadline_of(kPatienceMs);
+    const int64_t deadline_us = deadline_after(kPatienceMs);
     for (int64_t told_us = 0; !missing().empty();) {
       if (const int64_t now_us = MonotonicClock().now_us(); now_us > deadline_us) {
         fail(ErrorCode::unavailable,
@@ -293,7 +289,7 @@ MachineMap check_net(const ParallelOptions& options, const MachineModel& own) {
 void serve_net_check(const ParallelOptions& options, const MachineModel& own) {
   const Credentials credentials{read_secret(options), build_id()};
   const HostPort head = HostPort::parse(options.head_addr, "--head-addr");
-  const int64_t deadline_us = deadline_of(kPatienceMs);
+  const int64_t deadline_us = deadline_after(kPatienceMs);
   for (std::string told;;) {
     try {
       Socket socket = connect_to(head, kConnectMs);

@@ -13,11 +13,11 @@
 namespace quern {
 namespace {
 
+constexpr const char* kGroup = "Parallelism";  // in --help
 constexpr int kMaxRanks = 64;
 constexpr int kHeadPort = 29'500;  // where the launcher names a host alone
 
 void add_sizes(CLI::App& command, ParallelOptions& o) {
-  constexpr const char* kGroup = "Parallelism";
   command
       .add_option("--tensor-parallel-size",
                   o.tensor_parallel_size,
@@ -66,13 +66,12 @@ void add_replica_options(CLI::App& command, ParallelOptions& o) {
                   o.data_parallel_routing,
                   "prefix: to the replica that has seen a request's beginning, else the idlest; or "
                   "round-robin")
-      ->group("Parallelism")
+      ->group(kGroup)
       ->capture_default_str()
       ->check(CLI::IsMember({"prefix", "round-robin"}));
 }
 
 void add_starter_options(CLI::App& command, ParallelOptions& o) {
-  constexpr const char* kGroup = "Parallelism";
   command
       .add_option("--distributed-executor-backend",
                   o.executor_backend,
@@ -105,7 +104,6 @@ void add_starter_options(CLI::App& command, ParallelOptions& o) {
 }
 
 void add_loss_options(CLI::App& command, ParallelOptions& o) {
-  constexpr const char* kGroup = "Parallelism";
   command
       .add_option("--on-worker-loss",
                   o.on_worker_loss,
@@ -135,7 +133,6 @@ void add_loss_options(CLI::App& command, ParallelOptions& o) {
 }  // namespace
 
 void add_place_options(CLI::App& command, ParallelOptions& o) {
-  constexpr const char* kGroup = "Parallelism";
   command
       .add_option("--nnodes",
                   o.nnodes,

@@ -84,7 +84,7 @@ void LinkMaker::connect_to_lower(const std::vector<std::string>& addresses) {
 
 void LinkMaker::accept_higher() {
   const MonotonicClock clock;
-  const int64_t deadline_us = clock.now_us() + int64_t{kMeetMs} * 1'000;
+  const int64_t deadline_us = deadline_after(kMeetMs);
   const auto missing = [this] {
     size_t rank = static_cast<size_t>(job_.place.rank) + 1;
     while (rank < sockets_.size() && (!is_peer_[rank] || sockets_[rank].is_open())) ++rank;

@@ -112,10 +112,6 @@ std::string printable_build(const char (&build)[kBuild]) {
   }
 }
 
-int64_t deadline_after(int timeout_ms) {
-  return MonotonicClock().now_us() + int64_t{timeout_ms} * 1'000;
-}
-
 }  // namespace
 
 void introduce(const Socket& socket,

@@ -7,17 +7,12 @@
 #include <functional>
 #include <thread>
 
-#include "base/clock.h"
 #include "base/error.h"
 
 namespace quern {
 namespace {
 
 using testing::HasSubstr;
-
-int64_t in_ms(int ms) {
-  return MonotonicClock().now_us() + int64_t{ms} * 1'000;
-}
 
 // What the answering end says when the asking one does `act`; "done" if nothing.
 std::string answered(const std::function<void(const Socket&)>& act, int timeout_ms = 10'000) {
@@ -26,7 +21,7 @@ std::string answered(const std::function<void(const Socket&)>& act, int timeout_
   std::thread answering([&] {
     const Socket socket = listener.accept(5'000);
     try {
-      answer_probe(socket, in_ms(timeout_ms));
+      answer_probe(socket, deadline_after(timeout_ms));
     } catch (const Error& e) {
       out = e.what();
     }
@@ -41,20 +36,21 @@ std::string answered(const std::function<void(const Socket&)>& act, int timeout_
 
 TEST(NetProbe, MeasuresAWay) {
   LinkSpeed speed;
-  EXPECT_EQ(answered([&](const Socket& s) { speed = measure_link(s, in_ms(10'000)); }), "done");
+  EXPECT_EQ(answered([&](const Socket& s) { speed = measure_link(s, deadline_after(10'000)); }),
+            "done");
   EXPECT_GT(speed.round_trip_s, 0);
   EXPECT_LT(speed.round_trip_s, 1);
   EXPECT_GT(speed.bytes_per_s, 1e6);
 }
 
 TEST(NetProbe, OtherWordsEndIt) {
-  EXPECT_THAT(answered([](const Socket& s) { s.write_all("x", in_ms(1'000)); }),
+  EXPECT_THAT(answered([](const Socket& s) { s.write_all("x", deadline_after(1'000)); }),
               HasSubstr("a probe says 0x78"));
   EXPECT_THAT(answered([](const Socket& s) {
-                s.write_all("s\xff\xff\xff\xff\xff\xff\xff\x7f", in_ms(1'000));
+                s.write_all("s\xff\xff\xff\xff\xff\xff\xff\x7f", deadline_after(1'000));
               }),
               HasSubstr("a probe announces"));
-  EXPECT_THAT(answered([](const Socket& s) { s.write_all("p", in_ms(1'000)); }),
+  EXPECT_THAT(answered([](const Socket& s) { s.write_all("p", deadline_after(1'000)); }),
               HasSubstr("the other side closed"));
 }
 

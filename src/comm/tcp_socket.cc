@@ -104,6 +104,10 @@ bool is_wildcard(const addrinfo& address) {
 
 }  // namespace
 
+int64_t deadline_after(int timeout_ms) {
+  return MonotonicClock().now_us() + int64_t{timeout_ms} * 1'000;
+}
+
 HostPort HostPort::parse(std::string_view text, std::string_view what) {
   const size_t colon = text.rfind(':');
   HostPort out;
@@ -182,7 +186,7 @@ std::string Socket::local() const {
 }
 
 Socket connect_to(const HostPort& address, int timeout_ms) {
-  const int64_t deadline_us = MonotonicClock().now_us() + int64_t{timeout_ms} * 1'000;
+  const int64_t deadline_us = deadline_after(timeout_ms);
   const Addresses found = resolve(address, 0);
   std::string why = "no address";
   for (const addrinfo* to = found.get(); to != nullptr; to = to->ai_next) {

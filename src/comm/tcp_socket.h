@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -18,6 +19,9 @@ struct HostPort {
   static HostPort parse(std::string_view text, std::string_view what);
   std::string text() const;
 };
+
+// So far ahead on the monotonic clock, in microseconds: what waits are bounded by.
+int64_t deadline_after(int timeout_ms);
 
 class Socket {
  public:

@@ -95,7 +95,7 @@ std::vector<std::string> parts_for_awq(const std::vector<std::string>& kept) {
 }
 
 Json compressed_config(const Scheme& s, const std::vector<std::string>& kept) {
-  const bool is_float = s.element == Element::e4m3_channel;
+  const bool is_float = s.is_float();
   const bool rounds_inputs = is_float || s.element == Element::int8_channel;
   const bool is_channel = is_float || s.group == -1;
   Json weights = {{"num_bits", s.bits},
