@@ -40,7 +40,7 @@ bool is_line_dtype(const Tensor& t) {
 }
 
 // Kind, shift, centre and values.
-bool read_coding(const QuantMatrix& w, bool rounds, CodeSpec& out) {
+bool read_coding(const QuantMatrix& w, CodeSpec& out) {
   if (w.coding == Coding::plain) {
     out.kind = CodeKind::e4m3;
     return w.codes.dtype() == DType::f8_e4m3;
@@ -52,8 +52,6 @@ bool read_coding(const QuantMatrix& w, bool rounds, CodeSpec& out) {
     out.is_table = true;
     out.values = w.table;
     out.values.resize(16);
-    if (rounds)
-      for (float& value : out.values) value = bf16_to_float(float_to_bf16(value));
     return true;
   }
   const int32_t middle = out.kind == CodeKind::bits4 ? 8 : 128;
@@ -79,12 +77,21 @@ bool read_blocks(const QuantMatrix& w, CodeSpec& out) {
   return is_one_super || w.super_cols % block == 0;
 }
 
+// What the tile unit multiplies as bf16 with its scales: 4 bits in groups that share chunks of 128.
+bool is_looked_up(const CodeSpec& spec, Activation activation, Isa isa) {
+  return isa >= Isa::amx && x_dtype(activation, isa) == DType::bf16 &&
+         !(activation == Activation::int8 && spec.takes_int8()) && spec.kind == CodeKind::bits4 &&
+         (spec.group == 32 || spec.group == 64 || spec.group == 128);
+}
+
 }  // namespace
 
 std::optional<CodeSpec> code_spec(const QuantMatrix& w, Activation activation, Isa isa) {
   CodeSpec out;
-  if (!read_coding(w, x_dtype(activation, isa) == DType::bf16, out) || !read_blocks(w, out))
-    return std::nullopt;
+  if (!read_coding(w, out) || !read_blocks(w, out)) return std::nullopt;
+  out.is_looked_up = is_looked_up(out, activation, isa);
+  if (out.is_table && !out.is_looked_up && x_dtype(activation, isa) == DType::bf16)
+    for (float& value : out.values) value = bf16_to_float(float_to_bf16(value));
   if (!w.scales.defined() && w.offset != Offset::none) return std::nullopt;
   for (const Tensor* line : {&w.scales, &w.super_scales, &w.minimums, &w.super_minimums})
     if (!is_line_dtype(*line)) return std::nullopt;

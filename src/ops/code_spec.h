@@ -17,6 +17,7 @@ struct CodeSpec {
   int32_t shift = 0;   // what is added to a stored code to make it unsigned
   int32_t centre = 0;  // the unsigned code that means 0, before the offset
   bool is_table = false;
+  bool is_looked_up = false;  // multiplied as bf16, scales and all: cpu/table_codes.h
   std::vector<float> values;  // bits4: what each of the 16 codes means
 
   int64_t group = 0;         // inputs that are summed before a scale of the weight is applied
@@ -35,7 +36,7 @@ struct CodeSpec {
 
 // Null where the matrix cannot be kept compact: plain floats of 16 bits and more, tables of more
 // than 16 values, blocks whose width is no multiple of 8. A table's values are rounded to bf16
-// unless activations are float32 or f16.
+// unless activations are float32 or f16, or the whole weight is.
 std::optional<CodeSpec> code_spec(const QuantMatrix& w, Activation activation, Isa isa);
 
 }  // namespace quern::ops

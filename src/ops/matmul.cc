@@ -7,6 +7,7 @@
 #include "ops/code_spec.h"
 #include "ops/cpu/code_weight.h"
 #include "ops/cpu/matmul.h"
+#include "ops/cpu/table_weight.h"
 #include "ops/dispatch.h"
 #include "ops/pack.h"
 #include "ops/reference/reference.h"
@@ -29,6 +30,9 @@ struct CpuLine {
   std::unique_ptr<PackedWeight> (*pack)(const Ctx& ctx, const Segment& segment);
 };
 constexpr CpuLine kCpuTable[] = {
+    {Isa::amx,
+     [](const Segment& s) { return s.spec && s.spec->is_looked_up; },
+     [](const Ctx& ctx, const Segment& s) { return cpu::pack_table(ctx, s.parts, *s.spec); }},
     {Isa::avx2,
      [](const Segment& s) { return s.spec.has_value(); },
      [](const Ctx& ctx, const Segment& s) { return cpu::pack_codes(ctx, s.parts, *s.spec); }},

@@ -2,10 +2,14 @@
 #include "ops/cpu/code_panels.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstring>
 
+#include "base/error.h"
 #include "base/half.h"
+#include "ops/cpu/table_codes.h"
+#include "ops/pack.h"
 #include "tensor/shard.h"
 
 namespace quern::ops::cpu {
@@ -84,6 +88,28 @@ void pack_codes(const Source& source, const CodeSpec& spec, Range inputs, std::b
   pack(last, lane);
 }
 
+// The same for four columns side by side (table_codes.h), those that there are.
+void pack_columns(std::span<const Source> columns,
+                  const CodeSpec& spec,
+                  Range inputs,
+                  int64_t column,
+                  std::byte* block) {
+  const int64_t chunks = ceil_div(inputs.size(), kTableChunk);
+  const auto turn = static_cast<uint8_t>(spec.shift != 0 ? 8 : 0);  // -8..7 becomes 0..15
+  for (int64_t k = 0; k < chunks * kTableChunk; k += 32) {
+    const int64_t count = std::clamp<int64_t>(inputs.size() - k, 0, 32);
+    uint16_t words[32] = {};
+    for (size_t c = 0; c < columns.size(); ++c) {
+      const Tensor& codes = columns[c].part->codes;
+      const uint8_t* from =
+          codes.data<uint8_t>() + columns[c].row * codes.stride(0) + inputs.begin + k;
+      for (int64_t i = 0; i < count; ++i)
+        words[i] = static_cast<uint16_t>(words[i] | ((from[i] ^ turn) & 15) << (4 * c));
+    }
+    std::memcpy(block + table_codes_at(k, column), words, sizeof words);
+  }
+}
+
 bool is_number(const Source& source, const CodeSpec& spec) {
   const Tensor& codes = source.part->codes;
   return spec.kind != CodeKind::e4m3 ||
@@ -160,54 +186,9 @@ bool pack_zeros(const Source& source,
   return is_good;
 }
 
-}  // namespace
+enum class PackFault : uint8_t { none, not_a_number, zero_point };
 
-CodePanels::CodePanels(const CodeSpec& spec, int64_t rows, int64_t cols, Device device)
-    : groups_(ceil_div(cols, spec.group)),
-      block_groups_(std::clamp<int64_t>(groups_, 1, kCodeBlock / spec.group)),
-      blocks_(std::max<int64_t>(1, ceil_div(groups_, block_groups_))),
-      group_bytes_(spec.group / kCodeStep * step_bytes(spec.kind)) {
-  add_lines(scales, spec.scale, spec.scale_groups);
-  if (spec.offset == Offset::zero_point) {
-    add_lines(zeros, spec.kind == CodeKind::bits4 ? DType::i8 : DType::bf16, spec.scale_groups);
-    any_zero_ = Tensor::zeros({1}, DType::u8, device);
-  }
-  if (spec.offset == Offset::minimum) add_lines(minimums, spec.minimum, spec.scale_groups);
-  if (spec.super_groups > 0) {
-    add_lines(super_scales, spec.super_scale, spec.super_groups);
-    if (spec.offset == Offset::minimum)
-      add_lines(super_minimums, spec.super_minimum, spec.super_groups);
-  }
-  data_ =
-      Tensor::empty({ceil_div(rows, kCodePanel), blocks_ * header_bytes_ + groups_ * group_bytes_},
-                    DType::u8,
-                    device);
-}
-
-void CodePanels::add_lines(CodeLines& lines, DType dtype, int64_t groups) {
-  const bool is_aligned = block_groups_ % groups == 0 || groups % block_groups_ == 0;
-  lines = {.dtype = dtype,
-           .groups = groups,
-           .offset = header_bytes_,
-           .count = is_aligned ? ceil_div(block_groups_, groups) : block_groups_ / groups + 2};
-  header_bytes_ += lines.bytes();
-}
-
-void CodePanels::note_zeros() {
-  if (!zeros.is_present()) return;
-  uint8_t& found = *any_zero_.data<uint8_t>();
-  for (int64_t panel = 0; panel < panels() && found == 0; ++panel)
-    Target{*this, panel}.each_line(zeros, [&](int64_t, const std::byte* line) {
-      found |= std::any_of(
-          line, line + zeros.line_bytes(), [](std::byte b) { return b != std::byte{0}; });
-    });
-}
-
-void CodePanels::each_tensor(FunctionRef<void(Tensor&)> visit) {
-  visit(data_);
-  if (any_zero_.defined()) visit(any_zero_);
-}
-
+// Fills columns of a panel; says what was wrong with them.
 PackFault pack_panel(const std::vector<QuantMatrix>& parts,
                      const CodeSpec& spec,
                      int64_t panel,
@@ -235,13 +216,135 @@ PackFault pack_panel(const std::vector<QuantMatrix>& parts,
   for (int64_t block = 0; block < out.blocks();
        ++block) {  // its lanes stay in the near cache while its columns come in
     const Range range = out.range(block);
-    for (int64_t column = 0; column < columns; ++column)
-      pack_codes(sources[column],
-                 spec,
-                 {range.begin * spec.group, std::min(range.end * spec.group, cols)},
-                 out.codes(panel, block) + column * 4);
+    const Range inputs{range.begin * spec.group, std::min(range.end * spec.group, cols)};
+    std::byte* codes = out.codes(panel, block);
+    const int64_t step = out.order() == CodeOrder::tiles ? 4 : 1;
+    for (int64_t column = 0; column < columns; column += step)
+      if (out.order() == CodeOrder::tiles)
+        pack_columns({sources + column, static_cast<size_t>(std::min(step, columns - column))},
+                     spec,
+                     inputs,
+                     column,
+                     codes);
+      else
+        pack_codes(sources[column], spec, inputs, codes + column * 4);
   }
   return PackFault::none;
+}
+
+}  // namespace
+
+CodePanels::CodePanels(
+    const CodeSpec& spec, int64_t rows, int64_t cols, Device device, CodeOrder order)
+    : order_(order),
+      groups_(ceil_div(cols, spec.group)),
+      block_groups_(std::clamp<int64_t>(groups_, 1, kCodeBlock / spec.group)),
+      blocks_(std::max<int64_t>(1, ceil_div(groups_, block_groups_))),
+      group_bytes_(spec.group / kCodeStep * step_bytes(spec.kind)) {
+  add_lines(scales, spec.scale, spec.scale_groups);
+  if (spec.offset == Offset::zero_point) {
+    add_lines(zeros, spec.kind == CodeKind::bits4 ? DType::i8 : DType::bf16, spec.scale_groups);
+    any_zero_ = Tensor::zeros({1}, DType::u8, device);
+  }
+  if (spec.offset == Offset::minimum) add_lines(minimums, spec.minimum, spec.scale_groups);
+  if (spec.super_groups > 0) {
+    add_lines(super_scales, spec.super_scale, spec.super_groups);
+    if (spec.offset == Offset::minimum)
+      add_lines(super_minimums, spec.super_minimum, spec.super_groups);
+  }
+  const int64_t chunks = ceil_div(cols, kTableChunk),
+                code_bytes = order == CodeOrder::tiles ? chunks * kTableChunkBytes * kCodePanel + 64
+                                                         : groups_ * group_bytes_;
+  data_ = Tensor::empty(
+      {ceil_div(rows, kCodePanel), blocks_ * header_bytes_ + code_bytes}, DType::u8, device);
+}
+
+void CodePanels::add_lines(CodeLines& lines, DType dtype, int64_t groups) {
+  const bool is_aligned = block_groups_ % groups == 0 || groups % block_groups_ == 0;
+  lines = {.dtype = dtype,
+           .groups = groups,
+           .offset = header_bytes_,
+           .count = is_aligned ? ceil_div(block_groups_, groups) : block_groups_ / groups + 2};
+  header_bytes_ += lines.bytes();
+}
+
+void CodePanels::note_zeros() {
+  if (!zeros.is_present()) return;
+  uint8_t& found = *any_zero_.data<uint8_t>();
+  for (int64_t panel = 0; panel < panels() && found == 0; ++panel)
+    Target{*this, panel}.each_line(zeros, [&](int64_t, const std::byte* line) {
+      found |= std::any_of(
+          line, line + zeros.line_bytes(), [](std::byte b) { return b != std::byte{0}; });
+    });
+}
+
+void CodePanels::each_tensor(FunctionRef<void(Tensor&)> visit) {
+  visit(data_);
+  if (any_zero_.defined()) visit(any_zero_);
+}
+
+void widen_lines(const CodeRowKernels& kernels,
+                 const CodePanels& panels,
+                 const CodeLines& lines,
+                 int64_t panel,
+                 Range groups,
+                 const float* line,
+                 float* out) {
+  const int64_t block = groups.begin / panels.block_groups();
+  const auto at = [&](int64_t g) { return panels.line(lines, panel, block, g); };
+  if (lines.groups == 1)
+    return kernels.widen(at(groups.begin), lines.dtype, groups.size() * kCodePanel, line, out);
+  for (int64_t g = groups.begin; g < groups.end; ++g, out += kCodePanel)
+    if (g == groups.begin || g % lines.groups == 0)
+      kernels.widen(at(g), lines.dtype, kCodePanel, line, out);
+    else
+      std::copy_n(out - kCodePanel, kCodePanel, out);
+}
+
+void widen_block(const CodeRowKernels& kernels,
+                 const CodePanels& panels,
+                 const CodeLines& lines,
+                 const CodeLines& super,
+                 int64_t panel,
+                 int64_t block,
+                 float* out) {
+  const Range range = panels.range(block);
+  if (!super.is_present())
+    return widen_lines(kernels, panels, lines, panel, range, nullptr, out);
+  alignas(64) float line[kCodePanel];
+  for (int64_t g = range.begin, end; g < range.end; out += (end - g) * kCodePanel, g = end) {
+    end = std::min(range.end, (g / super.groups + 1) * super.groups);
+    kernels.widen(panels.line(super, panel, block, g), super.dtype, kCodePanel, nullptr, line);
+    widen_lines(kernels, panels, lines, panel, {g, end}, line, out);
+  }
+}
+
+void pack_panels(const Ctx& ctx,
+                 const std::vector<QuantMatrix>& parts,
+                 const CodeSpec& spec,
+                 CodePanels& out) {
+  std::vector<QuantMatrix> inner = parts;  // rows of codes lie in order
+  for (QuantMatrix& part : inner) {
+    validate(part);
+    if (part.codes.stride(1) != 1) part.codes = part.codes.contiguous();
+  }
+  std::atomic<PackFault> fault{PackFault::none};
+  ctx.pool->parallel_for(out.panels(), 1, [&](int64_t begin, int64_t end, int) {
+    for (int64_t panel = begin; panel < end; ++panel)
+      if (const PackFault found = pack_panel(inner, spec, panel, out); found != PackFault::none)
+        fault = found;
+  });
+  if (fault == PackFault::not_a_number)
+    fail(ErrorCode::data_loss,
+         "a weight of [{}, {}] holds values that are not numbers (e4m3 code 0x7f or 0xff)",
+         stacked_rows(parts),
+         parts[0].cols());
+  if (fault == PackFault::zero_point)
+    fail(ErrorCode::data_loss,
+         "a weight of [{}, {}] has zero points that are no whole numbers near its codes",
+         stacked_rows(parts),
+         parts[0].cols());
+  out.note_zeros();
 }
 
 }  // namespace quern::ops::cpu

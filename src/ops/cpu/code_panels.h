@@ -5,13 +5,16 @@
 //   block:  scales | second-level scales | minimums | ... | codes of up to kCodeBlock inputs
 //
 // The numbers of a block lie before its codes rather than in arrays of their own, so that decoding
-// is one stream from memory.
+// is one stream from memory. Codes are in steps of all columns (codes.h) or in tiles
+// (table_codes.h).
 #pragma once
 
 #include <vector>
 
 #include "base/function_ref.h"
+#include "ops/cpu/codes.h"
 #include "ops/code_spec.h"
+#include "tensor/ctx.h"
 #include "tensor/shard.h"
 
 namespace quern::ops::cpu {
@@ -28,16 +31,22 @@ struct CodeLines {
   int64_t bytes() const { return count * line_bytes(); }
 };
 
+enum class CodeOrder : uint8_t { steps, tiles };
+
 class CodePanels {
  public:
-  CodePanels(const CodeSpec& spec, int64_t rows, int64_t cols, Device device);
+  CodePanels(const CodeSpec& spec,
+             int64_t rows,
+             int64_t cols,
+             Device device,
+             CodeOrder order = CodeOrder::steps);
 
   int64_t panels() const { return data_.dim(0); }
   int64_t groups() const { return groups_; }              // in a row
   int64_t block_groups() const { return block_groups_; }  // in a block but the last
   int64_t blocks() const { return blocks_; }
-  int64_t group_bytes() const { return group_bytes_; }  // of codes
   int64_t bytes() const { return data_.bytes(); }
+  CodeOrder order() const { return order_; }
 
   // The groups of a block.
   Range range(int64_t block) const {
@@ -69,18 +78,35 @@ class CodePanels {
  private:
   void add_lines(CodeLines& lines, DType dtype, int64_t groups);
 
+  CodeOrder order_;
   int64_t groups_, block_groups_, blocks_, group_bytes_, header_bytes_ = 0;
   Tensor data_;      // u8 [panels, bytes of a panel]
   Tensor any_zero_;  // u8 [1]: what note_zeros() found
 };
 
-enum class PackFault : uint8_t { none, not_a_number, zero_point };
+// The lines of some groups of one block, one after the other in `out`, each times `line` unless that
+// is null.
+void widen_lines(const CodeRowKernels& kernels,
+                 const CodePanels& panels,
+                 const CodeLines& lines,
+                 int64_t panel,
+                 Range groups,
+                 const float* line,
+                 float* out);
+// The same for a whole block, each line times its second-level line if there are any.
+void widen_block(const CodeRowKernels& kernels,
+                 const CodePanels& panels,
+                 const CodeLines& lines,
+                 const CodeLines& super,
+                 int64_t panel,
+                 int64_t block,
+                 float* out);
 
-// Fills columns of panel `panel` from the stacked rows of `parts`. Says what was wrong with them,
-// if anything was: a weight that is NaN, a zero point that is no whole number near the codes.
-PackFault pack_panel(const std::vector<QuantMatrix>& parts,
-                     const CodeSpec& spec,
-                     int64_t panel,
-                     CodePanels& out);
+// Fills all panels from the stacked rows of `parts`, in parallel. Throws data_loss for a weight that
+// is NaN and for a zero point that is no whole number near the codes.
+void pack_panels(const Ctx& ctx,
+                 const std::vector<QuantMatrix>& parts,
+                 const CodeSpec& spec,
+                 CodePanels& out);
 
 }  // namespace quern::ops::cpu

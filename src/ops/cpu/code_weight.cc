@@ -8,10 +8,8 @@
 #include <xmmintrin.h>
 
 #include <algorithm>
-#include <atomic>
 #include <numeric>
 
-#include "base/error.h"
 #include "base/half.h"
 #include "ops/cpu/code_panels.h"
 #include "ops/cpu/tile_unit.h"
@@ -28,6 +26,7 @@ constexpr int64_t kFewRows = 4;       // laid out by the caller: cheaper than ha
 constexpr int64_t kTileUnitRows = 8;  // from here on the tile unit is faster than VPDPBUSD
 
 constexpr int64_t kChunkBytes = 1 << 18, kChunksPerThread = 6;
+constexpr int64_t kJobPanels = 4, kJobsPerThread = 3;
 
 int64_t ceil_div(int64_t a, int64_t b) {
   return (a + b - 1) / b;
@@ -103,14 +102,22 @@ class CodeWeight final : public PackedWeight {
   std::string kernel() const override { return name_; }
   void each_tensor(FunctionRef<void(Tensor&)> visit) override { panels_.each_tensor(visit); }
   void multiply(Ctx& ctx, const Tensor& x, const Tensor& bias, const Tensor& y) const override;
-
-  void pack(const Ctx& ctx, const std::vector<QuantMatrix>& parts);
+  void pack(const Ctx& ctx, const std::vector<QuantMatrix>& parts) {
+    pack_panels(ctx, parts, spec_, panels_);
+  }
 
  private:
   struct Pass;
 
-  // Enough in a row that the stream from memory seldom starts anew, few enough to share out evenly.
-  int64_t panels_at_a_time(const ThreadPool& pool, int64_t count) const {
+  // Many rows: so many that a block of x serves while it is near.
+  int64_t panels_of_a_job(const ThreadPool& pool, int64_t count) const {
+    if (count <= kJobRows) return 1;
+    return std::clamp<int64_t>(panels_.panels() / (pool.size() * kJobsPerThread), 1, kJobPanels);
+  }
+
+  // Few rows: enough panels in a row that the stream from memory seldom starts anew, few enough to
+  // share out evenly.
+  int64_t jobs_at_a_time(const ThreadPool& pool, int64_t count) const {
     if (count > kJobRows) return 1;
     const int64_t wanted =
         ceil_div(kChunkBytes, std::max<int64_t>(1, panels_.bytes() / panels_.panels()));
@@ -135,27 +142,6 @@ class CodeWeight final : public PackedWeight {
   std::string name_;
   alignas(64) uint16_t bf16_values_[32] = {};
 };
-
-void CodeWeight::pack(const Ctx& ctx, const std::vector<QuantMatrix>& parts) {
-  std::atomic<PackFault> fault{PackFault::none};
-  ctx.pool->parallel_for(panels_.panels(), 1, [&](int64_t begin, int64_t end, int) {
-    for (int64_t panel = begin; panel < end; ++panel)
-      if (const PackFault found = pack_panel(parts, spec_, panel, panels_);
-          found != PackFault::none)
-        fault = found;
-  });
-  if (fault == PackFault::not_a_number)
-    fail(ErrorCode::data_loss,
-         "a weight of [{}, {}] holds values that are not numbers (e4m3 code 0x7f or 0xff)",
-         rows_,
-         cols_);
-  if (fault == PackFault::zero_point)
-    fail(ErrorCode::data_loss,
-         "a weight of [{}, {}] has zero points that are no whole numbers near its codes",
-         rows_,
-         cols_);
-  panels_.note_zeros();
-}
 
 // One pass of a product: up to kPassRows rows of x in blocks, and how to multiply them.
 struct CodeWeight::Pass {
@@ -217,13 +203,6 @@ struct CodeWeight::Pass {
   float lay_out_floats(const float* x, int64_t count, std::byte* out) const;
   void lay_out_int8(const float* x, int64_t count, int8_t* out, CodeGroup* groups) const;
   void lay_out_bf16(const float* x, uint16_t* out) const;
-  void widen(
-      const CodeLines& lines, int64_t panel, Range groups, const float* line, float* out) const;
-  void widen_both(const CodeLines& lines,
-                  const CodeLines& super,
-                  int64_t panel,
-                  int64_t block,
-                  float* out) const;
   void decode_lines(int64_t panel, int64_t block, float* scales, float* offsets) const;
   bool has_offsets() const { return w.panels_.has_zeros() || w.spec_.offset == Offset::minimum; }
   void multiply_block(
@@ -235,7 +214,7 @@ struct CodeWeight::Pass {
            int64_t line,
            const Results& out,
            const At& at) const;
-  void run_job(int64_t first_row, int64_t panel, const Results& out) const;
+  void run_job(int64_t first_row, Range panels, const Results& out, float* sums) const;
 };
 
 // The groups under one scale of x, `count` inputs in all; what is missing of the last group is 0.
@@ -321,47 +300,17 @@ void CodeWeight::Pass::lay_out(const float* x, int64_t row) const {
   }
 }
 
-// The lines of groups of one block, one after the other in `out`, each times `line` unless that is
-// null.
-void CodeWeight::Pass::widen(
-    const CodeLines& lines, int64_t panel, Range groups, const float* line, float* out) const {
-  const int64_t block = groups.begin / w.panels_.block_groups();
-  const auto at = [&](int64_t g) { return w.panels_.line(lines, panel, block, g); };
-  if (lines.groups == 1)
-    return kernels.widen(at(groups.begin), lines.dtype, groups.size() * kCodePanel, line, out);
-  for (int64_t g = groups.begin; g < groups.end; ++g, out += kCodePanel)
-    if (g == groups.begin || g % lines.groups == 0)
-      kernels.widen(at(g), lines.dtype, kCodePanel, line, out);
-    else
-      std::copy_n(out - kCodePanel, kCodePanel, out);
-}
-
-// The same for a whole block, each line times its second-level line.
-void CodeWeight::Pass::widen_both(const CodeLines& lines,
-                                  const CodeLines& super,
-                                  int64_t panel,
-                                  int64_t block,
-                                  float* out) const {
-  const Range range = w.panels_.range(block);
-  if (!super.is_present()) return widen(lines, panel, range, nullptr, out);
-  alignas(64) float line[kCodePanel];
-  for (int64_t g = range.begin, end; g < range.end; out += (end - g) * kCodePanel, g = end) {
-    end = std::min(range.end, (g / super.groups + 1) * super.groups);
-    kernels.widen(w.panels_.line(super, panel, block, g), super.dtype, kCodePanel, nullptr, line);
-    widen(lines, panel, {g, end}, line, out);
-  }
-}
-
 // Scales and offsets of a block's groups as float32 lines.
 void CodeWeight::Pass::decode_lines(int64_t panel,
                                     int64_t block,
                                     float* scales,
                                     float* offsets) const {
   const CodePanels& p = w.panels_;
-  widen_both(p.scales, p.super_scales, panel, block, scales);
-  if (p.minimums.is_present()) widen_both(p.minimums, p.super_minimums, panel, block, offsets);
+  widen_block(kernels, p, p.scales, p.super_scales, panel, block, scales);
+  if (p.minimums.is_present())
+    widen_block(kernels, p, p.minimums, p.super_minimums, panel, block, offsets);
   if (!p.has_zeros()) return;
-  widen(p.zeros, panel, p.range(block), nullptr, offsets);
+  widen_block(kernels, p, p.zeros, {}, panel, block, offsets);
   kernels.multiply(offsets, scales, p.range(block).size() * kCodePanel);
 }
 
@@ -392,11 +341,16 @@ void CodeWeight::Pass::put(const float* sums,
   if (out.is_far) _mm_sfence();
 }
 
-void CodeWeight::Pass::run_job(int64_t first_row, int64_t panel, const Results& out) const {
-  alignas(64) float sums[kTileUnitJob * kCodePanel], scales[kMostGroups * kCodePanel],
-      offsets[kMostGroups * kCodePanel];
-  const int64_t count = std::min(plan.job_rows(), rows - first_row);
-  std::fill_n(sums, room_for(count) * kCodePanel, 0.0f);
+// Rows [first_row, first_row + job_rows()) times some panels; `sums` has kTileUnitJob x kCodePanel
+// floats for each.
+void CodeWeight::Pass::run_job(int64_t first_row,
+                               Range panels,
+                               const Results& out,
+                               float* sums) const {
+  alignas(64) float scales[kMostGroups * kCodePanel], offsets[kMostGroups * kCodePanel];
+  const int64_t count = std::min(plan.job_rows(), rows - first_row),
+                size = room_for(count) * kCodePanel;
+  std::fill_n(sums, panels.size() * size, 0.0f);
   CodePanel part{.codes = nullptr,
                  .scales = scales,
                  .offsets = has_offsets() ? offsets : nullptr,
@@ -405,22 +359,27 @@ void CodeWeight::Pass::run_job(int64_t first_row, int64_t panel, const Results& 
                  .values = w.spec_.values.empty() ? nullptr : w.spec_.values.data(),
                  .bf16_values = w.bf16_values_,
                  .centre = static_cast<float>(w.spec_.centre)};
-  for (int64_t block = 0; block < w.panels_.blocks(); ++block) {
-    decode_lines(panel, block, scales, offsets);
-    part.codes = w.panels_.codes(panel, block);
-    part.groups = w.panels_.range(block).size();
-    multiply_block(first_row, count, block, part, sums);
-  }
+  for (int64_t block = 0; block < w.panels_.blocks(); ++block)
+    for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
+      const bool is_last = panel + 1 == panels.end;
+      decode_lines(panel, block, scales, offsets);
+      part.codes = w.panels_.codes(panel, block);
+      part.next = w.panels_.block(is_last ? panels.begin : panel + 1, is_last ? block + 1 : block);
+      part.groups = w.panels_.range(block).size();
+      multiply_block(first_row, count, block, part, sums + (panel - panels.begin) * size);
+    }
   const Range row_range{first_row, first_row + count};
-  const Range columns{panel * kCodePanel, std::min((panel + 1) * kCodePanel, w.rows_)};
-  if (plan.has_tile_unit())
-    put(sums, row_range, columns, kTiledLine, out, [&](int64_t row, int64_t n) {
-      return tiled_sum(count, row, n);
-    });
-  else
-    put(sums, row_range, columns, kCodePanel, out, [](int64_t row, int64_t) {
-      return row * kCodePanel;
-    });
+  for (int64_t panel = panels.begin; panel < panels.end; ++panel, sums += size) {
+    const Range columns{panel * kCodePanel, std::min((panel + 1) * kCodePanel, w.rows_)};
+    if (plan.has_tile_unit())
+      put(sums, row_range, columns, kTiledLine, out, [&](int64_t row, int64_t n) {
+        return tiled_sum(count, row, n);
+      });
+    else
+      put(sums, row_range, columns, kCodePanel, out, [](int64_t row, int64_t) {
+        return row * kCodePanel;
+      });
+  }
 }
 
 // Rows [first_row, first_row + count) of x times one block of a panel.
@@ -446,7 +405,7 @@ void CodeWeight::multiply(Ctx& ctx, const Tensor& x, const Tensor& bias, const T
   const int64_t count = x.dim(0);
   Pass pass(*this, ctx, count);
   if (ctx.device.is_meta()) return;
-  const int64_t job_rows = pass.plan.job_rows();
+  const int64_t job_rows = pass.plan.job_rows(), job_panels = panels_of_a_job(*ctx.pool, count);
   for (int64_t first = 0; first < count; first += kPassRows) {
     pass.rows = std::min(kPassRows, count - first);
     ctx.pool->parallel_for(pass.rows, kFewRows, [&](int64_t begin, int64_t end, int) {
@@ -457,19 +416,23 @@ void CodeWeight::multiply(Ctx& ctx, const Tensor& x, const Tensor& bias, const T
                       y.stride(0),
                       bias.data<float>(),
                       y.bytes() >= kFarBytes};
-    const int64_t chunks = ceil_div(pass.rows, job_rows);
-    ctx.pool->parallel_for(chunks * panels_.panels(),
-                           panels_at_a_time(*ctx.pool, pass.rows),
-                           [&](int64_t begin, int64_t end, int) {
-                             TileUnit unit;
-                             for (int64_t job = begin; job < end; ++job) {
-                               // All rows of a panel after each other: it is then still near.
-                               const int64_t panel = job / chunks, row = job % chunks * job_rows;
-                               if (pass.plan.has_tile_unit())
-                                 unit.set(std::min(job_rows, pass.rows - row), pass.lanes());
-                               pass.run_job(row, panel, out);
-                             }
-                           });
+    const int64_t chunks = ceil_div(pass.rows, job_rows),
+                  jobs = chunks * ceil_div(panels_.panels(), job_panels);
+    ctx.pool->parallel_for(
+        jobs, jobs_at_a_time(*ctx.pool, pass.rows), [&](int64_t begin, int64_t end, int) {
+          TileUnit unit;
+          alignas(64) float sums[kJobPanels * kTileUnitJob * kCodePanel];
+          for (int64_t job = begin; job < end; ++job) {
+            // All rows of a panel after each other: it is then still near.
+            const int64_t panel = job / chunks * job_panels, row = job % chunks * job_rows;
+            if (pass.plan.has_tile_unit())
+              unit.set(std::min(job_rows, pass.rows - row), pass.lanes());
+            pass.run_job(row,
+                         {panel, std::min(panels_.panels(), panel + job_panels)},
+                         out,
+                         sums);
+          }
+        });
   }
 }
 
@@ -479,13 +442,7 @@ std::unique_ptr<PackedWeight> pack_codes(const Ctx& ctx,
                                          const std::vector<QuantMatrix>& parts,
                                          const CodeSpec& spec) {
   auto w = std::make_unique<CodeWeight>(ctx, parts, spec);
-  if (device_for(ctx, parts).is_meta()) return w;
-  std::vector<QuantMatrix> inner = parts;  // rows of codes lie in order
-  for (QuantMatrix& part : inner) {
-    validate(part);
-    if (part.codes.stride(1) != 1) part.codes = part.codes.contiguous();
-  }
-  w->pack(ctx, inner);
+  if (!device_for(ctx, parts).is_meta()) w->pack(ctx, parts);
   return w;
 }
 

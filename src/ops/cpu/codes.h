@@ -89,6 +89,7 @@ constexpr int64_t tiled_sum(int64_t rows, int64_t r, int64_t n) {
 // One block of one panel.
 struct CodePanel {
   const std::byte* codes;
+  const std::byte* next = nullptr;  // what is wanted after it, with the numbers before its codes
   const float* scales;          // [groups][kCodePanel]
   const float* offsets;         // likewise; null: none
   int64_t groups, steps;        // steps in a group

@@ -407,7 +407,7 @@ void multiply_many(const TiledRows& x, int64_t rows, const CodePanel& w, float* 
   const int64_t block = w.groups * w.steps * step_bytes(kind);
   const int64_t shares =
       kCodePanel / (16 * C) * w.groups * ((rows + 2 * kTileRows - 1) / (2 * kTileRows));
-  Ahead ahead{w.codes + block, ((block + kHeader) / shares + 63) / 64 * 64};
+  Ahead ahead{w.next, ((block + kHeader) / shares + 63) / 64 * 64};
   for (chunk.first = 0; chunk.first < kCodePanel; chunk.first += 16 * C)
     for (chunk.first_group = 0; chunk.first_group < w.groups; chunk.first_group += kMost) {
       chunk.groups = std::min(kMost, w.groups - chunk.first_group);

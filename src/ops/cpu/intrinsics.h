@@ -22,6 +22,13 @@ inline void ask_ahead(const std::byte* p) {
     _mm_prefetch(reinterpret_cast<const char*>(p + kAhead + at), _MM_HINT_T0);
 }
 
+// The same for one line, and it stays where it stands: the compiler gathers others, and lines that
+// are asked for at once wait for each other.
+template <int64_t ahead>
+inline void ask_in_place(const std::byte* p) {
+  asm volatile("prefetcht0 %c1(%0)" : : "r"(p), "i"(ahead));
+}
+
 // Asks for what is needed after other work, into the second cache.
 inline void ask_for(const std::byte* p, int64_t bytes) {
   for (int64_t at = 0; at < bytes; at += 64)

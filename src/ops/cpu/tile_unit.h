@@ -11,6 +11,7 @@
 // with chains over the up to 16 lanes of one instruction, from zero. Intel SDM, "TDPBF16PS".
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
@@ -38,8 +39,7 @@ class TileUnit {
   TileUnit& operator=(const TileUnit&) = delete;
 
   void set(int64_t rows, int64_t lanes) {
-    if (rows == rows_ && lanes == lanes_) return;
-    rows_ = rows, lanes_ = lanes;
+    if (is_set(rows, lanes)) return;
     const bool is_few = rows <= kTileRows;
     Config config;
     for (int t = 0; t < 8; ++t) {
@@ -47,7 +47,21 @@ class TileUnit {
       config.rows[t] = static_cast<uint8_t>(is_columns ? lanes : is_few ? rows : kTileRows);
       config.row_bytes[t] = static_cast<uint16_t>(t == 4 || (t == 5 && !is_few) ? 4 * lanes : 64);
     }
-    asm volatile("ldtilecfg %0" : : "m"(config) : "memory");
+    load(config);
+  }
+
+  // The sides exchanged: tiles 4 and 5 take 16 rows of 64 bytes of a weight, 6 and 7 inputs of
+  // `rows` rows of x (more than 16: 16), and sums are 16 rows of the weight by those. With few rows
+  // tile 7 takes those of the weight as well.
+  void set_turned(int64_t rows) {
+    if (is_set(-rows, kTileRows)) return;
+    const auto bytes = static_cast<uint16_t>(4 * std::min(rows, kTileRows));
+    Config config;
+    for (int t = 0; t < 8; ++t) {
+      config.rows[t] = kTileRows;
+      config.row_bytes[t] = t == 4 || t == 5 || (t == 7 && rows <= kTileRows) ? uint16_t{64} : bytes;
+    }
+    load(config);
   }
 
  private:
@@ -57,7 +71,16 @@ class TileUnit {
     uint8_t rows[16] = {};
   };
 
-  int64_t rows_ = 0, lanes_ = 0;
+  bool is_set(int64_t rows, int64_t lanes) {
+    const bool was = rows == rows_ && lanes == lanes_;
+    rows_ = rows, lanes_ = lanes;
+    return was;
+  }
+  static void load(const Config& config) {
+    asm volatile("ldtilecfg %0" : : "m"(config) : "memory");
+  }
+
+  int64_t rows_ = 0, lanes_ = 0;  // turned: rows below 0
 };
 
 namespace tile {
