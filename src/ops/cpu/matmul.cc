@@ -20,7 +20,7 @@ namespace {
 
 constexpr int64_t kPassRows = 1024;  // rows laid out at one time: bounds the scratch
 constexpr int64_t kJobRows = 288;    // a multiple of every tile height
-constexpr int64_t kJobPanels = 4;    // when there are many rows
+constexpr int64_t kJobPanels = 8, kJobsPerThread = 3;  // when there are many rows
 
 int64_t ceil_div(int64_t a, int64_t b) {
   return (a + b - 1) / b;
@@ -95,7 +95,14 @@ struct Pass {
 
   void lay_out(const float* x, int64_t row) const;
   void lay_out_tiles(const uint16_t* x, int64_t count, int64_t block, int64_t row) const;
-  void multiply(int64_t first_row, int64_t row_count, int64_t panel, float* sums) const;
+  const std::byte* weights(int64_t panel, int64_t k) const;
+  void multiply(int64_t first_row, int64_t row_count, Range panels, float* sums) const;
+  void multiply_block(int64_t first_row,
+                      int64_t row_count,
+                      const std::byte* weights,
+                      Range inputs,
+                      const std::byte* next,
+                      float* sums) const;
 };
 
 // Rounds one row and cuts it into its blocks, zero where the weight has been padded.
@@ -132,41 +139,58 @@ void Pass::lay_out_tiles(const uint16_t* x, int64_t count, int64_t block, int64_
   for (int64_t k = 0; k < count; k += kTileInputs, out += kTileBytes) std::memcpy(out, x + k, 64);
 }
 
-// sums [row_count, kPanel] += x rows times one panel, over the k blocks in order.
-void Pass::multiply(int64_t first_row, int64_t row_count, int64_t panel, float* sums) const {
-  const int64_t cols = w.padded_cols(), element = bits_of(w.data().dtype()) / 8;
-  const int64_t k_per_step = w.data().dtype() == DType::bf16 ? 2 : 1;
-  for (int64_t k = 0; k < cols; k += kBlock) {
-    const std::byte* weights = w.data().raw() + (panel * cols + k) * kPanel * element;
-    const int64_t inputs = std::min(kBlock, cols - k);
-    if (is_unit) {
-      kBf16TileUnit(
-          block_row(k / kBlock, first_row), row_count, weights, inputs / kTileInputs, sums);
-      continue;
+const std::byte* Pass::weights(int64_t panel, int64_t k) const {
+  return w.data().raw() +
+         (panel * w.padded_cols() + k) * kPanel * (bits_of(w.data().dtype()) / 8);
+}
+
+// sums [panels, row_count, kPanel] += x rows times some panels, over the k blocks in order: a block
+// of x serves all panels while it is near.
+void Pass::multiply(int64_t first_row, int64_t row_count, Range panels, float* sums) const {
+  const int64_t cols = w.padded_cols(), size = room_for(row_count) * kPanel;
+  for (int64_t k = 0; k < cols; k += kBlock)
+    for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
+      const bool is_last = panel + 1 == panels.end;
+      multiply_block(first_row,
+                     row_count,
+                     weights(panel, k),
+                     {k, std::min(k + kBlock, cols)},
+                     weights(is_last ? panels.begin : panel + 1, is_last ? k + kBlock : k),
+                     sums + (panel - panels.begin) * size);
     }
-    for (int64_t row = 0; row < row_count; row += tile_rows) {
-      const int64_t height = std::min<int64_t>(tile_rows, row_count - row);
-      family.tile[height - 1](block_row(k / kBlock, first_row + row),
-                              weights,
-                              inputs / k_per_step,
-                              sums + row * kPanel);
-    }
+}
+
+void Pass::multiply_block(int64_t first_row,
+                          int64_t row_count,
+                          const std::byte* weights,
+                          Range inputs,
+                          const std::byte* next,
+                          float* sums) const {
+  const std::byte* x = block_row(inputs.begin / kBlock, first_row);
+  if (is_unit)
+    return kBf16TileUnit(x, row_count, weights, inputs.size() / kTileInputs, next, sums);
+  const int64_t steps = inputs.size() / (w.data().dtype() == DType::bf16 ? 2 : 1);
+  for (int64_t row = 0; row < row_count; row += tile_rows) {
+    const int64_t height = std::min<int64_t>(tile_rows, row_count - row);
+    family.tile[height - 1](x + row * stride_bytes(), weights, steps, sums + row * kPanel);
   }
 }
 
 void run_job(
     const Pass& pass, int64_t first_row, Range panels, const float* bias, const Tensor& y) {
-  alignas(64) float sums[kJobRows * kPanel];
-  const int64_t row_count = std::min(kJobRows, pass.rows - first_row), n_size = pass.w.rows();
+  alignas(64) float sums[kJobPanels * kJobRows * kPanel];
+  const int64_t row_count = std::min(kJobRows, pass.rows - first_row),
+                size = pass.room_for(row_count) * kPanel;
   const bool is_far = y.bytes() >= kFarBytes;
+  std::fill_n(sums, panels.size() * size, 0.0f);
+  pass.multiply(first_row, row_count, panels, sums);
   for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
-    std::fill_n(sums, pass.room_for(row_count) * kPanel, 0.0f);
-    pass.multiply(first_row, row_count, panel, sums);
+    const float* from = sums + (panel - panels.begin) * size;
     const int64_t n = panel * kPanel;
     for (int64_t row = 0; row < row_count; ++row)
-      pass.convert.put(sums + row * kPanel,
+      pass.convert.put(from + row * kPanel,
                        bias != nullptr ? bias + n : nullptr,
-                       std::min(kPanel, n_size - n),
+                       std::min(kPanel, pass.w.rows() - n),
                        y.data<float>() + (first_row + row) * y.stride(0) + n,
                        is_far);
   }
@@ -195,8 +219,11 @@ void PanelWeight::multiply(Ctx& ctx, const Tensor& x, const Tensor& bias, const 
   const Tensor scratch = ctx.empty({blocks * pass.room_for(most), pass.stride_bytes()}, DType::u8);
   if (ctx.device.is_meta()) return;
   pass.blocks = scratch.raw();
-  const int64_t panels = ceil_div(rows_, kPanel),
-                panels_per_job = count > tiles.rows ? kJobPanels : 1;
+  const int64_t panels = ceil_div(rows_, kPanel);
+  const int64_t panels_per_job =
+      count > tiles.rows
+          ? std::clamp<int64_t>(panels / (ctx.pool->size() * kJobsPerThread), 1, kJobPanels)
+          : 1;
   const int64_t groups = ceil_div(panels, panels_per_job);
   for (int64_t first = 0; first < count; first += kPassRows) {
     pass.rows = std::min(kPassRows, count - first);

@@ -42,9 +42,14 @@ struct TileFamily {
 // block of 16 rows is kTiledRowBytes * 16 bytes.
 constexpr int64_t kTileInputs = 32, kTiledRowBytes = kBlock * 2;
 // results [rows, kPanel] += x w over `tiles` times 32 inputs, on a thread that has a TileUnit. Up
-// to 32 rows of x are read and of results written to where there are more than 16.
-using TileUnitProduct =
-    void (*)(const std::byte* x, int64_t rows, const void* w, int64_t tiles, float* results);
+// to 32 rows of x are read and of results written to where there are more than 16. `next` is what
+// will be wanted after w.
+using TileUnitProduct = void (*)(const std::byte* x,
+                                 int64_t rows,
+                                 const std::byte* w,
+                                 int64_t tiles,
+                                 const std::byte* next,
+                                 float* results);
 
 struct MatmulTiles {
   const char* name;

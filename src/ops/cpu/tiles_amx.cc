@@ -75,8 +75,12 @@ inline void store_sums(std::byte* to) {
 }
 
 template <int R>
-void multiply_rows(
-    const std::byte* x, int64_t rows, const std::byte* w, int64_t tiles, float* results) {
+void multiply_rows(const std::byte* x,
+                   int64_t rows,
+                   const std::byte* w,
+                   int64_t tiles,
+                   const std::byte* next,
+                   float* results) {
   constexpr int64_t kRows = R * kTileRows, kTileLines = kTileInputs / 2 * kLine;
   constexpr int64_t kPiece =
       (kRows + kChunkTiles - 2) / (kChunkTiles - 1);  // rows that are added beside a tile
@@ -84,18 +88,19 @@ void multiply_rows(
   for (int64_t first = 0; first < tiles; first += kChunkTiles) {
     const int64_t count = std::min(tiles - first, kChunkTiles);
     const std::byte* chunk = w + first * kTileLines;
-    const std::byte* ahead = chunk + count * kTileLines;
-    const int64_t share = count * kTileLines / ((rows + kRows - 1) / kRows);
+    const std::byte* ahead = first + count < tiles ? chunk + count * kTileLines : next;
+    const int64_t share = kTileLines / ((rows + kRows - 1) / kRows) / 64 * 64;
     Adding adding(sums);
-    for (int64_t row = 0; row < rows; row += kRows, ahead += share) {
+    for (int64_t row = 0; row < rows; row += kRows) {
       const std::byte* inputs = x + row * kTiledRowBytes + first * kTileBytes;
       const std::byte* columns = chunk;
-      if (R == 2) ask_for(ahead, share);
       multiply_tile<R, true>(inputs, columns, sums);
       for (int64_t t = 1; t < count; ++t) {
+        if (R == 2) ask_for(ahead, share), ahead += share;
         multiply_tile<R, false>(inputs += kTileBytes, columns += kTileLines, nullptr);
         adding.step(kPiece);
       }
+      if (R == 2) ask_for(ahead, share), ahead += share;
       adding.finish();
       adding.start(results + row * kPanel, std::min(kRows, rows - row));
     }
@@ -104,9 +109,13 @@ void multiply_rows(
   }
 }
 
-void multiply_all(const std::byte* x, int64_t rows, const void* w, int64_t tiles, float* results) {
-  (rows <= kTileRows ? multiply_rows<1>
-                     : multiply_rows<2>)(x, rows, static_cast<const std::byte*>(w), tiles, results);
+void multiply_all(const std::byte* x,
+                  int64_t rows,
+                  const std::byte* w,
+                  int64_t tiles,
+                  const std::byte* next,
+                  float* results) {
+  (rows <= kTileRows ? multiply_rows<1> : multiply_rows<2>)(x, rows, w, tiles, next, results);
 }
 
 }  // namespace
