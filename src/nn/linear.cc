@@ -58,6 +58,13 @@ Tensor Linear::operator()(Ctx& ctx, const Tensor& x) const {
   return y;
 }
 
+Tensor Linear::silu_mul(Ctx& ctx, const Tensor& x) const {
+  if (!weight_ || bias_.defined() || !gather_.empty() || split_ != Split::none)
+    return ops::silu_mul(ctx, (*this)(ctx, x));
+  if (observer_ != nullptr) observer_->saw(path_, x);
+  return ops::matmul_silu_mul(ctx, x, *weight_);
+}
+
 Tensor Linear::product(Ctx& ctx, const Tensor& x) const {
   if (!weight_) return constant_rows(ctx, x.dim(0), rows_, bias_);
   if (gather_.empty()) return ops::matmul(ctx, x, *weight_, bias_);

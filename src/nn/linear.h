@@ -41,6 +41,8 @@ class Linear {
 
   // x [T, cols] -> [T, rows], both of this rank's part.
   Tensor operator()(Ctx& ctx, const Tensor& x) const;
+  // Gate and up stacked: silu_mul of the above, [T, rows / 2].
+  Tensor silu_mul(Ctx& ctx, const Tensor& x) const;
 
   int64_t rows() const { return rows_; }
   int64_t cols() const { return cols_; }

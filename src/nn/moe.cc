@@ -163,7 +163,7 @@ void Experts::read_ahead(int64_t e) const {
 }
 
 Tensor Experts::run(Ctx& ctx, const Expert& e, const Tensor& x) const {
-  return e.down(ctx, ops::silu_mul(ctx, e.gate_up(ctx, x)));
+  return e.down(ctx, e.gate_up.silu_mul(ctx, x));
 }
 
 // A plan cannot know what tokens choose. So every step takes, and gives back, what an expert would
@@ -215,7 +215,7 @@ ops::Routing Moe::route(Ctx& ctx, const Tensor& x) const {
 
 Tensor Moe::shared_part(Ctx& ctx, const Tensor& x) const {
   if (!shared_down_) return zeros(ctx, x.shape());
-  return (*shared_down_)(ctx, ops::silu_mul(ctx, (*shared_gate_up_)(ctx, x)));
+  return (*shared_down_)(ctx, shared_gate_up_->silu_mul(ctx, x));
 }
 
 Tensor Moe::operator()(Ctx& ctx, const Tensor& x, const Step& s) const {

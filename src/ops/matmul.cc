@@ -9,6 +9,7 @@
 #include "ops/cpu/matmul.h"
 #include "ops/cpu/table_weight.h"
 #include "ops/dispatch.h"
+#include "ops/elementwise.h"
 #include "ops/pack.h"
 #include "ops/reference/reference.h"
 #include "ops/row_kernels.h"
@@ -104,6 +105,20 @@ class StackedWeight final : public PackedWeight {
   std::vector<std::unique_ptr<PackedWeight>> parts_;
 };
 
+void check_product(const Ctx& ctx, const Tensor& x, const PackedWeight& w) {
+  QUERN_CHECK(
+      x.rank() == 2 && x.dim(1) == w.cols() && is_f32(x) && (x.dim(1) <= 1 || x.stride(1) == 1),
+      "x {}, weight [{}, {}]",
+      x.shape().text(),
+      w.rows(),
+      w.cols());
+  // A context on meta over any weight takes the scratch and computes nothing.
+  QUERN_CHECK(w.device() == ctx.device || ctx.device.is_meta(),
+              "a weight packed for {} used on {}",
+              w.device().text(),
+              ctx.device.text());
+}
+
 void copy_embedding_row(const RowKernels& kernels, const Tensor& table, int64_t row, float* out) {
   const int64_t size = table.dim(1);
   const std::byte* source = table.raw() + bytes_of(table.dtype(), row * table.stride(0));
@@ -152,25 +167,27 @@ std::unique_ptr<PackedWeight> stack_weights(std::vector<std::unique_ptr<PackedWe
 }
 
 Tensor matmul(Ctx& ctx, const Tensor& x, const PackedWeight& w, const Tensor& bias) {
-  QUERN_CHECK(
-      x.rank() == 2 && x.dim(1) == w.cols() && is_f32(x) && (x.dim(1) <= 1 || x.stride(1) == 1),
-      "x {}, weight [{}, {}]",
-      x.shape().text(),
-      w.rows(),
-      w.cols());
+  check_product(ctx, x, w);
   QUERN_CHECK(!bias.defined() || (bias.rank() == 1 && bias.dim(0) == w.rows() && is_f32(bias) &&
                                   bias.is_contiguous()),
               "bias {}, weight [{}, {}]",
               bias.shape().text(),
               w.rows(),
               w.cols());
-  // A context on meta over any weight takes the scratch and computes nothing.
-  QUERN_CHECK(w.device() == ctx.device || ctx.device.is_meta(),
-              "a weight packed for {} used on {}",
-              w.device().text(),
-              ctx.device.text());
   const Tensor y = ctx.empty({x.dim(0), w.rows()});
   if (y.numel() > 0) w.multiply(ctx, x, bias, y);
+  return y;
+}
+
+void PackedWeight::multiply_gated(Ctx&, const Tensor&, const Tensor&) const {
+  fail(ErrorCode::internal, "{} does not gate", kernel());
+}
+
+Tensor matmul_silu_mul(Ctx& ctx, const Tensor& x, const PackedWeight& w) {
+  if (!w.can_gate(x.dim(0))) return silu_mul(ctx, matmul(ctx, x, w));
+  check_product(ctx, x, w);
+  const Tensor y = ctx.empty({x.dim(0), w.rows() / 2});
+  w.multiply_gated(ctx, x, y);
   return y;
 }
 

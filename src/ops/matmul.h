@@ -27,6 +27,9 @@ class PackedWeight {
   // The product behind matmul(), which has checked its arguments and made y [T, N]; T, N > 0. On
   // meta: takes scratch only.
   virtual void multiply(Ctx& ctx, const Tensor& x, const Tensor& bias, const Tensor& y) const = 0;
+  // Whether this takes gate and up of so many rows as one, y [T, N / 2]; if so, how.
+  virtual bool can_gate(int64_t count) const { return count < 0; }
+  virtual void multiply_gated(Ctx& ctx, const Tensor& x, const Tensor& y) const;
   // The tensors that hold the weight, always the same ones in the same order, so that a cache can
   // write them out and put them back (of equal shape and type, not written to) into one that was
   // packed from parts without bytes.
@@ -55,6 +58,10 @@ std::unique_ptr<PackedWeight> stack_weights(std::vector<std::unique_ptr<PackedWe
 // any thread count. ctx.activation says what x is rounded to first: bf16, f16, or int8 with a scale
 // for each row and group of up to 128 inputs (where the weight is whole numbers; bf16 elsewhere).
 Tensor matmul(Ctx& ctx, const Tensor& x, const PackedWeight& w, const Tensor& bias = {});
+
+// The same for gate and up stacked, followed by silu_mul (elementwise.h), to the bit: [T, N / 2].
+// With many rows the product itself is not written out: it would not stay in a cache.
+Tensor matmul_silu_mul(Ctx& ctx, const Tensor& x, const PackedWeight& w);
 
 // Rows of a table [V, D] (f32, f16 or bf16) -> [T, D] float32. Ids are checked by the caller; an id
 // outside is our bug.

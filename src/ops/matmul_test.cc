@@ -5,6 +5,7 @@
 
 #include <cmath>
 
+#include "ops/elementwise.h"
 #include "ops/pack.h"
 #include "ops/test_machine.h"
 
@@ -233,6 +234,34 @@ TEST(Matmul, MetaTakesTheSameMemory) {
             Shape({rows, 45}));
         EXPECT_EQ(real.arena->peak_bytes(), meta.arena->peak_bytes());
       }
+}
+
+// Gate and up of many rows are one product with nothing written between; its bits are those of two.
+TEST(Matmul, GatedProductsHaveTheBitsOfTheProductAndTheGate) {
+  QuantMatrix codes;
+  codes.codes = Tensor::empty({512, 640}, DType::u8);
+  for (int64_t i = 0; i < codes.codes.numel(); ++i)
+    codes.codes.data<uint8_t>()[i] = static_cast<uint8_t>(i * 7 % 11 + i % 5);
+  codes.coding = Coding::integer;
+  codes.code_bits = 4;
+  codes.block_cols = 128;
+  codes.scales = random_tensor({512, 5}, 3, 0.02f);
+  QuantMatrix floats;
+  floats.codes = narrowed(random_tensor({512, 640}, 4), DType::bf16);
+  for (const Isa isa : all_tiers())
+    for (const Activation activation : {Activation::f32, Activation::bf16, Activation::int8})
+      for (const QuantMatrix& w : {codes, floats})
+        for (const int64_t rows : {1, 16, 40, 100, 300, 1030}) {
+          if (isa == Isa::scalar && rows > 40) continue;
+          Machine m(isa, 3, activation);
+          m.arena = std::make_unique<Arena>(Device::cpu(), 64 << 20);
+          m.ctx.arena = m.arena.get();
+          const auto packed = pack_weight(m.ctx, {w});
+          const Tensor x = random_tensor({rows, 640}, 5);
+          EXPECT_TRUE(same_bits(matmul_silu_mul(m.ctx, x, *packed),
+                                silu_mul(m.ctx, matmul(m.ctx, x, *packed))))
+              << packed->kernel() << ", " << rows << " rows";
+        }
 }
 
 }  // namespace

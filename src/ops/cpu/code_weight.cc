@@ -12,6 +12,7 @@
 
 #include "base/half.h"
 #include "ops/cpu/code_panels.h"
+#include "ops/cpu/job_panels.h"
 #include "ops/cpu/tile_unit.h"
 #include "ops/pack.h"
 #include "ops/row_kernels.h"
@@ -101,18 +102,28 @@ class CodeWeight final : public PackedWeight {
   int64_t bytes() const override { return panels_.bytes(); }
   std::string kernel() const override { return name_; }
   void each_tensor(FunctionRef<void(Tensor&)> visit) override { panels_.each_tensor(visit); }
-  void multiply(Ctx& ctx, const Tensor& x, const Tensor& bias, const Tensor& y) const override;
+  void multiply(Ctx& ctx, const Tensor& x, const Tensor& bias, const Tensor& y) const override {
+    multiply_into(ctx, x, bias, y, false);
+  }
+  bool can_gate(int64_t count) const override {
+    return count > kJobRows && rows_ % (2 * kCodePanel) == 0;
+  }
+  void multiply_gated(Ctx& ctx, const Tensor& x, const Tensor& y) const override {
+    multiply_into(ctx, x, Tensor(), y, true);
+  }
   void pack(const Ctx& ctx, const std::vector<QuantMatrix>& parts) {
     pack_panels(ctx, parts, spec_, panels_);
   }
 
  private:
   struct Pass;
+  void multiply_into(
+      Ctx& ctx, const Tensor& x, const Tensor& bias, const Tensor& y, bool is_gated) const;
 
   // Many rows: so many that a block of x serves while it is near.
   int64_t panels_of_a_job(const ThreadPool& pool, int64_t count) const {
     if (count <= kJobRows) return 1;
-    return std::clamp<int64_t>(panels_.panels() / (pool.size() * kJobsPerThread), 1, kJobPanels);
+    return std::clamp<int64_t>(panels_.panels() / (pool.size() * kJobsPerThread), 2, kJobPanels);
   }
 
   // Few rows: enough panels in a row that the stream from memory seldom starts anew, few enough to
@@ -214,7 +225,9 @@ struct CodeWeight::Pass {
            int64_t line,
            const Results& out,
            const At& at) const;
-  void run_job(int64_t first_row, Range panels, const Results& out, float* sums) const;
+  void run_job(int64_t first_row, const JobPanels& panels, const Results& out, float* sums) const;
+  void put_panel(const float* sums, Range row_range, int64_t panel, const Results& out) const;
+  void put_gated(const float* sums, Range row_range, int64_t panel, const Results& out) const;
 };
 
 // The groups under one scale of x, `count` inputs in all; what is missing of the last group is 0.
@@ -344,13 +357,13 @@ void CodeWeight::Pass::put(const float* sums,
 // Rows [first_row, first_row + job_rows()) times some panels; `sums` has kTileUnitJob x kCodePanel
 // floats for each.
 void CodeWeight::Pass::run_job(int64_t first_row,
-                               Range panels,
+                               const JobPanels& panels,
                                const Results& out,
                                float* sums) const {
   alignas(64) float scales[kMostGroups * kCodePanel], offsets[kMostGroups * kCodePanel];
   const int64_t count = std::min(plan.job_rows(), rows - first_row),
                 size = room_for(count) * kCodePanel;
-  std::fill_n(sums, panels.size() * size, 0.0f);
+  std::fill_n(sums, panels.count() * size, 0.0f);
   CodePanel part{.codes = nullptr,
                  .scales = scales,
                  .offsets = has_offsets() ? offsets : nullptr,
@@ -360,26 +373,51 @@ void CodeWeight::Pass::run_job(int64_t first_row,
                  .bf16_values = w.bf16_values_,
                  .centre = static_cast<float>(w.spec_.centre)};
   for (int64_t block = 0; block < w.panels_.blocks(); ++block)
-    for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
-      const bool is_last = panel + 1 == panels.end;
+    for (int64_t i = 0; i < panels.count(); ++i) {
+      const int64_t panel = panels.at(i);
       decode_lines(panel, block, scales, offsets);
       part.codes = w.panels_.codes(panel, block);
-      part.next = w.panels_.block(is_last ? panels.begin : panel + 1, is_last ? block + 1 : block);
+      part.next = i + 1 < panels.count() ? w.panels_.block(panels.at(i + 1), block)
+                                         : w.panels_.block(panels.at(0), block + 1);
       part.groups = w.panels_.range(block).size();
-      multiply_block(first_row, count, block, part, sums + (panel - panels.begin) * size);
+      multiply_block(first_row, count, block, part, sums + i * size);
     }
   const Range row_range{first_row, first_row + count};
-  for (int64_t panel = panels.begin; panel < panels.end; ++panel, sums += size) {
-    const Range columns{panel * kCodePanel, std::min((panel + 1) * kCodePanel, w.rows_)};
-    if (plan.has_tile_unit())
-      put(sums, row_range, columns, kTiledLine, out, [&](int64_t row, int64_t n) {
-        return tiled_sum(count, row, n);
-      });
-    else
-      put(sums, row_range, columns, kCodePanel, out, [](int64_t row, int64_t) {
-        return row * kCodePanel;
-      });
-  }
+  for (int64_t i = 0; i < panels.count(); i += panels.each(), sums += panels.each() * size)
+    panels.half > 0 ? put_gated(sums, row_range, panels.at(i), out)
+                    : put_panel(sums, row_range, panels.at(i), out);
+}
+
+void CodeWeight::Pass::put_panel(const float* sums,
+                                 Range row_range,
+                                 int64_t panel,
+                                 const Results& out) const {
+  const Range columns{panel * kCodePanel, std::min((panel + 1) * kCodePanel, w.rows_)};
+  if (plan.has_tile_unit())
+    put(sums, row_range, columns, kTiledLine, out, [&](int64_t row, int64_t n) {
+      return tiled_sum(row_range.size(), row, n);
+    });
+  else
+    put(sums, row_range, columns, kCodePanel, out, [](int64_t row, int64_t) {
+      return row * kCodePanel;
+    });
+}
+
+// Sums of a panel of gates, and behind them those of its panel of ups.
+void CodeWeight::Pass::put_gated(const float* sums,
+                                 Range row_range,
+                                 int64_t panel,
+                                 const Results& out) const {
+  const int64_t count = row_range.size(), line = plan.has_tile_unit() ? kTiledLine : kCodePanel;
+  const float* ups = sums + room_for(count) * kCodePanel;
+  for (int64_t row = 0; row < count; ++row)
+    for (int64_t n = 0; n < kCodePanel; n += line) {
+      const int64_t at = plan.has_tile_unit() ? tiled_sum(count, row, n) : row * kCodePanel;
+      convert.silu_mul(sums + at,
+                       ups + at,
+                       line,
+                       out.y + (row_range.begin + row) * out.stride + panel * kCodePanel + n);
+    }
 }
 
 // Rows [first_row, first_row + count) of x times one block of a panel.
@@ -401,11 +439,14 @@ void CodeWeight::Pass::multiply_block(
         {x + row * row_bytes(), groups + row * stride, stride}, part, sums + row * kCodePanel);
 }
 
-void CodeWeight::multiply(Ctx& ctx, const Tensor& x, const Tensor& bias, const Tensor& y) const {
+void CodeWeight::multiply_into(
+    Ctx& ctx, const Tensor& x, const Tensor& bias, const Tensor& y, bool is_gated) const {
   const int64_t count = x.dim(0);
   Pass pass(*this, ctx, count);
   if (ctx.device.is_meta()) return;
-  const int64_t job_rows = pass.plan.job_rows(), job_panels = panels_of_a_job(*ctx.pool, count);
+  const int64_t job_rows = pass.plan.job_rows(), each = is_gated ? 2 : 1,
+                panels = panels_.panels() / each,
+                job_panels = std::max<int64_t>(1, panels_of_a_job(*ctx.pool, count) / each);
   for (int64_t first = 0; first < count; first += kPassRows) {
     pass.rows = std::min(kPassRows, count - first);
     ctx.pool->parallel_for(pass.rows, kFewRows, [&](int64_t begin, int64_t end, int) {
@@ -417,7 +458,7 @@ void CodeWeight::multiply(Ctx& ctx, const Tensor& x, const Tensor& bias, const T
                       bias.data<float>(),
                       y.bytes() >= kFarBytes};
     const int64_t chunks = ceil_div(pass.rows, job_rows),
-                  jobs = chunks * ceil_div(panels_.panels(), job_panels);
+                  jobs = chunks * ceil_div(panels, job_panels);
     ctx.pool->parallel_for(
         jobs, jobs_at_a_time(*ctx.pool, pass.rows), [&](int64_t begin, int64_t end, int) {
           TileUnit unit;
@@ -428,7 +469,7 @@ void CodeWeight::multiply(Ctx& ctx, const Tensor& x, const Tensor& bias, const T
             if (pass.plan.has_tile_unit())
               unit.set(std::min(job_rows, pass.rows - row), pass.lanes());
             pass.run_job(row,
-                         {panel, std::min(panels_.panels(), panel + job_panels)},
+                         {{panel, std::min(panels, panel + job_panels)}, is_gated ? panels : 0},
                          out,
                          sums);
           }

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "ops/cpu/job_panels.h"
 #include "ops/cpu/kernels.h"
 #include "ops/cpu/tile_unit.h"
 #include "ops/pack.h"
@@ -20,7 +21,8 @@ namespace {
 
 constexpr int64_t kPassRows = 1024;  // rows laid out at one time: bounds the scratch
 constexpr int64_t kJobRows = 288;    // a multiple of every tile height
-constexpr int64_t kJobPanels = 8, kJobsPerThread = 3;  // when there are many rows
+constexpr int64_t kManyRows = 64;    // from here on a job takes several panels
+constexpr int64_t kJobPanels = 8, kJobsPerThread = 3;
 
 int64_t ceil_div(int64_t a, int64_t b) {
   return (a + b - 1) / b;
@@ -55,13 +57,24 @@ class PanelWeight final : public PackedWeight {
     const bool is_unit = has_tile_unit(isa_) && data_.dtype() == DType::bf16;
     return quern::format("{}.{}", is_unit ? "amx" : tiles_for(isa_).name, name_of(data_.dtype()));
   }
-  void multiply(Ctx& ctx, const Tensor& x, const Tensor& bias, const Tensor& y) const override;
+  void multiply(Ctx& ctx, const Tensor& x, const Tensor& bias, const Tensor& y) const override {
+    multiply_into(ctx, x, bias, y, false);
+  }
+  bool can_gate(int64_t count) const override {
+    return count > kManyRows && rows_ % (2 * kPanel) == 0;
+  }
+  void multiply_gated(Ctx& ctx, const Tensor& x, const Tensor& y) const override {
+    multiply_into(ctx, x, Tensor(), y, true);
+  }
   void each_tensor(FunctionRef<void(Tensor&)> visit) override { visit(data_); }
 
   const Tensor& data() const { return data_; }
   int64_t padded_cols() const { return padded_cols_; }
 
  private:
+  void multiply_into(
+      Ctx& ctx, const Tensor& x, const Tensor& bias, const Tensor& y, bool is_gated) const;
+
   static int64_t padded(int64_t cols, DType storage, Isa isa) {
     const int64_t step = storage != DType::bf16 ? 1 : has_tile_unit(isa) ? kTileInputs : 2;
     return ceil_div(cols, step) * step;
@@ -96,7 +109,7 @@ struct Pass {
   void lay_out(const float* x, int64_t row) const;
   void lay_out_tiles(const uint16_t* x, int64_t count, int64_t block, int64_t row) const;
   const std::byte* weights(int64_t panel, int64_t k) const;
-  void multiply(int64_t first_row, int64_t row_count, Range panels, float* sums) const;
+  void multiply(int64_t first_row, int64_t row_count, const JobPanels& panels, float* sums) const;
   void multiply_block(int64_t first_row,
                       int64_t row_count,
                       const std::byte* weights,
@@ -146,18 +159,20 @@ const std::byte* Pass::weights(int64_t panel, int64_t k) const {
 
 // sums [panels, row_count, kPanel] += x rows times some panels, over the k blocks in order: a block
 // of x serves all panels while it is near.
-void Pass::multiply(int64_t first_row, int64_t row_count, Range panels, float* sums) const {
+void Pass::multiply(int64_t first_row,
+                    int64_t row_count,
+                    const JobPanels& panels,
+                    float* sums) const {
   const int64_t cols = w.padded_cols(), size = room_for(row_count) * kPanel;
   for (int64_t k = 0; k < cols; k += kBlock)
-    for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
-      const bool is_last = panel + 1 == panels.end;
+    for (int64_t i = 0; i < panels.count(); ++i)
       multiply_block(first_row,
                      row_count,
-                     weights(panel, k),
+                     weights(panels.at(i), k),
                      {k, std::min(k + kBlock, cols)},
-                     weights(is_last ? panels.begin : panel + 1, is_last ? k + kBlock : k),
-                     sums + (panel - panels.begin) * size);
-    }
+                     i + 1 < panels.count() ? weights(panels.at(i + 1), k)
+                                            : weights(panels.at(0), k + kBlock),
+                     sums + i * size);
 }
 
 void Pass::multiply_block(int64_t first_row,
@@ -176,28 +191,36 @@ void Pass::multiply_block(int64_t first_row,
   }
 }
 
-void run_job(
-    const Pass& pass, int64_t first_row, Range panels, const float* bias, const Tensor& y) {
+void run_job(const Pass& pass,
+             int64_t first_row,
+             const JobPanels& panels,
+             const float* bias,
+             const Tensor& y) {
   alignas(64) float sums[kJobPanels * kJobRows * kPanel];
   const int64_t row_count = std::min(kJobRows, pass.rows - first_row),
                 size = pass.room_for(row_count) * kPanel;
   const bool is_far = y.bytes() >= kFarBytes;
-  std::fill_n(sums, panels.size() * size, 0.0f);
+  std::fill_n(sums, panels.count() * size, 0.0f);
   pass.multiply(first_row, row_count, panels, sums);
-  for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
-    const float* from = sums + (panel - panels.begin) * size;
-    const int64_t n = panel * kPanel;
-    for (int64_t row = 0; row < row_count; ++row)
-      pass.convert.put(from + row * kPanel,
-                       bias != nullptr ? bias + n : nullptr,
-                       std::min(kPanel, pass.w.rows() - n),
-                       y.data<float>() + (first_row + row) * y.stride(0) + n,
-                       is_far);
+  for (int64_t i = 0; i < panels.count(); i += panels.each()) {
+    const float* from = sums + i * size;
+    const int64_t n = panels.at(i) * kPanel;
+    float* to = y.data<float>() + first_row * y.stride(0) + n;
+    for (int64_t row = 0; row < row_count; ++row, from += kPanel, to += y.stride(0))
+      if (panels.half > 0)  // behind a panel of gates are the sums of its panel of ups
+        pass.convert.silu_mul(from, from + size, kPanel, to);
+      else
+        pass.convert.put(from,
+                         bias != nullptr ? bias + n : nullptr,
+                         std::min(kPanel, pass.w.rows() - n),
+                         to,
+                         is_far);
   }
   if (is_far) _mm_sfence();
 }
 
-void PanelWeight::multiply(Ctx& ctx, const Tensor& x, const Tensor& bias, const Tensor& y) const {
+void PanelWeight::multiply_into(
+    Ctx& ctx, const Tensor& x, const Tensor& bias, const Tensor& y, bool is_gated) const {
   const MatmulTiles& tiles = tiles_for(ctx.isa);
   const DType kind = x_dtype(ctx.activation, ctx.isa);
   const bool is_dot =
@@ -219,10 +242,10 @@ void PanelWeight::multiply(Ctx& ctx, const Tensor& x, const Tensor& bias, const 
   const Tensor scratch = ctx.empty({blocks * pass.room_for(most), pass.stride_bytes()}, DType::u8);
   if (ctx.device.is_meta()) return;
   pass.blocks = scratch.raw();
-  const int64_t panels = ceil_div(rows_, kPanel);
+  const int64_t each = is_gated ? 2 : 1, panels = ceil_div(rows_, kPanel) / each;
   const int64_t panels_per_job =
-      count > tiles.rows
-          ? std::clamp<int64_t>(panels / (ctx.pool->size() * kJobsPerThread), 1, kJobPanels)
+      count > kManyRows
+          ? std::clamp<int64_t>(panels / (ctx.pool->size() * kJobsPerThread), 1, kJobPanels / each)
           : 1;
   const int64_t groups = ceil_div(panels, panels_per_job);
   for (int64_t first = 0; first < count; first += kPassRows) {
@@ -240,7 +263,7 @@ void PanelWeight::multiply(Ctx& ctx, const Tensor& x, const Tensor& bias, const 
         const int64_t group = job / chunks, row = job % chunks * kJobRows;
         if (pass.is_unit) unit.set(std::min(kJobRows, pass.rows - row), kTileInputs / 2);
         const Range range{group * panels_per_job, std::min(panels, (group + 1) * panels_per_job)};
-        run_job(pass, row, range, bias.data<float>(), out);
+        run_job(pass, row, {range, is_gated ? panels : 0}, bias.data<float>(), out);
       }
     });
   }

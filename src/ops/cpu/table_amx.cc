@@ -347,9 +347,9 @@ void turn_rows(const uint16_t* x, int64_t stride, int64_t inputs, std::byte* out
   }
 }
 
-void put_sums(const float* sums, int64_t rows, int64_t count, int64_t columns, const TableResults& to) {
+void put_sums(const float* sums, int64_t rows, Range lines, int64_t columns, const TableResults& to) {
   __m512 turned[16];
-  for (int64_t first = 0; first < count; first += kTileRows)
+  for (int64_t first = lines.begin; first < lines.end; first += kTileRows)
     for (int64_t n = 0; n < columns; n += 16) {
       const int64_t i = first / kTileRows, c = n / 16;
       const float* from = rows <= kTileRows
@@ -360,10 +360,10 @@ void put_sums(const float* sums, int64_t rows, int64_t count, int64_t columns, c
       turn(turned);
       const __mmask16 mask = columns - n < 16 ? static_cast<__mmask16>((1 << (columns - n)) - 1) : 0xffff;
       const __m512 bias = to.bias == nullptr ? __m512{} : _mm512_maskz_loadu_ps(mask, to.bias + n);
-      float* y = to.y + first * to.stride + n;
+      float* y = to.y + (first - lines.begin) * to.stride + n;
       const bool is_far = to.is_far && mask == 0xffff && reinterpret_cast<uintptr_t>(y) % 64 == 0 &&
                           to.stride % 16 == 0;
-      for (int64_t r = 0; r < std::min(kTileRows, count - first); ++r, y += to.stride) {
+      for (int64_t r = 0; r < std::min(kTileRows, lines.end - first); ++r, y += to.stride) {
         const __m512 sum = to.bias == nullptr ? turned[r] : _mm512_add_ps(turned[r], bias);
         if (is_far)
           _mm512_stream_ps(y, sum);

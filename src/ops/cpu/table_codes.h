@@ -18,6 +18,7 @@
 #include <cstdint>
 
 #include "base/function_ref.h"
+#include "tensor/shard.h"
 
 namespace quern::ops::cpu {
 
@@ -68,12 +69,12 @@ void multiply_table(const TableStream& stream, float* sums);
 void turn_rows(const uint16_t* x, int64_t stride, int64_t inputs, std::byte* out);
 
 struct TableResults {
-  float* y;  // of row 0 and the panel's first column
+  float* y;  // of the first of these rows and the panel's first column
   int64_t stride;
   const float* bias;  // null: none
   bool is_far;        // row_kernels.h: a fence must follow
 };
-// The first `count` rows and `columns` columns of those sums, to y.
-void put_sums(const float* sums, int64_t rows, int64_t count, int64_t columns, const TableResults& to);
+// Some rows (from a multiple of 16 on) and the first `columns` columns of those sums, to y.
+void put_sums(const float* sums, int64_t rows, Range lines, int64_t columns, const TableResults& to);
 
 }  // namespace quern::ops::cpu

@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "ops/cpu/code_panels.h"
+#include "ops/cpu/job_panels.h"
 #include "ops/cpu/table_codes.h"
 #include "ops/cpu/tile_unit.h"
 #include "ops/pack.h"
@@ -46,7 +47,15 @@ class TableWeight final : public PackedWeight {
     return quern::format("amx.{}_g{} x bf16", spec_.is_table ? "table4" : "int4", spec_.group);
   }
   void each_tensor(FunctionRef<void(Tensor&)> visit) override { panels_.each_tensor(visit); }
-  void multiply(Ctx& ctx, const Tensor& x, const Tensor& bias, const Tensor& y) const override;
+  void multiply(Ctx& ctx, const Tensor& x, const Tensor& bias, const Tensor& y) const override {
+    multiply_into(ctx, x, {y, bias, false});
+  }
+  bool can_gate(int64_t count) const override {
+    return count > kTileRows && rows_ % (2 * kCodePanel) == 0;
+  }
+  void multiply_gated(Ctx& ctx, const Tensor& x, const Tensor& y) const override {
+    multiply_into(ctx, x, {y, Tensor(), true});
+  }
 
   void pack(const Ctx& ctx, const std::vector<QuantMatrix>& parts) {
     pack_panels(ctx, parts, spec_, panels_);
@@ -54,6 +63,12 @@ class TableWeight final : public PackedWeight {
 
  private:
   struct Pass;
+  // What becomes of a product: with its bias [T, N], or gated [T, N / 2].
+  struct Results {
+    Tensor y, bias;
+    bool is_gated;
+  };
+  void multiply_into(Ctx& ctx, const Tensor& x, const Results& out) const;
 
   CodeSpec spec_;
   int64_t rows_, cols_;
@@ -74,6 +89,13 @@ struct TableWeight::Pass {
   }
 
   bool is_few() const { return rows <= kTileRows; }
+  // Rows of a job that the kernels are given.
+  int64_t taken(Range job_rows) const {
+    return is_few() ? job_rows.size() : whole_tiles(job_rows.size());
+  }
+  int64_t sums_size(Range job_rows) const {  // of a panel
+    return std::max(taken(job_rows), kTileRows) * kCodePanel;
+  }
   int64_t room() const { return is_few() ? kTileRows : whole_tiles(rows); }
   // Of 16 rows of one block; few rows lie closer.
   int64_t row_bytes() const { return is_few() ? kTurnedRows / kTileRows * rows : kTurnedRows; }
@@ -84,7 +106,9 @@ struct TableWeight::Pass {
   void turn(const Tensor& x, int64_t first) const;
   void turn_block(const uint16_t* narrow, int64_t inputs, int64_t block, int64_t first) const;
   TablePanel read_block(int64_t panel, int64_t block, float* scales, float* shifts) const;
-  void run_job(Range job_rows, Range panels, const Tensor& bias, const Tensor& y, float* sums) const;
+  void put(const float* sums, int64_t panel, Range job_rows, const Results& out) const;
+  void put_gated(const float* sums, int64_t panel, Range job_rows, const Results& out) const;
+  void run_job(Range job_rows, const JobPanels& panels, const Results& out, float* sums) const;
 };
 
 // Rows [first, first + 16) of x, those that there are.
@@ -153,62 +177,87 @@ TablePanel TableWeight::Pass::read_block(int64_t panel,
   return out;
 }
 
-void TableWeight::Pass::run_job(
-    Range job_rows, Range panels, const Tensor& bias, const Tensor& y, float* sums) const {
+void TableWeight::Pass::put(const float* sums,
+                            int64_t panel,
+                            Range job_rows,
+                            const Results& out) const {
+  const int64_t n = panel * kCodePanel;
+  put_sums(sums,
+           taken(job_rows),
+           {0, job_rows.size()},
+           std::min(kCodePanel, w.rows_ - n),
+           {out.y.data<float>() + job_rows.begin * out.y.stride(0) + n,
+            out.y.stride(0),
+            out.bias.defined() ? out.bias.data<float>() + n : nullptr,
+            out.y.bytes() >= kFarBytes});
+}
+
+// Sums of a panel of gates, and behind them those of its panel of ups.
+void TableWeight::Pass::put_gated(const float* sums,
+                                  int64_t panel,
+                                  Range job_rows,
+                                  const Results& out) const {
+  alignas(64) float gate[kTileRows * kCodePanel], up[kTileRows * kCodePanel];
+  const int64_t rows = taken(job_rows);
+  for (int64_t row = 0; row < job_rows.size(); row += kTileRows) {
+    const Range lines{row, std::min(row + kTileRows, job_rows.size())};
+    put_sums(sums, rows, lines, kCodePanel, {gate, kCodePanel, nullptr, false});
+    put_sums(sums + sums_size(job_rows), rows, lines, kCodePanel, {up, kCodePanel, nullptr, false});
+    float* y = out.y.data<float>() + (job_rows.begin + row) * out.y.stride(0) + panel * kCodePanel;
+    for (int64_t r = 0; r < lines.size(); ++r, y += out.y.stride(0))
+      convert.silu_mul(gate + r * kCodePanel, up + r * kCodePanel, kCodePanel, y);
+  }
+}
+
+void TableWeight::Pass::run_job(Range job_rows,
+                                const JobPanels& panels,
+                                const Results& out,
+                                float* sums) const {
   alignas(64) float scales[kMostGroups * kCodePanel], shifts[kMostGroups * kCodePanel];
-  const int64_t count = job_rows.size(), taken = is_few() ? count : whole_tiles(count),
-                size = std::max(taken, kTileRows) * kCodePanel;
-  const auto sums_of = [&](int64_t panel) { return sums + (panel - panels.begin) * size; };
+  const int64_t size = sums_size(job_rows), count = panels.count();
   if (is_few())
-    for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
-      const auto read = [&](int64_t block) { return read_block(panel, block, scales, shifts); };
+    for (int64_t i = 0; i < count; ++i) {
+      const auto read = [&](int64_t block) {
+        return read_block(panels.at(i), block, scales, shifts);
+      };
       multiply_table({rows_at(0, 0),
                       rows_at(1, 0) - rows_at(0, 0),
                       rows,
                       w.panels_.blocks(),
                       ceil_div(w.cols_, kTableChunk),
                       read},
-                     sums_of(panel));
+                     sums + i * size);
     }
   else
     for (int64_t block = 0; block < w.panels_.blocks(); ++block)
-      for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
-        TablePanel part = read_block(panel, block, scales, shifts);
-        const bool is_last = panel + 1 == panels.end;
+      for (int64_t i = 0; i < count; ++i) {
+        TablePanel part = read_block(panels.at(i), block, scales, shifts);
         part.begins = block == 0;
-        part.next =
-            w.panels_.block(is_last ? panels.begin : panel + 1, is_last ? block + 1 : block);
-        multiply_table(rows_at(block, job_rows.begin), taken, part, sums_of(panel));
+        part.next = i + 1 < count ? w.panels_.block(panels.at(i + 1), block)
+                                  : w.panels_.block(panels.at(0), block + 1);
+        multiply_table(rows_at(block, job_rows.begin), taken(job_rows), part, sums + i * size);
       }
-  const bool is_far = y.bytes() >= kFarBytes;
-  for (int64_t panel = panels.begin; panel < panels.end; ++panel, sums += size) {
-    const int64_t n = panel * kCodePanel;
-    put_sums(sums,
-             taken,
-             count,
-             std::min(kCodePanel, w.rows_ - n),
-             {y.data<float>() + job_rows.begin * y.stride(0) + n,
-              y.stride(0),
-              bias.defined() ? bias.data<float>() + n : nullptr,
-              is_far});
-  }
-  if (is_far) _mm_sfence();
+  for (int64_t i = 0; i < count; i += panels.each(), sums += panels.each() * size)
+    out.is_gated ? put_gated(sums, panels.at(i), job_rows, out)
+                 : put(sums, panels.at(i), job_rows, out);
+  _mm_sfence();  // of results put past the caches
 }
 
-void TableWeight::multiply(Ctx& ctx, const Tensor& x, const Tensor& bias, const Tensor& y) const {
+void TableWeight::multiply_into(Ctx& ctx, const Tensor& x, const Results& out) const {
   for (int64_t first = 0; first < x.dim(0); first += kPassRows) {
     const int64_t count = std::min(kPassRows, x.dim(0) - first);
     const Pass pass(*this, ctx, count);
     if (ctx.device.is_meta()) continue;
-    const Tensor in = x.slice(0, first, first + count), out = y.slice(0, first, first + count);
-    ctx.pool->parallel_for(
-        ceil_div(count, kTileRows), 1, [&](int64_t begin, int64_t end, int) {
-          for (int64_t i = begin; i < end; ++i) pass.turn(in, i * kTileRows);
-        });
-    const int64_t panels = panels_.panels(), threads = ctx.pool->size(),
+    const Tensor in = x.slice(0, first, first + count);
+    const Results part{out.y.slice(0, first, first + count), out.bias, out.is_gated};
+    ctx.pool->parallel_for(ceil_div(count, kTileRows), 1, [&](int64_t begin, int64_t end, int) {
+      for (int64_t i = begin; i < end; ++i) pass.turn(in, i * kTileRows);
+    });
+    const int64_t each = out.is_gated ? 2 : 1, panels = panels_.panels() / each,
+                  threads = ctx.pool->size(),
                   job_rows = pass.is_few() ? kTileRows : std::min(kJobRows, pass.room()),
                   chunks = ceil_div(count, job_rows);
-    const int64_t most = pass.is_few() ? 1 : kJobSums / (job_rows * kCodePanel);
+    const int64_t most = pass.is_few() ? 1 : kJobSums / (each * job_rows * kCodePanel);
     const int64_t job_panels = std::clamp<int64_t>(panels / (threads * kJobsPerThread), 1, most);
     const int64_t at_a_time =
         pass.is_few() ? std::clamp<int64_t>(panels / (threads * 2 * kJobsPerThread),
@@ -222,12 +271,10 @@ void TableWeight::multiply(Ctx& ctx, const Tensor& x, const Tensor& bias, const 
           for (int64_t job = begin; job < end; ++job) {
             // All rows of some panels after each other: they are then still near.
             const int64_t panel = job / chunks * job_panels, row = job % chunks * job_rows;
-            const Range job_range{row, std::min(count, row + job_rows)};
             unit.set_turned(count);
-            pass.run_job(job_range,
-                         {panel, std::min(panels, panel + job_panels)},
-                         bias,
-                         out,
+            pass.run_job({row, std::min(count, row + job_rows)},
+                         {{panel, std::min(panels, panel + job_panels)}, out.is_gated ? panels : 0},
+                         part,
                          sums);
           }
         });
