@@ -24,8 +24,7 @@ struct GatedMlp {
     return fused(b, d, b.cut(f, {"gate_up_proj"}, {"down_proj"}), gate);
   }
   Tensor operator()(Ctx& ctx, const Tensor& x) const {
-    return down(ctx,
-                gate == ops::silu_mul ? gate_up.silu_mul(ctx, x) : gate(ctx, gate_up(ctx, x)));
+    return down(ctx, gate == ops::silu_mul ? gate_up.silu_mul(ctx, x) : gate(ctx, gate_up(ctx, x)));
   }
 
   Linear gate_up, down;

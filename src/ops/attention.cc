@@ -85,10 +85,8 @@ void check_sight(const SegmentSight& sight, int64_t rows) {
               segments.size(),
               rows);
   if (visible.empty()) return;
-  QUERN_CHECK(static_cast<int64_t>(visible.size()) == rows,
-              "what {} of {} rows see",
-              visible.size(),
-              rows);
+  QUERN_CHECK(
+      static_cast<int64_t>(visible.size()) == rows, "what {} of {} rows see", visible.size(), rows);
   for (size_t s = 0; s + 1 < segments.size(); ++s)
     for (int32_t p = segments[s]; p < segments[s + 1]; ++p) {
       const int32_t seen = visible[static_cast<size_t>(p)];

@@ -413,7 +413,8 @@ TEST(SegmentAttention, RowsSeeTheFirstRowsOfTheirSegment) {
       // A row that sees n rows is the last row of a segment of n.
       for (const int64_t row : {5, 20, 23, 61, 299, 619}) {
         const int64_t first = row < 20 ? 0 : 20, seen = visible[static_cast<size_t>(row)];
-        const Tensor keys = k.slice(0, first, first + seen), values = v.slice(0, first, first + seen);
+        const Tensor keys = k.slice(0, first, first + seen),
+                     values = v.slice(0, first, first + seen);
         Tensor queries = Tensor::zeros({seen, heads.q, heads.size}, DType::f32);
         std::ranges::copy(q.slice(0, row, row + 1).span<float>(),
                           queries.data<float>() + (seen - 1) * heads.q * heads.size);

@@ -132,8 +132,8 @@ Activation meaning(const Case& c, Activation activation, Isa isa) {
   return isa >= Isa::avx512_bf16 ? Activation::bf16 : Activation::f32;
 }
 
-// What the plain loops must be given to mean the same: codes that are looked up are rounded to bf16,
-// scales and all.
+// What the plain loops must be given to mean the same: codes that are looked up are rounded to
+// bf16, scales and all.
 QuantMatrix meaning(const QuantMatrix& w, Activation activation, Isa isa) {
   if (!code_spec(w, activation, isa)->is_looked_up) return w;
   QuantMatrix out;
@@ -144,7 +144,8 @@ QuantMatrix meaning(const QuantMatrix& w, Activation activation, Isa isa) {
 TEST(Codes, EveryTierAgreesWithThePlainLoops) {
   const struct {
     int64_t t, k, n;
-  } shapes[] = {{1, 128, 64}, {2, 256, 5}, {3, 512, 130}, {13, 768, 96}, {30, 1280, 70}, {270, 640, 200}};
+  } shapes[] = {
+      {1, 128, 64}, {2, 256, 5}, {3, 512, 130}, {13, 768, 96}, {30, 1280, 70}, {270, 640, 200}};
   for (const Activation activation : kActivations)
     for (const Isa isa : fast_tiers())
       for (const Case& c : kCases)

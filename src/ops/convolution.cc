@@ -16,11 +16,11 @@ void check_frames(const Tensor& x) {
 }
 
 void check_bias(const Tensor& bias, int64_t size) {
-  QUERN_CHECK(!bias.defined() ||
-                  (bias.shape() == Shape{size} && is_f32(bias) && bias.is_contiguous()),
-              "bias {} for {} channels",
-              bias.shape().text(),
-              size);
+  QUERN_CHECK(
+      !bias.defined() || (bias.shape() == Shape{size} && is_f32(bias) && bias.is_contiguous()),
+      "bias {} for {} channels",
+      bias.shape().text(),
+      size);
 }
 
 std::unique_ptr<PackedWeight> pack_floats(const Ctx& ctx, Tensor rows) {
@@ -53,8 +53,8 @@ Tensor sort_frames(Ctx& ctx, const Tensor& x, const SortedFrames& to, int64_t pa
       const bool is_inside = frame >= 0 && frame < x.dim(0);
       const float* from = is_inside ? x.data<float>() + frame * x.stride(0) : nullptr;
       for (int64_t g = 0; g < to.groups; ++g) {
-        float* out = y.data<float>() +
-                     ((g * to.runs + u % to.runs) * to.length + u / to.runs) * to.channels;
+        float* out =
+            y.data<float>() + ((g * to.runs + u % to.runs) * to.length + u / to.runs) * to.channels;
         if (is_inside)
           std::copy_n(from + g * to.channels, to.channels, out);
         else
@@ -67,8 +67,7 @@ Tensor sort_frames(Ctx& ctx, const Tensor& x, const SortedFrames& to, int64_t pa
 
 // x as it lies, where no frame is missing or out of order; else sorted.
 Tensor frames_of(Ctx& ctx, const Tensor& x, const SortedFrames& sorted, int64_t padding) {
-  const bool is_plain =
-      sorted.groups == 1 && sorted.runs == 1 && padding == 0 && x.is_contiguous();
+  const bool is_plain = sorted.groups == 1 && sorted.runs == 1 && padding == 0 && x.is_contiguous();
   if (is_plain) return x.reshape({1, x.dim(0), x.dim(1)});
   return sort_frames(ctx, x, sorted, padding);
 }
@@ -115,10 +114,8 @@ Tensor convolve(Ctx& ctx,
               taps.dilation);
   const int64_t rows = groups[0]->rows(), runs = taps.dilation, outputs = taps.outputs(x.dim(0));
   check_bias(bias, rows * count);
-  const SortedFrames sorted{count,
-                            runs,
-                            (x.dim(0) + 2 * taps.padding + runs - 1) / runs,
-                            x.dim(1) / count};
+  const SortedFrames sorted{
+      count, runs, (x.dim(0) + 2 * taps.padding + runs - 1) / runs, x.dim(1) / count};
   // Outputs of a run are `runs` apart: room for whole rounds of them.
   const int64_t rounds = (outputs + runs - 1) / runs;
   const Tensor y = ctx.empty({rounds, runs, count * rows});
@@ -128,8 +125,9 @@ Tensor convolve(Ctx& ctx,
   for (int64_t g = 0; g < count; ++g)
     for (int64_t r = 0; r < std::min(runs, outputs); ++r) {
       const int64_t own = (outputs - r + runs - 1) / runs;
-      const Tensor windows = sorted.run(frames, g, r).windows(
-          own, taps.count * sorted.channels, taps.stride * sorted.channels);
+      const Tensor windows =
+          sorted.run(frames, g, r)
+              .windows(own, taps.count * sorted.channels, taps.stride * sorted.channels);
       groups[static_cast<size_t>(g)]->multiply(
           ctx,
           windows,
@@ -139,11 +137,8 @@ Tensor convolve(Ctx& ctx,
   return y.reshape({rounds * runs, count * rows}).slice(0, 0, outputs);
 }
 
-Tensor convolve_channels(Ctx& ctx,
-                         const Tensor& x,
-                         const Tensor& weight,
-                         const Tensor& bias,
-                         int64_t padding) {
+Tensor convolve_channels(
+    Ctx& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias, int64_t padding) {
   check_frames(x);
   QUERN_CHECK(weight.rank() == 2 && is_f32(weight) && weight.is_contiguous() &&
                   weight.dim(1) == x.dim(1) && bias.defined() && padding >= 0,
@@ -173,9 +168,8 @@ Tensor convolve_channels(Ctx& ctx,
 }
 
 std::unique_ptr<PackedWeight> pack_transposed_convolution(const Ctx& ctx, const Tensor& weight) {
-  QUERN_CHECK(weight.rank() == 3 && is_f32(weight) && weight.is_contiguous(),
-              "{}",
-              weight.shape().text());
+  QUERN_CHECK(
+      weight.rank() == 3 && is_f32(weight) && weight.is_contiguous(), "{}", weight.shape().text());
   const int64_t channels = weight.dim(0), rows = weight.dim(1), taps = weight.dim(2);
   Tensor turned = Tensor::empty({taps * rows, channels}, DType::f32, weight.device());
   if (turned.raw() != nullptr)
@@ -201,10 +195,10 @@ Tensor convolve_transposed(Ctx& ctx,
               taps.stride);
   const int64_t rows = weight.rows() / taps.count, frames = x.dim(0);
   check_bias(bias, rows);
-  const int64_t outputs = frames == 0 ? 0
-                                      : std::max<int64_t>(0,
-                                                          (frames - 1) * taps.stride +
-                                                              taps.count - 2 * taps.padding);
+  const int64_t outputs =
+      frames == 0
+          ? 0
+          : std::max<int64_t>(0, (frames - 1) * taps.stride + taps.count - 2 * taps.padding);
   const Tensor parts = matmul(ctx, x, weight);
   Tensor y = ctx.empty({outputs, rows});
   if (ctx.device.is_meta()) return y;

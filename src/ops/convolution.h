@@ -46,14 +46,11 @@ Tensor convolve(Ctx& ctx,
                 const ConvolutionTaps& taps);
 
 // Each channel by itself: weight [taps, C], bias [C], both float32; stride and dilation 1.
-Tensor convolve_channels(Ctx& ctx,
-                         const Tensor& x,
-                         const Tensor& weight,
-                         const Tensor& bias,
-                         int64_t padding);
+Tensor convolve_channels(
+    Ctx& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias, int64_t padding);
 
-// weight [C, N, taps] float32 as torch's ConvTranspose1d keeps it, packed for convolve_transposed(): [taps * N,
-// C].
+// weight [C, N, taps] float32 as torch's ConvTranspose1d keeps it, packed for
+// convolve_transposed(): [taps * N, C].
 std::unique_ptr<PackedWeight> pack_transposed_convolution(const Ctx& ctx, const Tensor& weight);
 // A transposed convolution: frame t adds to outputs t * stride + i - padding, for every tap i. x
 // [T, C] -> [(T - 1) * stride + taps - 2 padding, N]; bias [N]. Terms of an output are added in the

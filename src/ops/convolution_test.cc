@@ -139,8 +139,9 @@ TEST(Convolution, TransposedAddsWhatEveryFrameSpreads) {
           expected.data<float>()[i] =
               static_cast<float>(sums[static_cast<size_t>(i)]) + bias.data<float>()[i % kOut];
         const auto packed = pack_transposed_convolution(m.ctx, w);
-        expect_close(
-            convolve_transposed(m.ctx, x, *packed, bias, taps), expected, std::string(name_of(isa)));
+        expect_close(convolve_transposed(m.ctx, x, *packed, bias, taps),
+                     expected,
+                     std::string(name_of(isa)));
       }
 }
 

@@ -135,8 +135,8 @@ void scale_(Ctx& ctx, Tensor& x, float factor) {
 }
 
 Tensor snake(Ctx& ctx, const Tensor& x, const Tensor& alpha, const Tensor& inverse) {
-  QUERN_CHECK(x.rank() == 2 && is_f32(x) && x.is_contiguous() && is_f32(alpha) &&
-                  is_f32(inverse) && alpha.is_contiguous() && inverse.is_contiguous() &&
+  QUERN_CHECK(x.rank() == 2 && is_f32(x) && x.is_contiguous() && is_f32(alpha) && is_f32(inverse) &&
+                  alpha.is_contiguous() && inverse.is_contiguous() &&
                   alpha.shape() == Shape{x.dim(1)} && inverse.shape() == alpha.shape(),
               "x {}, alpha {}, inverse {}",
               x.shape().text(),

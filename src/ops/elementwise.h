@@ -16,11 +16,11 @@ Tensor silu_mul(Ctx& ctx, const Tensor& gate_up);
 Tensor gelu_mul(Ctx& ctx, const Tensor& gate_up);
 Tensor gelu_tanh_mul(Ctx& ctx, const Tensor& gate_up);
 void silu_(Ctx& ctx, Tensor& x);
-void gelu_(Ctx& ctx, Tensor& x);        // exact: x/2 (1 + erf(x/√2))
-void gelu_tanh_(Ctx& ctx, Tensor& x);   // the tanh approximation
-void quick_gelu_(Ctx& ctx, Tensor& x);  // x sigmoid(1.702 x)
-void mish_(Ctx& ctx, Tensor& x);        // x tanh(log(1 + e^x)). Misra 2019.
-void elu_(Ctx& ctx, Tensor& x);         // x where it is positive, e^x - 1 elsewhere
+void gelu_(Ctx& ctx, Tensor& x);                     // exact: x/2 (1 + erf(x/√2))
+void gelu_tanh_(Ctx& ctx, Tensor& x);                // the tanh approximation
+void quick_gelu_(Ctx& ctx, Tensor& x);               // x sigmoid(1.702 x)
+void mish_(Ctx& ctx, Tensor& x);                     // x tanh(log(1 + e^x)). Misra 2019.
+void elu_(Ctx& ctx, Tensor& x);                      // x where it is positive, e^x - 1 elsewhere
 void leaky_relu_(Ctx& ctx, Tensor& x, float slope);  // x where it is positive, slope x elsewhere
 void scale_(Ctx& ctx, Tensor& x, float factor);
 // x + sin²(alpha x) / alpha with an alpha for each column: x [T, C], alpha and inverse (1 / alpha,

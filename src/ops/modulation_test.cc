@@ -110,7 +110,8 @@ TEST(Waves, SnakeIsAccurateForAnglesOfEverySize) {
       for (int64_t i = 0; i < x.numel(); ++i) {
         const int64_t c = i % 19;
         const float v = x.data<float>()[i], angle = alpha.data<float>()[c] * v;
-        const double expected = v + inverse.data<float>()[c] * std::pow(std::sin(double{angle}), 2.0);
+        const double expected =
+            v + inverse.data<float>()[c] * std::pow(std::sin(double{angle}), 2.0);
         EXPECT_NEAR(y.data<float>()[i],
                     expected,
                     2e-7 * (std::abs(expected) + std::abs(inverse.data<float>()[c])))

@@ -177,11 +177,8 @@ Tensor modulated_norm(Ctx& ctx, const Tensor& x, const RowModulation& modulation
   return y;
 }
 
-void add_gated_(Ctx& ctx,
-                Tensor& x,
-                const Tensor& y,
-                const Tensor& gate,
-                std::span<const int32_t> segments) {
+void add_gated_(
+    Ctx& ctx, Tensor& x, const Tensor& y, const Tensor& gate, std::span<const int32_t> segments) {
   QUERN_CHECK(x.rank() == 2 && is_f32(x) && is_f32(y) && x.is_contiguous() && y.is_contiguous() &&
                   x.shape() == y.shape() && gate.rank() == 2 && gate.dim(1) == x.dim(1),
               "{} += {} {}",

@@ -32,10 +32,7 @@ struct RowModulation {
 };
 Tensor modulated_norm(Ctx& ctx, const Tensor& x, const RowModulation& modulation, float eps);
 // x += gate y, gate [S, D]; x, y [T, D] contiguous.
-void add_gated_(Ctx& ctx,
-                Tensor& x,
-                const Tensor& y,
-                const Tensor& gate,
-                std::span<const int32_t> segments);
+void add_gated_(
+    Ctx& ctx, Tensor& x, const Tensor& y, const Tensor& gate, std::span<const int32_t> segments);
 
 }  // namespace quern::ops

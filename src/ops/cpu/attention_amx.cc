@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Attention with q, k, v and p rounded to bf16 and multiplied by the tile unit: 16 query rows at a
-// time by 32 keys for q k, by 32 columns for p v. Softmax and all sums stay float32. Few rows take
-// the same way: a row's bits must not depend on its company.
+// Attention with q, k, v and p rounded to bf16 and multiplied by the tile unit: 32 query rows at a
+// time (the last up to 16: those) by 32 keys for q k, by 32 columns for p v. Softmax and all sums
+// stay float32. Few rows take the same way: a row's bits must not depend on its company.
 #include <algorithm>
 #include <span>
 #include <type_traits>
@@ -30,8 +30,9 @@ struct Tiles : Dot {
 
 constexpr int kTileElements = 16;  // pairs in a row of a tile
 
-// Sums of up to 16 rows of x (`stride` bytes apart) and the 32 columns of a panel, over whole
-// tiles: out [rows][32], rows `out_stride` bytes apart.
+// Sums of R x 16 rows of x (of one, as many as the unit is set to; `stride` bytes apart) and the 32
+// columns of a panel, over whole tiles: out [rows][32], rows `out_stride` bytes apart.
+template <int R>
 inline void multiply_panel(const std::byte* x,
                            int64_t stride,
                            const std::byte* panel,
@@ -41,28 +42,38 @@ inline void multiply_panel(const std::byte* x,
   constexpr int64_t kLine = kWidth * 4;
   tile::clear<0>();
   tile::clear<1>();
+  if constexpr (R == 2) tile::clear<2>(), tile::clear<3>();
   for (int e = 0; e < elements; e += kTileElements, x += 64, panel += kTileElements * kLine) {
     tile::load<4>(x, stride);
     tile::load<6>(panel, kLine);
     tile::add_bf16<0, 4, 6>();
     tile::load<7>(panel + 64, kLine);
     tile::add_bf16<1, 4, 7>();
+    if constexpr (R == 2) {
+      tile::load<5>(x + kTileRows * stride, stride);
+      tile::add_bf16<2, 5, 6>();
+      tile::add_bf16<3, 5, 7>();
+    }
   }
   tile::store<0>(out, out_stride);
   tile::store<1>(out + 64, out_stride);
+  if constexpr (R == 2) {
+    tile::store<2>(out + kTileRows * out_stride, out_stride);
+    tile::store<3>(out + kTileRows * out_stride + 64, out_stride);
+  }
 }
 
-template <typename Kind>
+template <typename Kind, int R>
 void score_tiles(const Group& group, int size, Workspace& ws) {
   const int elements = steps_of<Kind>(size);
   const std::byte* q = ws.q + group.first * kStride<Kind> * 4;
   for (int key = 0; key < group.seen; key += kWidth)
-    multiply_panel(q,
-                   kStride<Kind> * 4,
-                   ws.k + key * elements * 4,
-                   elements,
-                   reinterpret_cast<std::byte*>(ws.scores + key),
-                   kScoreStride * 4);
+    multiply_panel<R>(q,
+                      kStride<Kind> * 4,
+                      ws.k + key * elements * 4,
+                      elements,
+                      reinterpret_cast<std::byte*>(ws.scores + key),
+                      kScoreStride * 4);
 }
 
 // Few rows: keys are the left side of the product, as they lie where they can be, and the queries,
@@ -157,26 +168,27 @@ void score_keys(const KeyRows& now, std::span<const Group> groups, Workspace& ws
   }
 }
 
-// totals = totals old + p v fresh, for a group's rows (of ws.p from row `at` on) and the columns of
-// a panel.
-template <typename Kind>
+// totals = totals old + p v fresh, for up to R x 16 rows (of ws.p from row `at` on) and the columns
+// of a panel.
+template <typename Kind, int R>
 void add_tile_panel(const Group& group,
-                    const Merging& by,
+                    const Merging* by,
                     const std::byte* panel,
                     int columns,
                     int64_t step,
                     float* totals,
                     const Workspace& ws,
                     int at = 0) {
-  alignas(64) float sums[kGroup][kWidth];
-  multiply_panel(ws.p + at * kScoreStride * 4,
-                 kScoreStride * 4,
-                 panel,
-                 steps_of<Kind>(group.seen),
-                 reinterpret_cast<std::byte*>(sums),
-                 kWidth * 4);
+  alignas(64) float sums[R * kGroup][kWidth];
+  multiply_panel<R>(ws.p + at * kScoreStride * 4,
+                    kScoreStride * 4,
+                    panel,
+                    steps_of<Kind>(group.seen),
+                    reinterpret_cast<std::byte*>(sums),
+                    kWidth * 4);
   for (int r = 0; r < group.rows; ++r, totals += step) {
-    const Reg old = Simd::set(by.old[r]), fresh = Simd::set(by.fresh[r]);
+    const Merging& m = by[r / kGroup];
+    const Reg old = Simd::set(m.old[r % kGroup]), fresh = Simd::set(m.fresh[r % kGroup]);
     for (int c = 0; c < kWidth && c < columns; c += kLanes)
       Simd::store(
           totals + c,
@@ -184,27 +196,39 @@ void add_tile_panel(const Group& group,
   }
 }
 
+// R x 16 rows, or the last of them, against keys and values that are packed.
+template <typename Kind, int R>
+void attend_packed(const KeyRows& now, const Group& group, float* records, Workspace& ws) {
+  const int64_t step = record_size(now.value_size);
+  Merging merging[R];
+  score_tiles<Kind, R>(group, now.size, ws);
+  for (int at = 0; at < group.rows; at += kGroup) {
+    const Group part{group.first + at, std::min(group.rows - at, kGroup), group.seen};
+    weigh<Kind>(part, records + at * step, step, ws, at);
+    merging[at / kGroup] = ws.merging;
+  }
+  for (int e = 0; e < now.value_size; e += kWidth)
+    add_tile_panel<Kind, R>(group,
+                            merging,
+                            ws.v + e * (kSplit / Kind::kPer) * 4,
+                            now.value_size - e,
+                            step,
+                            records + kRecordHead + e,
+                            ws);
+}
+
 // Keys and values are packed once for all rows.
 template <typename Kind, typename Source>
 void attend_many_in_tiles(const KeyRows& now, int rows, float* totals, Workspace& ws) {
   pack_keys<Kind, Source>(now, elements<Kind>(ws.k));
   pack_values<Kind, Source>(now, elements<Kind>(ws.v));
-  const TileUnit unit(std::min<int64_t>(rows, kTileRows), kTileElements);
-  const int64_t step = record_size(now.value_size);
-  for (int first = 0; first < rows; first += kTileRows) {
-    const Group group = group_of(first, std::min<int>(rows - first, kTileRows), ws);
+  TileUnit unit;
+  for (int first = 0; first < rows; first += 2 * kTileRows) {
+    const Group group = group_of(first, std::min<int>(rows - first, 2 * kTileRows), ws);
     if (group.seen <= 0) continue;
-    float* records = totals + first * step;
-    score_tiles<Kind>(group, now.size, ws);
-    weigh<Kind>(group, records, step, ws);
-    for (int e = 0; e < now.value_size; e += kWidth)
-      add_tile_panel<Kind>(group,
-                           ws.merging,
-                           ws.v + e * (kSplit / Kind::kPer) * 4,
-                           now.value_size - e,
-                           step,
-                           records + kRecordHead + e,
-                           ws);
+    unit.set(group.rows, kTileElements);
+    const auto attend = group.rows > kTileRows ? attend_packed<Kind, 2> : attend_packed<Kind, 1>;
+    attend(now, group, totals + first * record_size(now.value_size), ws);
   }
 }
 
@@ -231,14 +255,14 @@ void attend_few_in_tiles(const KeyRows& now, int rows, float* totals, Workspace&
     for (int key = 0; key < padded(now.count, Kind::kStep); key += Kind::kPer)
       pack_value<Kind, Source>(now, key, e, elements<Kind>(ws.v));
     for (size_t g = 0; g < groups.size(); ++g)
-      add_tile_panel<Kind>(groups[g],
-                           merging[g],
-                           ws.v,
-                           now.value_size - e,
-                           step,
-                           totals + groups[g].first * step + kRecordHead + e,
-                           ws,
-                           groups[g].first);
+      add_tile_panel<Kind, 1>(groups[g],
+                              &merging[g],
+                              ws.v,
+                              now.value_size - e,
+                              step,
+                              totals + groups[g].first * step + kRecordHead + e,
+                              ws,
+                              groups[g].first);
   }
 }
 

@@ -254,7 +254,7 @@ CodePanels::CodePanels(
   }
   const int64_t chunks = ceil_div(cols, kTableChunk),
                 code_bytes = order == CodeOrder::tiles ? chunks * kTableChunkBytes * kCodePanel + 64
-                                                         : groups_ * group_bytes_;
+                                                       : groups_ * group_bytes_;
   data_ = Tensor::empty(
       {ceil_div(rows, kCodePanel), blocks_ * header_bytes_ + code_bytes}, DType::u8, device);
 }
@@ -309,8 +309,7 @@ void widen_block(const CodeRowKernels& kernels,
                  int64_t block,
                  float* out) {
   const Range range = panels.range(block);
-  if (!super.is_present())
-    return widen_lines(kernels, panels, lines, panel, range, nullptr, out);
+  if (!super.is_present()) return widen_lines(kernels, panels, lines, panel, range, nullptr, out);
   alignas(64) float line[kCodePanel];
   for (int64_t g = range.begin, end; g < range.end; out += (end - g) * kCodePanel, g = end) {
     end = std::min(range.end, (g / super.groups + 1) * super.groups);

@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "base/function_ref.h"
-#include "ops/cpu/codes.h"
 #include "ops/code_spec.h"
+#include "ops/cpu/codes.h"
 #include "tensor/ctx.h"
 #include "tensor/shard.h"
 
@@ -84,8 +84,8 @@ class CodePanels {
   Tensor any_zero_;  // u8 [1]: what note_zeros() found
 };
 
-// The lines of some groups of one block, one after the other in `out`, each times `line` unless that
-// is null.
+// The lines of some groups of one block, one after the other in `out`, each times `line` unless
+// that is null.
 void widen_lines(const CodeRowKernels& kernels,
                  const CodePanels& panels,
                  const CodeLines& lines,
@@ -102,8 +102,8 @@ void widen_block(const CodeRowKernels& kernels,
                  int64_t block,
                  float* out);
 
-// Fills all panels from the stacked rows of `parts`, in parallel. Throws data_loss for a weight that
-// is NaN and for a zero point that is no whole number near the codes.
+// Fills all panels from the stacked rows of `parts`, in parallel. Throws data_loss for a weight
+// that is NaN and for a zero point that is no whole number near the codes.
 void pack_panels(const Ctx& ctx,
                  const std::vector<QuantMatrix>& parts,
                  const CodeSpec& spec,

@@ -90,12 +90,12 @@ constexpr int64_t tiled_sum(int64_t rows, int64_t r, int64_t n) {
 struct CodePanel {
   const std::byte* codes;
   const std::byte* next = nullptr;  // what is wanted after it, with the numbers before its codes
-  const float* scales;          // [groups][kCodePanel]
-  const float* offsets;         // likewise; null: none
-  int64_t groups, steps;        // steps in a group
-  const float* values;          // f32, bits4: the 16 values
-  const uint16_t* bf16_values;  // bf16_dot, bits4: the 16 values, twice
-  float centre;                 // bits8 with floats: what a code of 0 stands below 0
+  const float* scales;              // [groups][kCodePanel]
+  const float* offsets;             // likewise; null: none
+  int64_t groups, steps;            // steps in a group
+  const float* values;              // f32, bits4: the 16 values
+  const uint16_t* bf16_values;      // bf16_dot, bits4: the 16 values, twice
+  float centre;                     // bits8 with floats: what a code of 0 stands below 0
 };
 
 // sums [R, kCodePanel] += x w; tile[R - 1] takes R rows.

@@ -8,8 +8,8 @@
 namespace quern::ops::cpu {
 
 struct JobPanels {
-  Range range;    // of the gates, where they are gated
-  int64_t half;   // panels of gates in the weight; 0: nothing is gated
+  Range range;   // of the gates, where they are gated
+  int64_t half;  // panels of gates in the weight; 0: nothing is gated
   int64_t each() const { return half > 0 ? 2 : 1; }
   int64_t count() const { return each() * range.size(); }
   // Panel i: a gate, its up, the next gate, ...

@@ -153,8 +153,7 @@ void Pass::lay_out_tiles(const uint16_t* x, int64_t count, int64_t block, int64_
 }
 
 const std::byte* Pass::weights(int64_t panel, int64_t k) const {
-  return w.data().raw() +
-         (panel * w.padded_cols() + k) * kPanel * (bits_of(w.data().dtype()) / 8);
+  return w.data().raw() + (panel * w.padded_cols() + k) * kPanel * (bits_of(w.data().dtype()) / 8);
 }
 
 // sums [panels, row_count, kPanel] += x rows times some panels, over the k blocks in order: a block
@@ -166,13 +165,13 @@ void Pass::multiply(int64_t first_row,
   const int64_t cols = w.padded_cols(), size = room_for(row_count) * kPanel;
   for (int64_t k = 0; k < cols; k += kBlock)
     for (int64_t i = 0; i < panels.count(); ++i)
-      multiply_block(first_row,
-                     row_count,
-                     weights(panels.at(i), k),
-                     {k, std::min(k + kBlock, cols)},
-                     i + 1 < panels.count() ? weights(panels.at(i + 1), k)
-                                            : weights(panels.at(0), k + kBlock),
-                     sums + i * size);
+      multiply_block(
+          first_row,
+          row_count,
+          weights(panels.at(i), k),
+          {k, std::min(k + kBlock, cols)},
+          i + 1 < panels.count() ? weights(panels.at(i + 1), k) : weights(panels.at(0), k + kBlock),
+          sums + i * size);
 }
 
 void Pass::multiply_block(int64_t first_row,
@@ -182,8 +181,7 @@ void Pass::multiply_block(int64_t first_row,
                           const std::byte* next,
                           float* sums) const {
   const std::byte* x = block_row(inputs.begin / kBlock, first_row);
-  if (is_unit)
-    return kBf16TileUnit(x, row_count, weights, inputs.size() / kTileInputs, next, sums);
+  if (is_unit) return kBf16TileUnit(x, row_count, weights, inputs.size() / kTileInputs, next, sums);
   const int64_t steps = inputs.size() / (w.data().dtype() == DType::bf16 ? 2 : 1);
   for (int64_t row = 0; row < row_count; row += tile_rows) {
     const int64_t height = std::min<int64_t>(tile_rows, row_count - row);

@@ -194,7 +194,8 @@ class FewRows {
     Adding<4 * kTileRows> adding(out_);
     int64_t halves = 0;
     for (int64_t block = 0; block < stream_.blocks; ++block) {
-      const int64_t tiles = kChunkTiles * std::min(kBlockChunks, stream_.chunks - block * kBlockChunks);
+      const int64_t tiles =
+          kChunkTiles * std::min(kBlockChunks, stream_.chunks - block * kBlockChunks);
       x_ = stream_.x + block * stream_.x_stride;
       for (int64_t t = 0; t < tiles; ++t) {
         if (t % kMostTiles != 0) {
@@ -331,9 +332,8 @@ void multiply_table(const std::byte* x, int64_t rows, const TablePanel& w, float
 
 void multiply_table(const TableStream& stream, float* sums) {
   const TablePanel first = stream.read(0);
-  with_kind(first, [&](auto shift, auto groups) {
-    FewRows<shift, groups>(stream, first).multiply(sums);
-  });
+  with_kind(first,
+            [&](auto shift, auto groups) { FewRows<shift, groups>(stream, first).multiply(sums); });
 }
 
 void turn_rows(const uint16_t* x, int64_t stride, int64_t inputs, std::byte* out) {
@@ -347,7 +347,8 @@ void turn_rows(const uint16_t* x, int64_t stride, int64_t inputs, std::byte* out
   }
 }
 
-void put_sums(const float* sums, int64_t rows, Range lines, int64_t columns, const TableResults& to) {
+void put_sums(
+    const float* sums, int64_t rows, Range lines, int64_t columns, const TableResults& to) {
   __m512 turned[16];
   for (int64_t first = lines.begin; first < lines.end; first += kTileRows)
     for (int64_t n = 0; n < columns; n += 16) {
@@ -358,7 +359,8 @@ void put_sums(const float* sums, int64_t rows, Range lines, int64_t columns, con
 #pragma GCC unroll 16
       for (int r = 0; r < 16; ++r) turned[r] = _mm512_loadu_ps(from + 16 * r);
       turn(turned);
-      const __mmask16 mask = columns - n < 16 ? static_cast<__mmask16>((1 << (columns - n)) - 1) : 0xffff;
+      const __mmask16 mask =
+          columns - n < 16 ? static_cast<__mmask16>((1 << (columns - n)) - 1) : 0xffff;
       const __m512 bias = to.bias == nullptr ? __m512{} : _mm512_maskz_loadu_ps(mask, to.bias + n);
       float* y = to.y + (first - lines.begin) * to.stride + n;
       const bool is_far = to.is_far && mask == 0xffff && reinterpret_cast<uintptr_t>(y) % 64 == 0 &&

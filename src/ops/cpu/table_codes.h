@@ -36,10 +36,10 @@ enum class TableShift : uint8_t { none, before, after };
 // One block of one panel.
 struct TablePanel {
   const std::byte* codes;
-  const std::byte* next;              // what is wanted after it
-  const float *scales, *shifts;       // [groups][64], for whole chunks; shifts where there are any
-  const float* values;                // what the 16 codes mean
-  int64_t chunks, chunk_groups;       // 1, 2 or 4 groups in a chunk
+  const std::byte* next;         // what is wanted after it
+  const float *scales, *shifts;  // [groups][64], for whole chunks; shifts where there are any
+  const float* values;           // what the 16 codes mean
+  int64_t chunks, chunk_groups;  // 1, 2 or 4 groups in a chunk
   TableShift shift;
   bool begins;  // sums: they are written, not added to
 };
@@ -57,8 +57,8 @@ void multiply_table(const std::byte* x, int64_t rows, const TablePanel& w, float
 // 4 rows bytes a line.
 struct TableStream {
   const std::byte* x;
-  int64_t x_stride, rows;  // bytes from block to block
-  int64_t blocks, chunks;  // of the panel
+  int64_t x_stride, rows;                       // bytes from block to block
+  int64_t blocks, chunks;                       // of the panel
   FunctionRef<TablePanel(int64_t block)> read;  // asked for in order; its numbers last until then
 };
 // sums [64][16] = W xᵀ.
@@ -75,6 +75,7 @@ struct TableResults {
   bool is_far;        // row_kernels.h: a fence must follow
 };
 // Some rows (from a multiple of 16 on) and the first `columns` columns of those sums, to y.
-void put_sums(const float* sums, int64_t rows, Range lines, int64_t columns, const TableResults& to);
+void put_sums(
+    const float* sums, int64_t rows, Range lines, int64_t columns, const TableResults& to);
 
 }  // namespace quern::ops::cpu

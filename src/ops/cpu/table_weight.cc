@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Drives the kernels of table_codes.h over panels and rows. Rows of x are rounded and turned in
-// blocks once; then every (rows, panels) is one job, which walks the blocks outside, so that a block
-// of x serves all its panels from the near cache. With few rows a job streams its panels from
+// blocks once; then every (rows, panels) is one job, which walks the blocks outside, so that a
+// block of x serves all its panels from the near cache. With few rows a job streams its panels from
 // memory.
 #include "ops/cpu/table_weight.h"
 
@@ -23,7 +23,7 @@ namespace {
 
 constexpr int64_t kPassRows = 1024;  // rows turned at one time: bounds the scratch
 constexpr int64_t kJobRows = 256;
-constexpr int64_t kJobSums = int64_t{1} << 17;    // of all panels of a job: within the second cache
+constexpr int64_t kJobSums = int64_t{1} << 17;  // of all panels of a job: within the second cache
 constexpr int64_t kStreamBytes = int64_t{1} << 18;  // few rows: of panels in a row
 constexpr int64_t kJobsPerThread = 3;
 
@@ -259,11 +259,11 @@ void TableWeight::multiply_into(Ctx& ctx, const Tensor& x, const Results& out) c
                   chunks = ceil_div(count, job_rows);
     const int64_t most = pass.is_few() ? 1 : kJobSums / (each * job_rows * kCodePanel);
     const int64_t job_panels = std::clamp<int64_t>(panels / (threads * kJobsPerThread), 1, most);
-    const int64_t at_a_time =
-        pass.is_few() ? std::clamp<int64_t>(panels / (threads * 2 * kJobsPerThread),
-                                            1,
-                                            ceil_div(kStreamBytes, bytes() / panels))
-                      : 1;
+    const int64_t at_a_time = pass.is_few()
+                                  ? std::clamp<int64_t>(panels / (threads * 2 * kJobsPerThread),
+                                                        1,
+                                                        ceil_div(kStreamBytes, bytes() / panels))
+                                  : 1;
     ctx.pool->parallel_for(
         chunks * ceil_div(panels, job_panels), at_a_time, [&](int64_t begin, int64_t end, int) {
           TileUnit unit;

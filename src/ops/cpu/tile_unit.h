@@ -59,7 +59,8 @@ class TileUnit {
     Config config;
     for (int t = 0; t < 8; ++t) {
       config.rows[t] = kTileRows;
-      config.row_bytes[t] = t == 4 || t == 5 || (t == 7 && rows <= kTileRows) ? uint16_t{64} : bytes;
+      config.row_bytes[t] =
+          t == 4 || t == 5 || (t == 7 && rows <= kTileRows) ? uint16_t{64} : bytes;
     }
     load(config);
   }
