@@ -253,7 +253,7 @@ CodePanels::CodePanels(
       add_lines(super_minimums, spec.super_minimum, spec.super_groups);
   }
   const int64_t chunks = ceil_div(cols, kTableChunk),
-                code_bytes = order == CodeOrder::tiles ? chunks * kTableChunkBytes * kCodePanel + 64
+                code_bytes = order == CodeOrder::tiles ? chunks * kTableChunkBytes * kCodePanel
                                                        : groups_ * group_bytes_;
   data_ = Tensor::empty(
       {ceil_div(rows, kCodePanel), blocks_ * header_bytes_ + code_bytes}, DType::u8, device);

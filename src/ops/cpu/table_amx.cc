@@ -10,8 +10,7 @@
 #include "ops/cpu/table_codes.h"
 #include "ops/cpu/tile_unit.h"
 
-#pragma GCC target( \
-    "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx512vnni,avx512vbmi,avx2,fma,f16c")
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma,f16c")
 
 namespace quern::ops::cpu {
 namespace {
@@ -89,16 +88,14 @@ class BlockDecoder {
 };
 
 // Sums as the unit left them, which are added to their results a few lines at a time; or are them.
-template <int64_t kLines>
 class Adding {
  public:
   explicit Adding(const std::byte* sums) : sums_(sums) {}
   void start(float* results, bool begins) {
     results_ = results, line_ = 0, old_ = begins ? 0 : 0xffff;
   }
-  bool has_any() const { return results_ != nullptr; }
   void step(int64_t count) {
-    if (!has_any()) return;
+    if (results_ == nullptr) return;
     for (const int64_t end = std::min(kLines, line_ + count); line_ < end; ++line_) {
       float* to = results_ + line_ * 16;
       const __m512 old = _mm512_maskz_loadu_ps(old_, to);
@@ -108,6 +105,7 @@ class Adding {
   void finish() { step(kLines); }
 
  private:
+  static constexpr int64_t kLines = 4 * kTileRows;
   const std::byte* sums_;
   float* results_ = nullptr;
   int64_t line_ = 0;
@@ -157,7 +155,7 @@ void multiply_many(const std::byte* x, int64_t rows, const TablePanel& w, float*
       for (int64_t t = 0; t < 2 * count; ++t)
         decoder.template decode<false>(
             first * kChunkTiles + t / 2, column + t % 2 * kTileRows, tiles + t * kTileBytes);
-      Adding<4 * kTileRows> adding(out);
+      Adding adding(out);
       for (int64_t block = 0; block < blocks; ++block, ahead += share) {
         const std::byte* inputs = x + block * 2 * kTurnedRows + first * kChunkTiles * kTileBytes;
         ask_for(ahead, share);
@@ -191,7 +189,7 @@ class FewRows {
     advance();
     decode_columns<0>();
     decode_columns<1>();
-    Adding<4 * kTileRows> adding(out_);
+    Adding adding(out_);
     int64_t halves = 0;
     for (int64_t block = 0; block < stream_.blocks; ++block) {
       const int64_t tiles =
@@ -215,7 +213,7 @@ class FewRows {
 
  private:
   static constexpr int64_t kAddedLines = 4 * kTileRows / (kChunkTiles - 1) + 1;
-  static constexpr int64_t kBlockChunks = 2 * kTableHalf;
+  static constexpr int64_t kBlockChunks = kCodeBlock / kTableChunk;
 
   static int64_t tiles_of(const TablePanel& w) { return w.chunks * kChunkTiles; }
 

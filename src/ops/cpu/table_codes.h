@@ -7,7 +7,7 @@
 // (codes.h), a block by 32 inputs: 16 times 64 bytes. Nibble c of word k of the i-th is input k of
 // column 4 i + c, lowest first. A look-up of 32 words then gives 32 inputs of one column, which is
 // one row of a tile, and four of them follow each other. Inputs are filled up to whole chunks of
-// 128; a byte more may be read than there is.
+// 128.
 //
 // The unit multiplies W (rows of a tile are columns of y) by x turned on its side:
 //
@@ -18,12 +18,13 @@
 #include <cstdint>
 
 #include "base/function_ref.h"
+#include "ops/cpu/codes.h"
 #include "tensor/shard.h"
 
 namespace quern::ops::cpu {
 
 constexpr int64_t kTableChunk = 128, kTableChunkBytes = kTableChunk / 2;
-constexpr int64_t kTableHalf = 2;  // chunks
+constexpr int64_t kTableHalf = 2;  // chunks that are summed from zero
 
 // Where 32 inputs from k on of 4 columns lie in a block.
 constexpr int64_t table_codes_at(int64_t k, int64_t column) {
@@ -46,7 +47,7 @@ struct TablePanel {
 
 // x of a block, turned: tiles of 32 inputs by 16 rows, [inputs / 2][rows][2] of bf16, each of
 // kTileBytes, those of 16 rows in order of inputs, kTurnedRows apart.
-constexpr int64_t kTurnedRows = 512 / 32 * 1024;
+constexpr int64_t kTurnedRows = kCodeBlock / 32 * 1024;
 
 // sums += W xᵀ on a thread whose unit is set_turned(): rows are taken 32 at a time, sums are
 // [rows / 32][64 / 32][2][2] tiles of 16 columns by 16 rows: 32 columns after 32, in them columns
