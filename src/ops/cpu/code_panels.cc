@@ -88,6 +88,26 @@ void pack_codes(const Source& source, const CodeSpec& spec, Range inputs, std::b
   pack(last, lane);
 }
 
+using Bytes = uint8_t __attribute__((vector_size(16)));
+
+// 32 inputs of 4 columns: nibble c of word k is column c.
+void pack_words(const uint8_t (&columns)[4][32], uint8_t turn, std::byte* out) {
+  for (int64_t half = 0; half < 32; half += 16, out += 32) {
+    Bytes nibbles[4];
+    for (int c = 0; c < 4; ++c) {
+      std::memcpy(&nibbles[c], columns[c] + half, sizeof(Bytes));
+      nibbles[c] = (nibbles[c] ^ turn) & 15;
+    }
+    const Bytes low = nibbles[0] | nibbles[1] << 4, high = nibbles[2] | nibbles[3] << 4;
+    const Bytes first =
+        __builtin_shufflevector(low, high, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    const Bytes second = __builtin_shufflevector(
+        low, high, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+    std::memcpy(out, &first, sizeof first);
+    std::memcpy(out + 16, &second, sizeof second);
+  }
+}
+
 // The same for four columns side by side (table_codes.h), those that there are.
 void pack_columns(std::span<const Source> columns,
                   const CodeSpec& spec,
@@ -97,16 +117,16 @@ void pack_columns(std::span<const Source> columns,
   const int64_t chunks = ceil_div(inputs.size(), kTableChunk);
   const auto turn = static_cast<uint8_t>(spec.shift != 0 ? 8 : 0);  // -8..7 becomes 0..15
   for (int64_t k = 0; k < chunks * kTableChunk; k += 32) {
-    const int64_t count = std::clamp<int64_t>(inputs.size() - k, 0, 32);
-    uint16_t words[32] = {};
+    const auto count = static_cast<size_t>(std::clamp<int64_t>(inputs.size() - k, 0, 32));
+    uint8_t now[4][32];
+    if (count < 32 || columns.size() < 4) std::memset(now, turn, sizeof now);  // code 0
     for (size_t c = 0; c < columns.size(); ++c) {
       const Tensor& codes = columns[c].part->codes;
       const uint8_t* from =
           codes.data<uint8_t>() + columns[c].row * codes.stride(0) + inputs.begin + k;
-      for (int64_t i = 0; i < count; ++i)
-        words[i] = static_cast<uint16_t>(words[i] | ((from[i] ^ turn) & 15) << (4 * c));
+      count == 32 ? std::memcpy(now[c], from, 32) : std::memcpy(now[c], from, count);
     }
-    std::memcpy(block + table_codes_at(k, column), words, sizeof words);
+    pack_words(now, turn, block + table_codes_at(k, column));
   }
 }
 
