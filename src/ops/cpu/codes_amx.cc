@@ -316,10 +316,11 @@ void multiply_few(const TiledRows& x, int64_t rows, const CodePanel& w, float* s
     if (decoded == tile_count) return;
     std::byte* out = tiles[decoded++ % 2];
     for (int64_t s = 0; s < tile_steps; ++s, codes += kStepBytes) {
-      ask_ahead<kStepBytes>(codes);
 #pragma GCC unroll 4
-      for (int c = 0; c < C; ++c)
+      for (int c = 0; c < C; ++c) {
+        for (int64_t at = c * 64; at < kStepBytes; at += C * 64) ask_in_place<3072>(codes + at);
         decode_step(codes + c * 64, out + c * kTileBytes + s * Inputs::kStepRows * 64);
+      }
     }
   };
   decode_next();

@@ -49,14 +49,26 @@ inline void multiply(std::byte* before) {
   tile::add_bf16<c, a, b>();
 }
 
+// Few rows are a stream: asks memory for a quarter of the tile that comes so much later.
+template <int R, int quarter>
+inline void ask_quarter(const std::byte* w) {
+  constexpr int64_t kQuarterBytes = kTileInputs / 2 * kLine / 4;
+  if constexpr (R == 1)
+    for (int64_t at = 0; at < kQuarterBytes; at += 64)
+      ask_in_place<2048>(w + quarter * kQuarterBytes + at);
+}
+
 template <int R, bool is_first>
 inline void multiply_tile(const std::byte* x, const std::byte* w, std::byte* before) {
-  if constexpr (R == 1) ask_ahead<kTileInputs / 2 * kLine>(w);  // few rows: a stream
+  ask_quarter<R, 0>(w);
   tile::load<4>(x, 64);
+  ask_quarter<R, 1>(w);
   tile::load<6>(w, kLine);
   multiply<is_first, 0, 4, 6>(before);
+  ask_quarter<R, 2>(w);
   tile::load<7>(w + 64, kLine);
   multiply<is_first, 1, 4, 7>(before);
+  ask_quarter<R, 3>(w);
   if constexpr (R == 2) {
     tile::load<5>(x + kTiledRowBytes * kTileRows, 64);
     multiply<is_first, 2, 5, 6>(before);
