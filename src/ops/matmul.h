@@ -28,7 +28,7 @@ class PackedWeight {
   // meta: takes scratch only.
   virtual void multiply(Ctx& ctx, const Tensor& x, const Tensor& bias, const Tensor& y) const = 0;
   // Whether this takes gate and up of so many rows as one, y [T, N / 2]; if so, how.
-  virtual bool can_gate(int64_t count) const { return count < 0; }
+  virtual bool can_gate(int64_t /*count*/) const { return false; }
   virtual void multiply_gated(Ctx& ctx, const Tensor& x, const Tensor& y) const;
   // The tensors that hold the weight, always the same ones in the same order, so that a cache can
   // write them out and put them back (of equal shape and type, not written to) into one that was

@@ -133,10 +133,7 @@ inline void multiply_keys(const KeyTile* keys, const std::byte* q, int elements,
     tile::load<5>(keys[3].first + at, keys[3].stride);
     tile::add_bf16<3, 5, 6>();
   }
-  tile::store<0>(sums);
-  tile::store<1>(sums + kTileBytes);
-  tile::store<2>(sums + 2 * kTileBytes);
-  tile::store<3>(sums + 3 * kTileBytes);
+  tile::store_sums(sums);
 }
 
 // Scores of up to kStripRows rows, 64 keys at a time.

@@ -252,6 +252,26 @@ PackFault pack_panel(const std::vector<QuantMatrix>& parts,
   return PackFault::none;
 }
 
+// The lines of some groups of one block, one after the other in `out`, each times `line` unless
+// that is null.
+void widen_lines(const CodeRowKernels& kernels,
+                 const CodePanels& panels,
+                 const CodeLines& lines,
+                 int64_t panel,
+                 Range groups,
+                 const float* line,
+                 float* out) {
+  const int64_t block = groups.begin / panels.block_groups();
+  const auto at = [&](int64_t g) { return panels.line(lines, panel, block, g); };
+  if (lines.groups == 1)
+    return kernels.widen(at(groups.begin), lines.dtype, groups.size() * kCodePanel, line, out);
+  for (int64_t g = groups.begin; g < groups.end; ++g, out += kCodePanel)
+    if (g == groups.begin || g % lines.groups == 0)
+      kernels.widen(at(g), lines.dtype, kCodePanel, line, out);
+    else
+      std::copy_n(out - kCodePanel, kCodePanel, out);
+}
+
 }  // namespace
 
 CodePanels::CodePanels(
@@ -301,24 +321,6 @@ void CodePanels::note_zeros() {
 void CodePanels::each_tensor(FunctionRef<void(Tensor&)> visit) {
   visit(data_);
   if (any_zero_.defined()) visit(any_zero_);
-}
-
-void widen_lines(const CodeRowKernels& kernels,
-                 const CodePanels& panels,
-                 const CodeLines& lines,
-                 int64_t panel,
-                 Range groups,
-                 const float* line,
-                 float* out) {
-  const int64_t block = groups.begin / panels.block_groups();
-  const auto at = [&](int64_t g) { return panels.line(lines, panel, block, g); };
-  if (lines.groups == 1)
-    return kernels.widen(at(groups.begin), lines.dtype, groups.size() * kCodePanel, line, out);
-  for (int64_t g = groups.begin; g < groups.end; ++g, out += kCodePanel)
-    if (g == groups.begin || g % lines.groups == 0)
-      kernels.widen(at(g), lines.dtype, kCodePanel, line, out);
-    else
-      std::copy_n(out - kCodePanel, kCodePanel, out);
 }
 
 void widen_block(const CodeRowKernels& kernels,

@@ -84,16 +84,8 @@ class CodePanels {
   Tensor any_zero_;  // u8 [1]: what note_zeros() found
 };
 
-// The lines of some groups of one block, one after the other in `out`, each times `line` unless
-// that is null.
-void widen_lines(const CodeRowKernels& kernels,
-                 const CodePanels& panels,
-                 const CodeLines& lines,
-                 int64_t panel,
-                 Range groups,
-                 const float* line,
-                 float* out);
-// The same for a whole block, each line times its second-level line if there are any.
+// The lines of a block's groups as float32, one after the other in `out`, each times its
+// second-level line if there are any.
 void widen_block(const CodeRowKernels& kernels,
                  const CodePanels& panels,
                  const CodeLines& lines,

@@ -27,7 +27,7 @@ constexpr int64_t kFewRows = 4;       // laid out by the caller: cheaper than ha
 constexpr int64_t kTileUnitRows = 8;  // from here on the tile unit is faster than VPDPBUSD
 
 constexpr int64_t kChunkBytes = 1 << 18, kChunksPerThread = 6;
-constexpr int64_t kJobPanels = 4, kJobsPerThread = 3;
+constexpr int64_t kJobPanels = 4;  // many rows
 
 int64_t ceil_div(int64_t a, int64_t b) {
   return (a + b - 1) / b;
@@ -119,12 +119,6 @@ class CodeWeight final : public PackedWeight {
   struct Pass;
   void multiply_into(
       Ctx& ctx, const Tensor& x, const Tensor& bias, const Tensor& y, bool is_gated) const;
-
-  // Many rows: so many that a block of x serves while it is near.
-  int64_t panels_of_a_job(const ThreadPool& pool, int64_t count) const {
-    if (count <= kJobRows) return 1;
-    return std::clamp<int64_t>(panels_.panels() / (pool.size() * kJobsPerThread), 2, kJobPanels);
-  }
 
   // Few rows: enough panels in a row that the stream from memory seldom starts anew, few enough to
   // share out evenly.
@@ -377,8 +371,7 @@ void CodeWeight::Pass::run_job(int64_t first_row,
       const int64_t panel = panels.at(i);
       decode_lines(panel, block, scales, offsets);
       part.codes = w.panels_.codes(panel, block);
-      part.next = i + 1 < panels.count() ? w.panels_.block(panels.at(i + 1), block)
-                                         : w.panels_.block(panels.at(0), block + 1);
+      part.next = w.panels_.block(panels.next(i), panels.is_last(i) ? block + 1 : block);
       part.groups = w.panels_.range(block).size();
       multiply_block(first_row, count, block, part, sums + i * size);
     }
@@ -446,7 +439,9 @@ void CodeWeight::multiply_into(
   if (ctx.device.is_meta()) return;
   const int64_t job_rows = pass.plan.job_rows(), each = is_gated ? 2 : 1,
                 panels = panels_.panels() / each,
-                job_panels = std::max<int64_t>(1, panels_of_a_job(*ctx.pool, count) / each);
+                job_panels = count > kJobRows
+                                 ? panels_of_a_job(panels, ctx.pool->size(), kJobPanels / each)
+                                 : 1;
   for (int64_t first = 0; first < count; first += kPassRows) {
     pass.rows = std::min(kPassRows, count - first);
     ctx.pool->parallel_for(pass.rows, kFewRows, [&](int64_t begin, int64_t end, int) {

@@ -250,10 +250,7 @@ template <typename Inputs, int C, Scaling scaling>
 // product to end nor for a register.
 template <typename Inputs, bool is_first, int c, int a, int b>
 inline void add(std::byte* before) {
-  if constexpr (is_first) {
-    tile::store<c>(before + c * kTileBytes);
-    tile::clear<c>();
-  }
+  if constexpr (is_first) tile::restart<c>(before);
   Inputs::template add<c, a, b>();
 }
 
@@ -290,13 +287,6 @@ template <typename Inputs, int R, bool is_first, typename Between>
     add<Inputs, is_first, 3, 4, 5>(before);
     between(std::integral_constant<int, 3>{});
   }
-}
-
-inline void store_sums(std::byte* to) {
-  tile::store<0>(to);
-  tile::store<1>(to + kTileBytes);
-  tile::store<2>(to + 2 * kTileBytes);
-  tile::store<3>(to + 3 * kTileBytes);
 }
 
 // Up to 16 rows and a whole panel, whose groups are T tiles wide: a stream of codes. While the unit
@@ -341,7 +331,7 @@ void multiply_few(const TiledRows& x, int64_t rows, const CodePanel& w, float* s
     multiplied.sums = sums;
   }
   scale_rows<Inputs, C, scaling>(stored, w.centre, rows);
-  store_sums(multiplied.tiles);
+  tile::store_sums(multiplied.tiles);
   scale_rows<Inputs, C, scaling>(multiplied, w.centre, rows);
 }
 
@@ -395,7 +385,7 @@ void multiply_chunk(const TiledRows& x,
     }
   }
   scale_rows<Inputs, C, scaling>(stored, w.centre, kRows);
-  store_sums(multiplied.tiles);
+  tile::store_sums(multiplied.tiles);
   scale_rows<Inputs, C, scaling>(multiplied, w.centre, kRows);
 }
 

@@ -22,7 +22,7 @@ namespace {
 constexpr int64_t kPassRows = 1024;  // rows laid out at one time: bounds the scratch
 constexpr int64_t kJobRows = 288;    // a multiple of every tile height
 constexpr int64_t kManyRows = 64;    // from here on a job takes several panels
-constexpr int64_t kJobPanels = 8, kJobsPerThread = 3;
+constexpr int64_t kJobPanels = 8;
 
 int64_t ceil_div(int64_t a, int64_t b) {
   return (a + b - 1) / b;
@@ -165,13 +165,12 @@ void Pass::multiply(int64_t first_row,
   const int64_t cols = w.padded_cols(), size = room_for(row_count) * kPanel;
   for (int64_t k = 0; k < cols; k += kBlock)
     for (int64_t i = 0; i < panels.count(); ++i)
-      multiply_block(
-          first_row,
-          row_count,
-          weights(panels.at(i), k),
-          {k, std::min(k + kBlock, cols)},
-          i + 1 < panels.count() ? weights(panels.at(i + 1), k) : weights(panels.at(0), k + kBlock),
-          sums + i * size);
+      multiply_block(first_row,
+                     row_count,
+                     weights(panels.at(i), k),
+                     {k, std::min(k + kBlock, cols)},
+                     weights(panels.next(i), panels.is_last(i) ? k + kBlock : k),
+                     sums + i * size);
 }
 
 void Pass::multiply_block(int64_t first_row,
@@ -242,9 +241,7 @@ void PanelWeight::multiply_into(
   pass.blocks = scratch.raw();
   const int64_t each = is_gated ? 2 : 1, panels = ceil_div(rows_, kPanel) / each;
   const int64_t panels_per_job =
-      count > kManyRows
-          ? std::clamp<int64_t>(panels / (ctx.pool->size() * kJobsPerThread), 1, kJobPanels / each)
-          : 1;
+      count > kManyRows ? panels_of_a_job(panels, ctx.pool->size(), kJobPanels / each) : 1;
   const int64_t groups = ceil_div(panels, panels_per_job);
   for (int64_t first = 0; first < count; first += kPassRows) {
     pass.rows = std::min(kPassRows, count - first);

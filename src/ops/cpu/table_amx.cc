@@ -14,6 +14,7 @@
 
 namespace quern::ops::cpu {
 namespace {
+#include "ops/cpu/simd_avx512.inc"
 
 constexpr int64_t kColumns = 64, kQuarter = 32;
 constexpr int64_t kChunkTiles = 4;  // of inputs
@@ -115,10 +116,7 @@ class Adding {
 // sums c += columns a times rows b; the sum before goes out as its register is needed.
 template <bool is_first, int c, int a, int b>
 inline void add_product(std::byte* before) {
-  if constexpr (is_first) {
-    tile::store<c>(before + c * kTileBytes);
-    tile::clear<c>();
-  }
+  if constexpr (is_first) tile::restart<c>(before);
   tile::add_bf16<c, a, b>();
 }
 
@@ -132,13 +130,6 @@ inline void multiply_tiles(const std::byte* w, const std::byte* x, std::byte* be
   tile::load<5>(w + kTileBytes, 64);
   add_product<is_first, 2, 5, 6>(before);
   add_product<is_first, 3, 5, 7>(before);
-}
-
-inline void store_sums(std::byte* to) {
-  tile::store<0>(to);
-  tile::store<1>(to + kTileBytes);
-  tile::store<2>(to + 2 * kTileBytes);
-  tile::store<3>(to + 3 * kTileBytes);
 }
 
 template <TableShift shift, int groups>
@@ -167,7 +158,7 @@ void multiply_many(const std::byte* x, int64_t rows, const TablePanel& w, float*
         adding.finish();
         adding.start(sums + (block * 2 + column / kQuarter) * kTileBytes, w.begins && first == 0);
       }
-      store_sums(out);
+      tile::store_sums(out);
       adding.finish();
     }
 }
@@ -206,7 +197,7 @@ class FewRows {
         ++halves;
       }
     }
-    store_sums(out_);
+    tile::store_sums(out_);
     adding.start(sums, halves == 1);
     adding.finish();
   }
@@ -282,46 +273,6 @@ void with_kind(const TablePanel& w, const auto& run) {
   }
 }
 
-// 16 x 16 lanes of 32 bits turned on their side.
-inline void turn(__m512i (&v)[16]) {
-  __m512i t[16];
-#pragma GCC unroll 8
-  for (int i = 0; i < 8; ++i) {
-    t[2 * i] = _mm512_unpacklo_epi32(v[2 * i], v[2 * i + 1]);
-    t[2 * i + 1] = _mm512_unpackhi_epi32(v[2 * i], v[2 * i + 1]);
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) {
-    v[4 * i] = _mm512_unpacklo_epi64(t[4 * i], t[4 * i + 2]);
-    v[4 * i + 1] = _mm512_unpackhi_epi64(t[4 * i], t[4 * i + 2]);
-    v[4 * i + 2] = _mm512_unpacklo_epi64(t[4 * i + 1], t[4 * i + 3]);
-    v[4 * i + 3] = _mm512_unpackhi_epi64(t[4 * i + 1], t[4 * i + 3]);
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) {
-    t[i] = _mm512_shuffle_i32x4(v[i], v[i + 4], 0x88);
-    t[i + 4] = _mm512_shuffle_i32x4(v[i], v[i + 4], 0xdd);
-    t[i + 8] = _mm512_shuffle_i32x4(v[i + 8], v[i + 12], 0x88);
-    t[i + 12] = _mm512_shuffle_i32x4(v[i + 8], v[i + 12], 0xdd);
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) {
-    v[i] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0x88);
-    v[i + 8] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0xdd);
-    v[i + 4] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0x88);
-    v[i + 12] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0xdd);
-  }
-}
-
-inline void turn(__m512 (&v)[16]) {
-  __m512i lanes[16];
-#pragma GCC unroll 16
-  for (int i = 0; i < 16; ++i) lanes[i] = _mm512_castps_si512(v[i]);
-  turn(lanes);
-#pragma GCC unroll 16
-  for (int i = 0; i < 16; ++i) v[i] = _mm512_castsi512_ps(lanes[i]);
-}
-
 }  // namespace
 
 void multiply_table(const std::byte* x, int64_t rows, const TablePanel& w, float* sums) {
@@ -335,40 +286,37 @@ void multiply_table(const TableStream& stream, float* sums) {
 }
 
 void turn_rows(const uint16_t* x, int64_t stride, int64_t inputs, std::byte* out) {
-  __m512i lines[16];
+  Simd::Reg lines[16];
   for (int64_t k = 0; k < inputs; k += 32, out += kTileBytes) {
-#pragma GCC unroll 16
-    for (int r = 0; r < 16; ++r) lines[r] = _mm512_loadu_si512(x + r * stride + k);
-    turn(lines);
-#pragma GCC unroll 16
-    for (int r = 0; r < 16; ++r) _mm512_storeu_si512(out + 64 * r, lines[r]);
+    for (int r = 0; r < 16; ++r)
+      lines[r] = Simd::load(reinterpret_cast<const float*>(x + r * stride + k));
+    Simd::transpose(lines);
+    for (int r = 0; r < 16; ++r) Simd::store(reinterpret_cast<float*>(out + 64 * r), lines[r]);
   }
 }
 
 void put_sums(
     const float* sums, int64_t rows, Range lines, int64_t columns, const TableResults& to) {
-  __m512 turned[16];
+  Simd::Reg turned[16];
   for (int64_t first = lines.begin; first < lines.end; first += kTileRows)
     for (int64_t n = 0; n < columns; n += 16) {
-      const int64_t i = first / kTileRows, c = n / 16;
+      const int64_t i = first / kTileRows, c = n / 16, width = std::min<int64_t>(columns - n, 16);
       const float* from = rows <= kTileRows
                               ? sums + c * 256
                               : sums + (((i / 2 * 2 + c / 2) * 2 + c % 2) * 2 + i % 2) * 256;
-#pragma GCC unroll 16
-      for (int r = 0; r < 16; ++r) turned[r] = _mm512_loadu_ps(from + 16 * r);
-      turn(turned);
-      const __mmask16 mask =
-          columns - n < 16 ? static_cast<__mmask16>((1 << (columns - n)) - 1) : 0xffff;
-      const __m512 bias = to.bias == nullptr ? __m512{} : _mm512_maskz_loadu_ps(mask, to.bias + n);
+      for (int r = 0; r < 16; ++r) turned[r] = Simd::load(from + 16 * r);
+      Simd::transpose(turned);
+      const Simd::Reg bias =
+          to.bias == nullptr ? Simd::zero() : Simd::load_first(to.bias + n, width);
       float* y = to.y + (first - lines.begin) * to.stride + n;
-      const bool is_far = to.is_far && mask == 0xffff && reinterpret_cast<uintptr_t>(y) % 64 == 0 &&
+      const bool is_far = to.is_far && width == 16 && reinterpret_cast<uintptr_t>(y) % 64 == 0 &&
                           to.stride % 16 == 0;
       for (int64_t r = 0; r < std::min(kTileRows, lines.end - first); ++r, y += to.stride) {
-        const __m512 sum = to.bias == nullptr ? turned[r] : _mm512_add_ps(turned[r], bias);
+        const Simd::Reg sum = to.bias == nullptr ? turned[r] : Simd::add(turned[r], bias);
         if (is_far)
-          _mm512_stream_ps(y, sum);
+          Simd::stream(y, sum);
         else
-          _mm512_mask_storeu_ps(y, mask, sum);
+          Simd::store_first(y, sum, width);
       }
     }
 }

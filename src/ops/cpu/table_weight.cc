@@ -25,7 +25,7 @@ constexpr int64_t kPassRows = 1024;  // rows turned at one time: bounds the scra
 constexpr int64_t kJobRows = 256;
 constexpr int64_t kJobSums = int64_t{1} << 17;  // of all panels of a job: within the second cache
 constexpr int64_t kStreamBytes = int64_t{1} << 18;  // few rows: of panels in a row
-constexpr int64_t kJobsPerThread = 3;
+constexpr int64_t kStreamsPerThread = 6;
 
 int64_t ceil_div(int64_t a, int64_t b) {
   return (a + b - 1) / b;
@@ -83,8 +83,12 @@ struct TableWeight::Pass {
   int64_t rows;
   Tensor data;
 
+  // Has room for as many rows as a pass of `count` has at most.
   Pass(const TableWeight& weight, Ctx& ctx, int64_t count)
-      : w(weight), convert(row_kernels(ctx.isa)), kernels(kCodeRowsAvx512), rows(count) {
+      : w(weight),
+        convert(row_kernels(ctx.isa)),
+        kernels(kCodeRowsAvx512),
+        rows(std::min(count, kPassRows)) {
     data = ctx.empty({w.panels_.blocks() * room() / kTileRows, row_bytes()}, DType::u8);
   }
 
@@ -233,8 +237,7 @@ void TableWeight::Pass::run_job(Range job_rows,
       for (int64_t i = 0; i < count; ++i) {
         TablePanel part = read_block(panels.at(i), block, scales, shifts);
         part.begins = block == 0;
-        part.next = i + 1 < count ? w.panels_.block(panels.at(i + 1), block)
-                                  : w.panels_.block(panels.at(0), block + 1);
+        part.next = w.panels_.block(panels.next(i), panels.is_last(i) ? block + 1 : block);
         multiply_table(rows_at(block, job_rows.begin), taken(job_rows), part, sums + i * size);
       }
   for (int64_t i = 0; i < count; i += panels.each(), sums += panels.each() * size)
@@ -244,10 +247,10 @@ void TableWeight::Pass::run_job(Range job_rows,
 }
 
 void TableWeight::multiply_into(Ctx& ctx, const Tensor& x, const Results& out) const {
+  Pass pass(*this, ctx, x.dim(0));
+  if (ctx.device.is_meta()) return;
   for (int64_t first = 0; first < x.dim(0); first += kPassRows) {
-    const int64_t count = std::min(kPassRows, x.dim(0) - first);
-    const Pass pass(*this, ctx, count);
-    if (ctx.device.is_meta()) continue;
+    const int64_t count = pass.rows = std::min(kPassRows, x.dim(0) - first);
     const Tensor in = x.slice(0, first, first + count);
     const Results part{out.y.slice(0, first, first + count), out.bias, out.is_gated};
     ctx.pool->parallel_for(ceil_div(count, kTileRows), 1, [&](int64_t begin, int64_t end, int) {
@@ -257,10 +260,11 @@ void TableWeight::multiply_into(Ctx& ctx, const Tensor& x, const Results& out) c
                   threads = ctx.pool->size(),
                   job_rows = pass.is_few() ? kTileRows : std::min(kJobRows, pass.room()),
                   chunks = ceil_div(count, job_rows);
-    const int64_t most = pass.is_few() ? 1 : kJobSums / (each * job_rows * kCodePanel);
-    const int64_t job_panels = std::clamp<int64_t>(panels / (threads * kJobsPerThread), 1, most);
+    const int64_t job_panels =
+        pass.is_few() ? 1
+                      : panels_of_a_job(panels, threads, kJobSums / (each * job_rows * kCodePanel));
     const int64_t at_a_time = pass.is_few()
-                                  ? std::clamp<int64_t>(panels / (threads * 2 * kJobsPerThread),
+                                  ? std::clamp<int64_t>(panels / (threads * kStreamsPerThread),
                                                         1,
                                                         ceil_div(kStreamBytes, bytes() / panels))
                                   : 1;

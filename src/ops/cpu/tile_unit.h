@@ -107,5 +107,19 @@ inline void add_bf16() {
   asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(c), "i"(a), "i"(b));
 }
 
+// A new sum in register c; the one before goes out just before its register is needed, so that the
+// unit never waits for a product to end. Sums of four registers lie one after the other.
+template <int c>
+inline void restart(std::byte* sums) {
+  store<c>(sums + c * kTileBytes);
+  clear<c>();
+}
+inline void store_sums(std::byte* sums) {
+  store<0>(sums);
+  store<1>(sums + kTileBytes);
+  store<2>(sums + 2 * kTileBytes);
+  store<3>(sums + 3 * kTileBytes);
+}
+
 }  // namespace tile
 }  // namespace quern::ops::cpu

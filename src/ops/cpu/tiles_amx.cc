@@ -42,10 +42,7 @@ class Adding {
 // sums c += inputs a times columns b; the sum before goes out as its register is needed.
 template <bool is_first, int c, int a, int b>
 inline void multiply(std::byte* before) {
-  if constexpr (is_first) {
-    tile::store<c>(before + c * kTileBytes);
-    tile::clear<c>();
-  }
+  if constexpr (is_first) tile::restart<c>(before);
   tile::add_bf16<c, a, b>();
 }
 
@@ -73,16 +70,6 @@ inline void multiply_tile(const std::byte* x, const std::byte* w, std::byte* bef
     tile::load<5>(x + kTiledRowBytes * kTileRows, 64);
     multiply<is_first, 2, 5, 6>(before);
     multiply<is_first, 3, 5, 7>(before);
-  }
-}
-
-template <int R>
-inline void store_sums(std::byte* to) {
-  tile::store<0>(to);
-  tile::store<1>(to + kTileBytes);
-  if constexpr (R == 2) {
-    tile::store<2>(to + 2 * kTileBytes);
-    tile::store<3>(to + 3 * kTileBytes);
   }
 }
 
@@ -116,7 +103,10 @@ void multiply_rows(const std::byte* x,
       adding.finish();
       adding.start(results + row * kPanel, std::min(kRows, rows - row));
     }
-    store_sums<R>(sums);
+    if constexpr (R == 2)
+      tile::store_sums(sums);
+    else
+      tile::store<0>(sums), tile::store<1>(sums + kTileBytes);
     adding.finish();
   }
 }
